@@ -1,0 +1,1 @@
+"""The ``eventpipe`` command, one file per subcommand."""

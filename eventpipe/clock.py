@@ -1,0 +1,46 @@
+"""The wall clock and the loop clock behind one object, so that a test can put others in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+
+class Clock:
+    """Reads the clocks of this process.
+
+    Moments are seconds on the loop clock, stamps are seconds since the epoch on the wall clock; the two are never
+    mixed, because the wall clock jumps.
+    """
+
+    def time(self) -> float:
+        """Wall clock, seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """The running loop's clock, and outside a loop the clock that loops use unless told otherwise."""
+        try:
+            return asyncio.get_running_loop().time()
+        except RuntimeError:
+            return time.monotonic()
+
+    async def sleep(self, delay: float) -> None:
+        """Wait ``delay`` seconds on the loop clock."""
+        await asyncio.sleep(delay)
+
+
+def format_stamp(stamp: float) -> str:
+    """RFC 3339 in UTC with microseconds, always 27 characters: ``2026-01-31T09:05:00.000000Z``."""
+    return format_datetime(datetime.fromtimestamp(stamp, UTC))
+
+
+def format_datetime(moment: datetime) -> str:
+    """The same instant as ``format_stamp()`` writes it; a naive datetime is taken as UTC.
+
+    Raises:
+        OverflowError: The instant is outside the years 1 to 9999 in UTC.
+    """
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="microseconds") + "Z"

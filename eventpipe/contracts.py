@@ -1,0 +1,96 @@
+"""The contracts that a far end and a wire format keep; implementations live in ``sinks`` and ``codecs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from eventpipe.errors import SinkError
+from eventpipe.events import Batch, CapturedEvent
+from eventpipe.outcomes import Verdict
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """The far end of batches. Errors are ``TransientSinkError`` or ``PermanentSinkError``; any other is transient.
+
+    A sink may also have these attributes, read once when a client is made: ``name`` (default: the class name),
+    ``where`` (a plain function of the event; one it turns away is not captured by that sink), ``lifted`` (property
+    names wanted outside the properties), ``max_event_bytes``, ``max_batch_bytes``, and ``lane`` (a plain function of
+    the captured event, which names its lane).
+    """
+
+    async def send(self, batch: Batch) -> Sequence[Verdict] | None:
+        """Deliver ``batch``; return when the far end has answered for it.
+
+        Returns:
+            ``None`` when every event was accepted, else one verdict per event, in order.
+
+        Raises:
+            TransientSinkError: The same batch may succeed later.
+            PermanentSinkError: The same batch would fail again.
+
+        Cancellation:
+            Passes through untouched and leaves no task and no connection.
+        """
+
+    async def aclose(self) -> None:
+        """Release connections and files. May come twice, and before the first send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One attempt, as a codec writes it.
+
+    Attributes:
+        url: Joined to the sink's own; ``""`` means the sink's own.
+        headers: Headers of this attempt, ``Content-Type`` included.
+        body: The body before compression.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Codec(Protocol):
+    """A wire format: a batch into one request per attempt, a response into verdicts or an error. Pure."""
+
+    lifted: frozenset[str]
+    """Property names wanted outside the properties, and every property that the codec itself may set."""
+    max_event_bytes: int
+    """Largest event, in encoded bytes, that the far end takes."""
+    max_batch_bytes: int
+    """Largest body, in bytes before compression, that a batch should make."""
+
+    def lane(self, event: CapturedEvent) -> str | None:
+        """The lane that an event travels in; events of two lanes never share a batch."""
+
+    def request(self, batch: Batch, attempt: int, now: float) -> Request:
+        """Write one attempt.
+
+        Args:
+            batch: What to send.
+            attempt: Counted from 1.
+            now: Wall clock, seconds since the epoch.
+        """
+
+    def response(
+        self, batch: Batch, status: int, headers: Mapping[str, str], body: bytes, complete: bool
+    ) -> Sequence[Verdict] | SinkError | None:
+        """Read the answer.
+
+        Args:
+            batch: What was sent.
+            status: The status code.
+            headers: Response headers, names in lower case.
+            body: At most the first 64 KiB, as received.
+            complete: Whether ``body`` is all of it.
+
+        Returns:
+            ``None``: every event was accepted. Verdicts: one per event, in order. An error: to be raised.
+        """
+
+
+Where = Callable[[CapturedEvent], bool]

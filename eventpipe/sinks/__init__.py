@@ -1,0 +1,1 @@
+"""Far ends, one file each."""
