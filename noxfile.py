@@ -1,0 +1,155 @@
+"""One entry per question. Plain ``nox`` is what CI runs; ``nox -l`` lists the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = sorted({"3.11", "3.12", "3.13", THIS_PYTHON}, key=lambda version: int(version.partition(".")[2]))
+LAST = [version for version in PYTHONS if version != THIS_PYTHON] + [
+    THIS_PYTHON
+]  # the one with coverage closes the run
+CODE = ("eventpipe", "tests", "benchmarks", "examples", "noxfile.py")
+
+# What each extra is for: after `pip install eventpipe[extra]` these modules import.
+MODULES_OF_EXTRA = {"cli": ("eventpipe.cli.main",)}
+# The part of the suite that needs nothing but the core and pytest.
+CORE_TESTS = ("tests/core", "tests/transport", "tests/codecs")
+MIN_KILLED = 0.90  # of the mutants that mutmut makes of the decision modules
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "docs", "build", "tests"]
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+
+
+def show_pyenv_versions() -> None:
+    """Let pyenv's shims find every Python it keeps: without this they hide all but the global one."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    kept = [path.name for path in (root / "versions").glob("3.*") if path.name.replace(".", "").isdigit()]
+    kept.sort(key=lambda version: [int(part) for part in version.split(".")])
+    newest = {version.rpartition(".")[0]: version for version in kept}
+    wanted = [newest[python] for python in (THIS_PYTHON, *PYTHONS) if python in newest]
+    if wanted:
+        os.environ["PYENV_VERSION"] = ":".join(dict.fromkeys(wanted))
+
+
+show_pyenv_versions()
+
+
+def group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Is the code formatted and within the rules?"""
+    session.install(*group("lint"))
+    session.run("ruff", "format", "--check", *CODE)
+    session.run("ruff", "check", *CODE)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Do the types hold, strictly, in the package and in its tests?"""
+    session.install("-e", ".[cli]", *group("types"))
+    session.run("mypy", *CODE)
+
+
+@nox.session(python=LAST)
+def tests(session: nox.Session) -> None:
+    """Do all tests pass? Arguments after ``--`` go to pytest."""
+    session.install("-e", ".[cli]", *group("test"))
+    arguments = session.posargs
+    if session.python == THIS_PYTHON and not session.posargs:
+        arguments = ["--cov", "--cov-report=term"]
+    session.run("pytest", "-n", "2", *arguments)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Do the documentation's snippets run, its links resolve, and its tables match the code?"""
+    session.install("-e", ".[cli]", *group("test"))
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Does the wheel work alone, without this checkout, and with each extra?"""
+    session.install(*group("build"))
+    place = Path(session.create_tmp())
+    for leftover in (place / "dist", place / "alone", place / "checkout"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(place / "dist"))
+    (wheel,) = (place / "dist").glob("*.whl")
+    (_sdist,) = (place / "dist").glob("*.tar.gz")
+
+    session.run("python", "-m", "venv", str(place / "alone"))
+    python = str(place / "alone" / "bin" / "python")
+
+    def alone(*arguments: str) -> None:
+        with session.chdir(place / "checkout"):
+            session.run(python, *arguments, external=True, env={"PYTHONWARNINGS": "error"})
+
+    def install(*packages: str) -> None:
+        session.run(python, "-m", "pip", "install", "-q", *packages, external=True)
+
+    # Tests beside no package: what they import can only come from the wheel.
+    shutil.copytree(ROOT / "tests", place / "checkout" / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", place / "checkout")
+    install(str(wheel))
+    alone("-c", "import eventpipe, pathlib; assert 'site-packages' in pathlib.Path(eventpipe.__file__).parts")
+    install(*group("core-test"))
+    alone("-m", "pytest", "-p", "no:cacheprovider", *CORE_TESTS)
+
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    if extras.keys() != MODULES_OF_EXTRA.keys():
+        session.error(f"the extras {sorted(extras)} and MODULES_OF_EXTRA {sorted(MODULES_OF_EXTRA)} differ")
+    for extra, modules in MODULES_OF_EXTRA.items():
+        install(f"{wheel}[{extra}]")
+        for module in modules:
+            alone("-c", f"import {module}")
+
+
+@nox.session
+def stress(session: nox.Session) -> None:
+    """Do the long runs with random input hold? ``EVENTPIPE_TEST_SCALE`` sets their length (default here: 10)."""
+    session.install("-e", ".[cli]", *group("test"))
+    scale = os.environ.get("EVENTPIPE_TEST_SCALE", "10")
+    session.run("pytest", "-m", "stress", "--timeout=1800", *session.posargs, env={"EVENTPIPE_TEST_SCALE": scale})
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What do time and memory per event come to? Arguments after ``--`` go to the benchmark."""
+    session.install(".", *group("bench"))
+    session.run("python", "-m", "benchmarks.core", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Do the tests notice when a decision module or the ledger is changed? Needs 90 % noticed."""
+    session.install("-e", ".[cli]", *group("test"), *group("mutants"))
+    shutil.rmtree(ROOT / "mutants", ignore_errors=True)
+    session.run("mutmut", "run", *session.posargs)
+    session.run("mutmut", "export-cicd-stats", silent=True)
+    report_mutants(session, json.loads((ROOT / "mutants" / "mutmut-cicd-stats.json").read_text()))
+
+
+def report_mutants(session: nox.Session, counts: dict[str, int]) -> None:
+    killed = counts["killed"] + counts["timeout"] + counts["segfault"]
+    tested = counts["total"] - counts["skipped"]
+    rate = killed / tested if tested else 0.0
+    session.run("mutmut", "results")
+    session.log(f"{killed} of {tested} mutants killed: {rate:.1%} (needed: {MIN_KILLED:.0%})")
+    if rate < MIN_KILLED:
+        session.error(f"only {rate:.1%} of the mutants were noticed; `mutmut show NAME` prints one of those above")
