@@ -1,0 +1,220 @@
+"""One measurement of one subject, in a process of its own: ``python -m benchmarks.subjects '{"scenario": "cpu", …}'``.
+
+A fresh process per run keeps one run's heap, caches and connections out of the next. The result is one JSON object on
+standard output. CPU is ``time.process_time()``: user and system time of every thread of this process, and nothing of
+the far end, which is another process on another core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import resource
+import statistics
+import sys
+import time
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.floor import Floor
+from benchmarks.sink import pin
+from benchmarks.workload import Capture, Result, Settled, endless, pool, take
+from eventpipe import AsyncClient, Batch
+from eventpipe.codecs import JsonCodec
+from eventpipe.sinks import HttpSink
+
+FLUSHED = 1_000
+ROUND = 8_000  # below the queue's bound of 10 000, and a whole number of batches of 100 and of 500
+
+
+@asynccontextmanager
+async def floor(url: str, batch_events: int, gzip: bool) -> AsyncIterator[tuple[Capture, Settled]]:
+    """The hand-written loop."""
+    async with Floor(url, batch_events=batch_events, gzip=gzip) as subject:
+        yield subject.capture, subject.settled
+
+
+@asynccontextmanager
+async def eventpipe(url: str, batch_events: int, gzip: bool) -> AsyncIterator[tuple[Capture, Settled]]:
+    """The client as a user gets it: defaults everywhere but the size of a batch and the compression."""
+    sink = HttpSink(url, JsonCodec(), compression="gzip" if gzip else None)
+    async with AsyncClient(sink, batch_events=batch_events) as client:
+
+        async def settled(total: int) -> None:
+            report = await client.flush()
+            assert report, report
+            delivered = client.statistics().delivered
+            assert delivered == total, f"{delivered} delivered of {total}"
+
+        yield client.capture, settled
+
+
+Subject = Callable[[str, int, bool], AbstractAsyncContextManager[tuple[Capture, Settled]]]
+SUBJECTS: dict[str, Subject] = {"floor": floor, "eventpipe": eventpipe}
+
+
+async def cpu(*, subject: str, url: str, batch_events: int, gzip: bool, rounds: int) -> Result:
+    """CPU per event from capture to delivery, in rounds, each waited for; the first one warms up.
+
+    The producer gives way after as many events as fill a batch: for the floor the best that can happen, because its
+    batches are then full whenever its drainer looks.
+    """
+    events = endless(pool())
+    total, began, wall = 0, 0.0, 0.0
+    async with SUBJECTS[subject](url, batch_events, gzip) as (capture, settled):
+        for number in range(rounds + 1):
+            if number == 1:
+                began, wall = time.process_time(), time.perf_counter()
+            for _ in range(ROUND // batch_events):
+                for event, distinct_id, properties in take(events, batch_events):
+                    await capture(event, distinct_id=distinct_id, properties=properties)
+                await asyncio.sleep(0)
+            total += ROUND
+            await settled(total)
+        used, elapsed = time.process_time() - began, time.perf_counter() - wall
+    measured = ROUND * rounds
+    return {"captured": total, "cpu_us": used / measured * 1e6, "per_second": measured / elapsed}
+
+
+async def latency(*, subject: str, url: str, batch_events: int, gzip: bool, rounds: int) -> Result:
+    """How long ``await capture()`` takes while delivery goes on, less what reading the clock twice takes."""
+    events = endless(pool())
+    clock = time.perf_counter_ns
+    taken = array("q", bytes(8 * ROUND * rounds))
+    empty = array("q", bytes(8 * ROUND))
+    for at in range(ROUND):
+        began = clock()
+        empty[at] = clock() - began
+    total = 0
+    async with SUBJECTS[subject](url, batch_events, gzip) as (capture, settled):
+        for number in range(rounds + 1):
+            for at in range(ROUND):
+                event, distinct_id, properties = next(events)
+                began = clock()
+                await capture(event, distinct_id=distinct_id, properties=properties)
+                ended = clock()
+                if number:
+                    taken[total - ROUND + at] = ended - began
+                if at % batch_events == batch_events - 1:
+                    await asyncio.sleep(0)
+            total += ROUND
+            await settled(total)
+    own = statistics.median(empty)
+    ordered = sorted(taken)
+    return {
+        "captured": total,
+        "p50_us": (ordered[len(ordered) // 2] - own) / 1e3,
+        "p99_us": (ordered[len(ordered) * 99 // 100] - own) / 1e3,
+    }
+
+
+class Gate:
+    """A sink in this process whose sends wait until it is opened."""
+
+    def __init__(self, expected: int) -> None:
+        self.opened = asyncio.Event()
+        self.reached = asyncio.Event()  # set when so many events are being sent
+        self._missing = expected
+
+    async def send(self, batch: Batch) -> None:
+        self._missing -= len(batch.events)
+        if self._missing <= 0:
+            self.reached.set()
+        await self.opened.wait()
+
+    async def aclose(self) -> None:
+        self.opened.set()
+
+
+async def memory(*, events: int) -> Result:
+    """Resident memory per event while nothing leaves: what ``events`` pending ones add to a running client."""
+    captures = endless(pool())
+    sink = Gate(events)
+    async with AsyncClient(sink, queue_events=2 * events, queue_bytes=1024 * events, close_timeout=0.5) as client:
+        warm = 2_000
+        for event, distinct_id, properties in take(captures, warm):
+            await client.capture(event, distinct_id=distinct_id, properties=properties)
+        gc.collect()
+        before = _resident()
+        for event, distinct_id, properties in take(captures, events):
+            await client.capture(event, distinct_id=distinct_id, properties=properties)
+        gc.collect()
+        after = _resident()
+        pending = client.statistics().pending
+        assert pending == events + warm, f"{pending} pending of {events + warm}"
+        sink.opened.set()
+    return {"bytes": (after - before) / events}
+
+
+async def flush(*, flushers: int, repeats: int) -> Result:
+    """CPU per flush when many tasks flush the same events at once, tasks and waking included."""
+    captures = endless(pool())
+    each = []
+    bare = []
+    for _ in range(repeats):
+        sink = Gate(FLUSHED)
+        async with AsyncClient(sink) as client:
+            for event, distinct_id, properties in take(captures, FLUSHED):
+                await client.capture(event, distinct_id=distinct_id, properties=properties)
+            await sink.reached.wait()
+            each.append(await _herd(flushers, client.flush, sink.opened))
+        opened = asyncio.Event()
+        bare.append(await _herd(flushers, opened.wait, opened))
+    return {"us": statistics.median(each), "bare_us": statistics.median(bare)}
+
+
+async def _herd(size: int, wait: Callable[[], Awaitable[object]], released: asyncio.Event) -> float:
+    """CPU in microseconds for each of ``size`` tasks that begin a wait together and are released together."""
+
+    async def one() -> None:
+        await wait()
+
+    began = time.process_time()
+    tasks = [asyncio.create_task(one()) for _ in range(size)]
+    await asyncio.sleep(0)  # every task has begun its wait when this returns
+    released.set()
+    await asyncio.gather(*tasks)
+    return (time.process_time() - began) / size * 1e6
+
+
+async def starvation(*, url: str, events: int) -> Result:
+    """A loop of ``await capture()`` and nothing else: what was delivered while it ran, and what found no room."""
+    captures = endless(pool())
+    async with AsyncClient(HttpSink(url, JsonCodec())) as client:
+        for event, distinct_id, properties in take(captures, events):
+            await client.capture(event, distinct_id=distinct_id, properties=properties)
+        meanwhile = client.statistics().delivered
+    after = client.statistics()
+    return {"captured": after.delivered, "delivered_share": meanwhile / events, "dropped": after.dropped}
+
+
+def _resident() -> int:
+    """Bytes of this process in memory now; where the system does not say, the most there ever were."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+SCENARIOS: dict[str, Callable[..., Any]] = {  # Any: each scenario has arguments of its own
+    "cpu": cpu,
+    "latency": latency,
+    "memory": memory,
+    "flush": flush,
+    "starvation": starvation,
+}
+
+
+def main() -> None:
+    arguments = json.loads(sys.argv[1])
+    pin(arguments.pop("cpu"))
+    scenario = SCENARIOS[arguments.pop("scenario")]
+    print(json.dumps(asyncio.run(scenario(**arguments))))
+
+
+if __name__ == "__main__":
+    main()
