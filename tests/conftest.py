@@ -1,17 +1,13 @@
-"""The suite's own set-up: virtual time, a leak check around every test, and a repaired aioresponses."""
+"""The suite's own set-up: a leak check around every test, and a repaired aioresponses."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import aioresponses.core
 import pytest
-
-from eventpipe.testing.loop import VirtualTimeLoop
 
 pytest_plugins = ["pytester"]
 
@@ -27,10 +23,6 @@ class _AnsweredResponse(aiohttp.ClientResponse):
 aioresponses.core.ClientResponse = _AnsweredResponse  # type: ignore[attr-defined]  # an import of theirs
 
 
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Virtual time, unless a test is about real sockets and real time."""
-    if item.get_closest_marker("wallclock") is not None:
-        return {"wallclock": asyncio.new_event_loop}
-    return {"virtual": VirtualTimeLoop}
+@pytest.fixture(autouse=True)
+def _leaves_nothing(leak_check: None) -> None:
+    """Every test leaves no task, thread or open file behind."""
