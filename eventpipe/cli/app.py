@@ -1,0 +1,45 @@
+"""The command line's words: every command with its options, read by cyclopts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from eventpipe import __version__
+from eventpipe.cli.failures import UsageError
+from eventpipe.cli.serve import ServeOptions, serve
+
+_FLAT = Parameter(name="*", negative=())  # a field for each option, no --no-… forms
+
+_SERVE = ServeOptions()
+
+app = App(
+    name="eventpipe",
+    help="Send events, receive them while developing, and see the transport at work. `--debug` adds tracebacks.",
+    version=__version__,
+)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command that the words ask for, and return its exit code.
+
+    Raises:
+        CommandError: The command failed, or was asked for something that cannot be.
+    """
+    try:
+        code = app(list(words), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        raise UsageError(f"{str(error).rstrip('.')}; see eventpipe --help") from error
+    return code if isinstance(code, int) else 0
+
+
+@app.command(name="serve")
+def _serve(*, options: Annotated[ServeOptions, _FLAT] = _SERVE) -> int:
+    """Run a collector for development: takes events, checks them, shows them, and fails when told to.
+
+    It speaks JSON arrays, NDJSON and PostHog capture, and stops with Ctrl-C.
+    """
+    return serve(options, Console())

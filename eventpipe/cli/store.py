@@ -1,0 +1,53 @@
+"""The file that a collector appends what it takes to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from eventpipe.cli.intake import Event
+
+FILE_NAME = "events.ndjson"
+
+
+class EventFile:
+    """Appends events to ``events.ndjson``, one object per line with the time it was received.
+
+    The file is readable by its owner only, because events are about people.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        """Make the directory if need be, and open the file to append.
+
+        Raises:
+            OSError: Either cannot be done.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = os.fdopen(descriptor, "ab")
+
+    def append(self, events: Sequence[Event], received_at: str) -> None:
+        """Write the events of one request and hand them to the operating system.
+
+        Raises:
+            OSError: The disk is full, or fails otherwise.
+        """
+        if self._file is None:
+            raise ValueError("the file is not open")
+        lines = b"".join(orjson.dumps({**event, "received_at": received_at}) + b"\n" for event in events)
+        self._file.write(lines)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file. May come twice."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

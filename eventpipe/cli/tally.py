@@ -1,0 +1,97 @@
+"""What a collector has seen so far, in plain numbers of bounded size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from eventpipe.cli.intake import Event
+
+MAX_NAMES = 1000  # names counted one by one; a sender that puts ids into names must not fill the memory
+OTHER_NAMES = "(other)"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorStatistics:
+    """A snapshot of what a collector has seen.
+
+    Attributes:
+        requests: Requests that began, those that met a fault included.
+        batches: Requests whose events were taken.
+        events: Events taken, each time they came.
+        body_bytes: Size of the taken bodies, inflated.
+        refused: Requests answered with an error because of what they held.
+        failed: Requests answered with an error on purpose.
+        resets: Connections reset on purpose.
+        stalls: Requests answered late on purpose.
+        duplicates: Events that had come before; 0 unless ids are remembered.
+        names: Events by name; names beyond the first thousand are counted together.
+        last_error: The latest refusal; ``None`` when there was none.
+    """
+
+    requests: int = 0
+    batches: int = 0
+    events: int = 0
+    body_bytes: int = 0
+    refused: int = 0
+    failed: int = 0
+    resets: int = 0
+    stalls: int = 0
+    duplicates: int = 0
+    names: Mapping[str, int] = field(default_factory=dict)
+    last_error: str | None = None
+
+
+class Tally:
+    """Counts what arrives."""
+
+    def __init__(self, *, remember_ids: bool) -> None:
+        self.requests = 0
+        self.batches = 0
+        self.events = 0
+        self.body_bytes = 0
+        self.refused = 0
+        self.failed = 0
+        self.resets = 0
+        self.stalls = 0
+        self.duplicates = 0
+        self.names: Counter[str] = Counter()
+        self.last_error: str | None = None
+        self.ids: Counter[str] | None = Counter() if remember_ids else None
+
+    def take(self, events: Sequence[Event], body_bytes: int) -> None:
+        """Count the events of one request."""
+        self.batches += 1
+        self.events += len(events)
+        self.body_bytes += body_bytes
+        for event in events:
+            name = event["event"]
+            self.names[name if name in self.names or len(self.names) < MAX_NAMES else OTHER_NAMES] += 1
+        if self.ids is not None:
+            for event in events:
+                uuid = event.get("uuid")
+                if isinstance(uuid, str):
+                    self.duplicates += uuid in self.ids
+                    self.ids[uuid] += 1
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Count a request that was refused."""
+        self.refused += 1
+        self.last_error = f"{status}: {detail}"
+
+    def snapshot(self) -> CollectorStatistics:
+        """The numbers as they are now."""
+        return CollectorStatistics(
+            requests=self.requests,
+            batches=self.batches,
+            events=self.events,
+            body_bytes=self.body_bytes,
+            refused=self.refused,
+            failed=self.failed,
+            resets=self.resets,
+            stalls=self.stalls,
+            duplicates=self.duplicates,
+            names=dict(self.names),
+            last_error=self.last_error,
+        )

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import gzip
+import stat
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from eventpipe.cli.collector import Collector
+from eventpipe.cli.faults import Fail, Faults, Outage, Stall
+from eventpipe.cli.store import EventFile
+from eventpipe.clock import Clock
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.wallclock]
+
+EVENTS = [{"event": "signed_up", "distinct_id": "u1", "uuid": "a"}, {"event": "paid", "distinct_id": "u2", "uuid": "b"}]
+
+
+async def post(url: str, body: bytes | list[Any], **headers: str) -> tuple[int, Any]:
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    names = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    async with aiohttp.ClientSession() as session, session.post(url, data=data, headers=names) as response:
+        return response.status, orjson.loads(await response.read())
+
+
+async def test_counts_what_arrives() -> None:
+    """Events, batches, bytes and names are those that were sent; ids tell first comings from second ones."""
+    async with Collector(remember_ids=True) as collector:
+        first = await post(f"{collector.url}/collect", EVENTS)
+        await post(collector.url, EVENTS[:1])
+
+    statistics = collector.statistics()
+    assert first == (200, {"status": "ok", "accepted": 2})
+    assert (statistics.requests, statistics.batches, statistics.events) == (2, 2, 3)
+    assert statistics.body_bytes == len(orjson.dumps(EVENTS)) + len(orjson.dumps(EVENTS[:1]))
+    assert statistics.names == {"signed_up": 2, "paid": 1}
+    assert (collector.events, collector.duplicates, dict(collector.ids)) == (3, 1, {"a": 2, "b": 1})
+
+
+async def test_posthog_is_answered_as_the_real_service_does() -> None:
+    """Success is ``{"status": "Ok"}``; an error has a ``detail``, where PostHog's clients look for it."""
+    async with Collector() as collector:
+        good = await post(f"{collector.url}/batch/", orjson.dumps({"api_key": "k", "batch": EVENTS}))
+        bad = await post(f"{collector.url}/batch/", orjson.dumps({"api_key": "k", "batch": [{"event": "a"}]}))
+        flags = await post(f"{collector.url}/flags/?v=4", b"{}")
+
+    assert good == (200, {"status": "Ok"})
+    assert (bad[0], bad[1]["detail"]) == (400, "event 0 has no distinct_id")
+    assert flags[1]["flags"] == {}
+    assert (collector.events, collector.statistics().refused) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "body"),
+    [
+        ("", {"Content_Encoding": "gzip"}, gzip.compress(orjson.dumps(EVENTS))),
+        ("", {"Content_Encoding": "deflate"}, zlib.compress(orjson.dumps(EVENTS))),
+        ("?compression=gzip", {}, gzip.compress(orjson.dumps(EVENTS))),
+    ],
+    ids=["gzip", "deflate", "named in the query"],
+)
+async def test_compressed_bodies_are_read(query: str, headers: dict[str, str], body: bytes) -> None:
+    """Compression may be named by header or, as PostHog's browsers do, by query."""
+    async with Collector() as collector:
+        status, _ = await post(f"{collector.url}/batch/{query}", body, **headers)
+
+    assert (status, collector.events) == (200, 2)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({}, b"{", 400),
+        ({}, b'[{"event": "ok"}, {}]', 400),
+        ({"Content_Type": "text/html"}, b"[]", 415),
+        ({"Content_Encoding": "br"}, b"[]", 415),
+        ({"Content_Encoding": "gzip"}, gzip.compress(b" " * 60_000_000, 9), 413),
+        ({}, b" " * (21 * 1024 * 1024), 413),
+    ],
+    ids=["no json", "one bad event", "type", "encoding", "bomb", "large"],
+)
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_a_bad_request_counts_nothing(headers: dict[str, str], body: bytes, status: int) -> None:
+    """A request that is refused is refused as a whole, with its status, and the collector lives on."""
+    async with Collector() as collector:
+        answer = await post(collector.url, body, **headers)
+        after = await post(collector.url, EVENTS)
+
+    assert (answer[0], after[0]) == (status, 200)
+    assert (collector.events, collector.statistics().refused) == (2, 1)
+    assert (collector.statistics().last_error or "").startswith(f"{status}: ")
+
+
+async def test_store_appends_one_line_per_event(tmp_path: Path) -> None:
+    """What was taken is in the file when the answer arrives, with the time it came; a second run appends."""
+    directory = tmp_path / "made" / "here"
+    for run in (1, 2):
+        async with Collector(store=directory) as collector:
+            await post(collector.url, EVENTS)
+            lines = (directory / "events.ndjson").read_bytes().splitlines()
+            assert len(lines) == 2 * run
+
+    stored = [orjson.loads(line) for line in lines]
+    assert [{key: line[key] for key in EVENTS[0]} for line in stored] == EVENTS * 2
+    assert all(line["received_at"].endswith("Z") for line in stored)
+    assert stat.S_IMODE((directory / "events.ndjson").stat().st_mode) == 0o600
+
+
+async def test_store_that_fails_is_an_error_for_the_sender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that could not be stored were not taken: the sender is told, and nothing is counted."""
+
+    def full(_file: EventFile, _events: object, _received_at: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(EventFile, "append", full)
+
+    async with Collector(store=tmp_path) as collector:
+        answer = await post(collector.url, EVENTS)
+
+    assert answer == (500, {"error": "cannot store: No space left on device"})
+    assert (collector.events, collector.statistics().refused) == (0, 1)
+
+
+async def test_reset_ends_the_connection_and_counts_no_event() -> None:
+    """A reset request gets no answer, and its events cannot have been taken."""
+    async with Collector(faults=Faults(reset=1.0)) as collector:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await post(collector.url, EVENTS)
+
+    assert (collector.events, collector.statistics().resets) == (0, 1)
+
+
+async def test_failure_is_answered_and_counts_no_event() -> None:
+    """A request that fails on purpose gets its status; none of its events counts."""
+    async with Collector(faults=Faults(fail=Fail(503, 1.0))) as collector:
+        status, answer = await post(collector.url, EVENTS)
+
+    assert (status, answer) == (503, {"error": "failed on purpose"})
+    assert (collector.events, collector.statistics().failed) == (0, 1)
+
+
+class SteppedClock(Clock):
+    """A clock that moves by one second per reading and notes how long it was asked to sleep."""
+
+    def __init__(self) -> None:
+        self.moment = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        self.moment += 1.0
+        return self.moment
+
+    async def sleep(self, delay: float) -> None:
+        self.slept.append(delay)
+
+
+async def test_outage_ends() -> None:
+    """Requests in the outage fail, those before and after it are served."""
+    async with Collector(faults=Faults(outage=Outage(1.0, 2.0)), clock=SteppedClock()) as collector:
+        statuses = [(await post(collector.url, EVENTS))[0] for _ in range(5)]
+
+    assert statuses == [200, 503, 503, 200, 200]
+
+
+async def test_a_stalled_request_is_read_at_once_and_answered_late() -> None:
+    """The events count before the stall; only the answer waits."""
+    clock = SteppedClock()
+    async with Collector(faults=Faults(latency=0.5, stall=Stall(1.0, 5.0)), clock=clock) as collector:
+        status, _ = await post(collector.url, EVENTS)
+
+    assert (status, clock.slept, collector.statistics().stalls) == (200, [5.5], 1)
+
+
+class WatchedClock(Clock):
+    """Tells when somebody begins to sleep."""
+
+    def __init__(self) -> None:
+        self.sleeping = asyncio.Event()
+
+    async def sleep(self, delay: float) -> None:
+        self.sleeping.set()
+        await super().sleep(delay)
+
+
+async def test_closing_waits_for_no_stall() -> None:
+    """A collector with a stalled request stops within a second, though the stall has an hour to go."""
+    clock = WatchedClock()
+    async with Collector(faults=Faults(stall=Stall(1.0, 3600.0)), clock=clock) as collector:
+        sender = asyncio.create_task(post(collector.url, EVENTS))
+        await clock.sleeping.wait()
+        started = time.monotonic()
+
+        await collector.aclose()
+
+        assert time.monotonic() - started < 1.0
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await sender
+
+
+async def test_control_routes_tell_what_was_seen() -> None:
+    """Another process can read the counters and every id with how often it came."""
+    async with Collector(remember_ids=True) as collector, aiohttp.ClientSession() as session:
+        for _ in range(2):
+            await post(collector.url, EVENTS[:1])
+        async with session.get(f"{collector.url}/_eventpipe/statistics") as response:
+            statistics = orjson.loads(await response.read())
+        async with session.get(f"{collector.url}/_eventpipe/ids") as response:
+            ids = await response.text()
+
+    assert (statistics["events"], statistics["duplicates"], statistics["names"]) == (2, 1, {"signed_up": 2})
+    assert ids == "a 2\n"
+
+
+async def test_names_are_counted_within_bounds() -> None:
+    """A sender that makes a new name for each event does not fill the memory."""
+    async with Collector() as collector:
+        await post(collector.url, [{"event": f"name {number}"} for number in range(1500)])
+
+    names = collector.statistics().names
+    assert (len(names), names["(other)"]) == (1001, 500)
+    assert collector.ids == {}
+
+
+async def test_a_taken_port_is_an_error_that_leaves_nothing() -> None:
+    """The second collector on one port raises ``OSError`` and can be closed; the first goes on."""
+    async with Collector() as first:
+        second = Collector(port=int(first.url.rpartition(":")[2]))
+        with pytest.raises(OSError, match="address already in use"):
+            await second.start()
+        with pytest.raises(RuntimeError, match="not started"):
+            second.url  # noqa: B018
+        await second.aclose()
+
+        assert (await post(first.url, EVENTS))[0] == 200

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+
+from eventpipe.cli.collector import Collector
+from tests.cli.process import command, run
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.wallclock]
+
+
+async def post(url: str, events: int) -> None:
+    body = orjson.dumps([{"event": "signed_up", "uuid": str(number)} for number in range(events)])
+    headers = {"Content-Type": "application/json"}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+async def test_serves_until_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    """The first line has the actual port; a signal ends it with exit code 0 and a last count; the events are kept."""
+    async with command("serve", "--port", "0", "--store", str(tmp_path)) as serving:
+        greeting, _, url = (await serving.line()).partition("http://")
+        await post(f"http://{url}", 3)
+        serving.signal(number)
+        ended = await serving.end()
+
+    assert greeting == "eventpipe serve: listening on "
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[-1] == "eventpipe serve: stopped after 3 events in 1 batch"
+    assert ended.stdout.splitlines()[-2].startswith("3 events in 1 batch, 100 B, ")
+    assert len((tmp_path / "events.ndjson").read_bytes().splitlines()) == 3
+
+
+async def test_stops_by_itself() -> None:
+    """With ``--seconds`` it ends without a signal; ``--quiet`` prints the address alone."""
+    ended = await run("serve", "--port", "0", "--seconds", "0.01", "--quiet")
+
+    assert (ended.code, ended.stderr, len(ended.stdout.splitlines())) == (0, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--stall", "5s"], "eventpipe: --stall: '5s' is not of the form SHARE:DURATION, such as 0.1:5s"),
+        (["--latency", "soon"], "eventpipe: --latency: 'soon' is not a duration such as 50ms, 5s or 2m"),
+        (["--fail", "200:1"], "eventpipe: --fail: '200' is not an error status from 400 to 599"),
+        (["--reset", "2"], "eventpipe: --reset: '2' is not a share of requests from 0 to 1, such as 0.1"),
+        (["--outage", "3s"], "eventpipe: --outage: '3s' is not of the form START:DURATION, such as 3s:2s"),
+        (["--port", "70000"], "eventpipe: --port: 70000 is not a port from 0 to 65535"),
+        (["--seconds", "0"], "eventpipe: --seconds: must be above 0 and at most 86400, not 0"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+async def test_wrong_option_is_one_line_and_exit_code_2(words: list[str], line: str) -> None:
+    """A misspelt option is told in one line on stderr, and nothing is served."""
+    ended = await run("serve", *words)
+
+    assert (ended.code, ended.stdout, ended.stderr) == (2, "", line + "\n")
+
+
+async def test_taken_port_is_one_line_and_exit_code_1() -> None:
+    """A port that another program has is a failure, told in one line."""
+    async with Collector() as collector:
+        ended = await run("serve", "--port", collector.url.rpartition(":")[2])
+
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("eventpipe: cannot listen on 127.0.0.1:")
+    assert ended.stderr.count("\n") == 1
+
+
+async def test_store_that_cannot_be_made_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    """A store that is a file is a failure, told in one line."""
+    (tmp_path / "file").touch()
+
+    ended = await run("serve", "--port", "0", "--store", str(tmp_path / "file"))
+
+    assert (ended.code, ended.stderr) == (
+        1,
+        f"eventpipe: cannot store events in {tmp_path / 'file'}: File exists\n",
+    )
