@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def tell(figure: Figure) -> None:
         figures.append(figure)
-        print(line(figure), flush=True)
+        print(line(figure, judge=not options.quick), flush=True)
 
     bench = Bench(plan)
     try:

@@ -63,14 +63,14 @@ def alone(name: str, unit: str, bound: float | None, values: Sequence[float]) ->
     return Figure(name, unit, None, middle, middle, min(values), max(values), bound, len(values))
 
 
-def line(figure: Figure) -> str:
-    """One line of the table."""
+def line(figure: Figure, *, judge: bool = True) -> str:
+    """One line of the table; without ``judge`` it does not say whether the promise is kept."""
     floor = "" if figure.floor is None else f"{figure.floor:.2f} {figure.unit}"
     value = f"{figure.value:.2f} {figure.unit}"
     ratio = "" if figure.floor is None else f"{figure.judged:.2f}"
     spread = f"{figure.lowest:.2f}-{figure.highest:.2f}"
     bound = "" if figure.bound is None else f"≤ {figure.bound:g}"
-    word = {True: "met", False: "NOT MET", None: ""}[figure.is_met]
+    word = {True: "met", False: "NOT MET", None: ""}[figure.is_met] if judge else ""
     return f"{figure.name:<60}{floor:>10}{value:>12}{ratio:>8}  {spread:<16}{bound:>7}  {word}".rstrip()
 
 
