@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from eventpipe.errors import SinkError
@@ -41,7 +41,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One attempt, as a codec writes it.
+    """One attempt, as a codec writes it; its ``repr`` shows neither keys nor payloads.
 
     Attributes:
         url: Joined to the sink's own; ``""`` means the sink's own.
@@ -50,8 +50,8 @@ class Request:
     """
 
     url: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 class Codec(Protocol):
