@@ -1,1 +1,8 @@
 """Far ends, one file each."""
+
+from eventpipe.sinks.callback import CallbackSink
+from eventpipe.sinks.file import FileSink
+from eventpipe.sinks.logging import LoggingSink
+from eventpipe.sinks.memory import MemorySink
+
+__all__ = ["CallbackSink", "FileSink", "LoggingSink", "MemorySink"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from eventpipe.codecs.base import whole
 from eventpipe.sinks.base import BaseSink
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class LoggingSink(BaseSink):
         if self._logger.isEnabledFor(self._level):
             extra = {SINK_ATTRIBUTE: self.name}
             for event in batch.events:
-                self._logger.log(self._level, "%s", event.json.decode(), extra=extra)
+                self._logger.log(self._level, "%s", whole(event).decode(), extra=extra)
         return None
 
 

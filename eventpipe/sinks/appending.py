@@ -1,0 +1,115 @@
+"""Adds lines to a file, all of them or none."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from eventpipe.errors import PermanentSinkError
+
+try:
+    import fcntl
+except ImportError:  # Windows: a file there has one writer
+    fcntl = None  # type: ignore[assignment]
+
+_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def append(path: Path, lines: bytes, *, header: bytes, mode: int, fsync: bool) -> int:
+    """Add ``lines`` to the end of a file, made if it is missing.
+
+    When it fails the file is as long as before, so that no line is torn. Writers in this and in other processes take
+    turns. A last line that a crash left without its end gets one, so that ours do not continue it.
+
+    Args:
+        path: The file.
+        lines: Whole lines.
+        header: What the file begins with.
+        mode: Permission bits of a new file, before the umask.
+        fsync: Wait until the lines, and the name of a new file, are on the disk.
+
+    Returns:
+        The length of the file in bytes.
+
+    Raises:
+        OSError: The system refused.
+        PermanentSinkError: It is no regular file, or it begins with another header.
+    """
+    fd = os.open(path, _FLAGS, mode)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise PermanentSinkError(f"{path} is not a regular file", scope="sink")
+        _wait_for_turn(fd)
+        end = os.fstat(fd).st_size
+        joint = _joint(fd, path, end, header)
+        try:
+            _write(fd, joint + lines)
+            if fsync:
+                os.fsync(fd)
+        except BaseException:
+            with suppress(OSError):  # the next writer finds the torn line and ends it
+                os.ftruncate(fd, end)
+            raise
+    finally:
+        os.close(fd)
+    if fsync and end == 0:
+        fsync_folder(path)
+    return end + len(joint) + len(lines)
+
+
+def create(path: Path, *, mode: int) -> bool:
+    """Make an empty file; false when the name is taken.
+
+    Raises:
+        OSError: The system refused.
+    """
+    try:
+        os.close(os.open(path, _FLAGS | os.O_EXCL, mode))
+    except FileExistsError:
+        return False
+    return True
+
+
+def fsync_folder(path: Path) -> None:
+    """Wait until the name of a file is on the disk.
+
+    Raises:
+        OSError: The system refused.
+    """
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _joint(fd: int, path: Path, end: int, header: bytes) -> bytes:
+    """What goes between the end of the file and the next line."""
+    if end == 0:
+        return header
+    if header and _read(fd, 0, len(header)) != header:
+        raise PermanentSinkError(f"{path} has other columns; name them in columns=, or write elsewhere", scope="sink")
+    return b"" if _read(fd, end - 1, 1) == b"\n" else b"\n"
+
+
+def _read(fd: int, start: int, length: int) -> bytes:
+    os.lseek(fd, start, os.SEEK_SET)  # writes go to the end all the same
+    return os.read(fd, length)
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _wait_for_turn(fd: int) -> None:
+    """Keep other writers out until ``fd`` is closed, so that no failure of ours cuts lines of theirs."""
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks; a file there has one writer
+            fcntl.flock(fd, fcntl.LOCK_EX)
