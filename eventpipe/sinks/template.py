@@ -17,7 +17,7 @@ UNIQUE_FIELDS: Final = frozenset({"seq", "uuid"})  # a second passes slower than
 _DEFAULT_TIME: Final = "%Y%m%dT%H%M%S"
 _WIDTH: Final = re.compile(r"(0?[1-9][0-9]?)?d?")
 # What strftime() knows on every platform and what cannot make a path separator.
-_TIME_FORMAT: Final = re.compile(r"(?=.*%)([^%]|%[aAbBdfGHIjmMpSuUVwWyYzZ])*")
+_TIME_FORMAT: Final = re.compile(r"(?=.*%)([^%]|%[aAbBdfGHIjmMpSuUVwWyYzZ%])*")
 
 
 class PathTemplate:
