@@ -158,16 +158,16 @@ class _JumpingSelector(selectors.DefaultSelector):
         return ready
 
 
-def _describe(loop: asyncio.AbstractEventLoop) -> str:
-    return "\n".join(sorted(f"  {task.get_name()}: {_where(task.get_coro())}" for task in asyncio.all_tasks(loop)))
-
-
-def _where(awaitable: Any) -> str:  # Any: whatever an await may stand on; only attributes of coroutines are read
+def where(coroutine: Any) -> str:  # Any: whatever an await may stand on; only attributes of coroutines are read
     """The innermost line outside asyncio that a suspended coroutine waits in."""
     line = "not started"
-    while awaitable is not None:
-        frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "ag_frame", None)
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
         if frame is not None and not frame.f_code.co_filename.startswith(_ASYNCIO):
             line = f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
-        awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "ag_await", None)
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
     return line
+
+
+def _describe(loop: asyncio.AbstractEventLoop) -> str:
+    return "\n".join(sorted(f"  {task.get_name()}: {where(task.get_coro())}" for task in asyncio.all_tasks(loop)))
