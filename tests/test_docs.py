@@ -1,0 +1,156 @@
+"""The documentation runs, its tables match the code, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import importlib.util
+import inspect
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+from eventpipe import DropReason, Statistics
+from eventpipe.cli.collector import Collector
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ANY_BLOCK = re.compile(r"^```(\S*)\n.*?^```$", re.DOTALL | re.MULTILINE)
+# Addresses of the reader's own, and where on the collector they lead.
+FAR_ENDS = {"https://collector.example/batch": "/events", "https://eu.i.posthog.com": ""}
+TEST_MODULE = DOCS / "testing.md"
+NOT_RUN = {"sh", "text", "console", "toml"}
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+def is_program(page: Path) -> bool:
+    return page != TEST_MODULE and BLOCK.search(page.read_text()) is not None
+
+
+async def run_page(page: Path, text: str) -> None:
+    """Run the blocks of one page in order, in one namespace and on one loop, as a reader would type them."""
+    namespace: dict[str, object] = {"__name__": page.stem}
+    async with Collector() as collector:
+        for block in BLOCK.finditer(text):
+            code = block[1]
+            for far_end, path in FAR_ENDS.items():
+                code = code.replace(far_end, collector.url + path)
+            lines_above = text[: block.start(1)].count("\n")
+            await execute("\n" * lines_above + code, str(page), namespace)
+
+
+async def execute(code: str, file: str, namespace: dict[str, object]) -> None:
+    compiled = compile(code, file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = types.FunctionType(compiled, namespace)()
+    if inspect.isawaitable(result):
+        await result
+
+
+@pytest.mark.wallclock
+@pytest.mark.parametrize("page", [page for page in PAGES if is_program(page)], ids=name)
+def test_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every Python block of a page runs, in order, against a collector on loopback."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("EVENTPIPE_WORKERS", "EVENTPIPE_CLOSE_TIMEOUT"):
+        monkeypatch.setenv(variable, "")  # put back afterwards, whatever the page sets
+
+    asyncio.run(run_page(page, page.read_text()))
+
+
+@pytest.mark.wallclock
+def test_page_of_tests_passes(pytester: pytest.Pytester) -> None:
+    """The blocks of the page on testing are one module, and every test in it passes."""
+    code = "".join(block[1] for block in BLOCK.finditer(TEST_MODULE.read_text()))
+    pytester.makepyfile(test_page=code)
+    pytester.makepyprojecttoml("""
+        [tool.pytest.ini_options]
+        eventpipe_virtual_time = true
+        filterwarnings = ["error"]
+    """)
+
+    outcome = pytester.runpytest_subprocess("-p", "no:randomly")
+
+    outcome.assert_outcomes(passed=code.count("\ndef test_") + code.count("\nasync def test_"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_page_has_no_code_that_is_skipped(page: Path) -> None:
+    """A block is Python, and runs, or is of a kind that cannot."""
+    assert {block[1] for block in ANY_BLOCK.finditer(page.read_text())} <= NOT_RUN | {"python"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_files(page: Path) -> None:
+    """Each relative link names a file, and each anchor a heading in it."""
+    broken = []
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(target)
+
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    ("page", "example"), [("README.md", "fastapi_app.py"), ("docs/write-a-sink.md", "line_sink.py")]
+)
+def test_page_shows_the_example(page: str, example: str) -> None:
+    """The first block of the page is the code of a file in ``examples/``, which another test runs."""
+    block = BLOCK.search((ROOT / page).read_text())
+    source = (ROOT / "examples" / example).read_text()
+    docstring = ast.get_docstring(ast.parse(source), clean=False)
+
+    assert block is not None
+    assert source == f'"""{docstring}"""\n\n{block[1]}'
+
+
+def test_readme_names_the_command_that_ci_runs() -> None:
+    """``.ci/run`` and the README have the same line."""
+    command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
+
+    assert command in (ROOT / "README.md").read_text().splitlines()
+
+
+def test_configuration_has_every_option() -> None:
+    """The tables are those that ``python docs/configuration.py`` writes from ``eventpipe.options``."""
+    page = (DOCS / "configuration.md").read_text()
+    spec = importlib.util.spec_from_file_location("configuration", DOCS / "configuration.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+
+    assert generator.render(page) == page
+
+
+def first_cells(page: str, heading: str) -> list[str]:
+    """The words in the first column of the table below ``heading``."""
+    section = (DOCS / page).read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return [
+        word for cell in re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE) for word in re.findall(r"`(\w+)`", cell)
+    ]
+
+
+def test_accounting_explains_every_reason_to_drop() -> None:
+    """The list is closed: the page has each member of ``DropReason`` once, and no other."""
+    assert sorted(first_cells("accounting.md", "Reasons to drop")) == sorted(DropReason)
+
+
+def test_accounting_explains_every_figure() -> None:
+    """The page has each field of ``Statistics``."""
+    page = (DOCS / "accounting.md").read_text()
+
+    assert [field for field in Statistics.__slots__ if f"`{field}`" not in page] == []

@@ -1,0 +1,75 @@
+"""Every promise in ``docs/guarantees.md`` names tests that pytest collects."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "guarantees.md"
+LINK = re.compile(r"\[`(tests/[\w/]+\.py)::([\w:]+)`\]\(\.\./([^)]+)\)")
+PROMISES = [
+    "Accounting",
+    "No wait",
+    "Barrier",
+    "Bounds",
+    "Workers never raise",
+    "No head-of-line blocking",
+    "Deadline",
+    "Times",
+    "Services",
+    "Configuration",
+]
+
+
+def lines_by_promise() -> dict[str, list[str]]:
+    """The list items under each heading; an item may run over several lines."""
+    found: dict[str, list[str]] = {}
+    for section in PAGE.read_text().split("\n## ")[1:]:
+        heading, _, body = section.partition("\n")
+        found[heading.strip()] = [" ".join(item.split()) for item in re.split(r"^- ", body, flags=re.MULTILINE)[1:]]
+    return found
+
+
+LINES = lines_by_promise()
+
+
+def test_every_promise_has_its_lines() -> None:
+    """The page has one section per promise, in their order, and each says something."""
+    assert [heading for heading in LINES if heading in PROMISES] == PROMISES
+    assert [promise for promise in PROMISES if not LINES[promise]] == []
+
+
+def test_every_line_names_a_test() -> None:
+    """No promise is made that nothing proves."""
+    lines = [line for promise in PROMISES for line in LINES[promise]]
+
+    assert [line for line in lines if not LINK.search(line)] == []
+
+
+def test_links_lead_to_the_file_they_name() -> None:
+    """A link's text and its address are the same file."""
+    links = [match for lines in LINES.values() for line in lines for match in LINK.finditer(line)]
+
+    assert links != []
+    assert [match[0] for match in links if match[1] != match[3]] == []
+
+
+@pytest.mark.wallclock
+@pytest.mark.timeout(120)
+def test_every_named_test_is_collected() -> None:
+    """Collection finds each test that the page names; one that was renamed or removed is missed here."""
+    named = {(match[1], match[2]) for lines in LINES.values() for line in lines for match in LINK.finditer(line)}
+    files = sorted({file for file, _ in named})
+    arguments = ["-q", "--collect-only", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments, *files], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
+    collected = {line.partition("[")[0] for line in answer.stdout.splitlines() if "::" in line}
+
+    assert sorted(f"{file}::{name}" for file, name in named if f"{file}::{name}" not in collected) == []
