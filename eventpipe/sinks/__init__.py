@@ -2,7 +2,8 @@
 
 from eventpipe.sinks.callback import CallbackSink
 from eventpipe.sinks.file import FileSink
+from eventpipe.sinks.http import HttpSink
 from eventpipe.sinks.logging import LoggingSink
 from eventpipe.sinks.memory import MemorySink
 
-__all__ = ["CallbackSink", "FileSink", "LoggingSink", "MemorySink"]
+__all__ = ["CallbackSink", "FileSink", "HttpSink", "LoggingSink", "MemorySink"]
