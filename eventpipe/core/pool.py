@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
+from eventpipe.core.failures import where_raised
 from eventpipe.errors import ClosedError
 
 _logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Pool(Generic[ItemT]):
         self,
         size: int,
         name: str,
+        *,
         on_lost: Callable[[ItemT], None] = lambda item: None,
         on_free: Callable[[], None] = lambda: None,
     ) -> None:
@@ -217,8 +219,7 @@ class Pool(Generic[ItemT]):
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, it must not reach the group
             if not (isinstance(error, asyncio.CancelledError) and _is_being_cancelled()):
-                # Neither text nor traceback: a foreign error may quote the payload.
-                _logger.error("worker of pool %s raised %s", self.name, type(error).__qualname__)
+                _logger.error("worker of pool %s raised %s", self.name, where_raised(error))
         else:
             worker.has_returned = True
 
@@ -237,7 +238,7 @@ class Pool(Generic[ItemT]):
         try:
             self._on_lost(item)
         except Exception as error:  # noqa: BLE001  # this runs in a callback of the loop: nobody else would see it
-            _logger.error("on_lost of pool %s raised %s", self.name, type(error).__qualname__)
+            _logger.error("on_lost of pool %s raised %s", self.name, where_raised(error))
 
     def _abandon(self, run: _Run[ItemT] | None) -> None:
         """Account for what was running when its loop was closed: it never runs again."""

@@ -29,7 +29,7 @@ class Rig:
         self.began: list[str] = []
         self.ended: list[str] = []
         self.gate = asyncio.Event()
-        self.pool: Pool[str] = Pool(size, "test", self.lost.append)
+        self.pool: Pool[str] = Pool(size, "test", on_lost=self.lost.append)
 
     async def work(self, item: str) -> None:
         self.began.append(item)
@@ -181,14 +181,14 @@ async def test_on_lost_that_raises_is_contained(caplog: pytest.LogCaptureFixture
     def on_lost(item: str) -> None:
         raise KeyError(item)
 
-    pool = Pool(1, "test", on_lost)
+    pool = Pool(1, "test", on_lost=on_lost)
     await pool.start()
     await pool.acquire()
     pool.spawn(fail("a"), "a")
     await pool.idle()
 
     assert (pool.lost, pool.free) == (1, 1)
-    assert caplog.messages[-1] == "on_lost of pool test raised KeyError"
+    assert caplog.messages[-1].startswith("on_lost of pool test raised KeyError in on_lost (test_pool.py:")
     await pool.stop(1)
 
 

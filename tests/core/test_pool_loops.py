@@ -14,7 +14,7 @@ class Rig:
     def __init__(self) -> None:
         self.lost: list[str] = []
         self.ended: list[str] = []
-        self.pool: Pool[str] = Pool(3, "test", self.lost.append)
+        self.pool: Pool[str] = Pool(3, "test", on_lost=self.lost.append)
 
     async def work(self, item: str) -> None:
         with contextlib.suppress(asyncio.CancelledError):  # accounted for, so it returns
