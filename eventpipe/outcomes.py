@@ -25,7 +25,6 @@ class DropReason(StrEnum):
 
     QUEUE_FULL = "queue_full"
     CLOSED = "closed"
-    DISABLED = "disabled"
     INVALID = "invalid"
     TOO_LARGE = "too_large"
     BEFORE_SEND = "before_send"

@@ -1,0 +1,490 @@
+"""The client: captured in a handler, delivered in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+import uuid as uuidlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from random import Random
+from threading import get_ident
+from types import TracebackType
+from typing import Self, Unpack, get_args
+
+from eventpipe.clock import Clock
+from eventpipe.contracts import Sink
+from eventpipe.core.deadline import Deadline
+from eventpipe.encoding import Encoder, make_id
+from eventpipe.errors import ClosedError, DeliveryError, InvalidEventError
+from eventpipe.events import CapturedEvent, DistinctId, Durability, Event, Overflow, Properties
+from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
+from eventpipe.outcomes import CloseReport, FlushReport, Outcome, OutcomeKind, Settlement, Statistics
+from eventpipe.transport.barrier import Until
+from eventpipe.transport.closing import Closing
+from eventpipe.transport.dispatcher import Dispatcher
+from eventpipe.transport.entrance import Entrance, RefusalError
+from eventpipe.transport.flushing import flush
+from eventpipe.transport.hooks import BeforeSend, Hooks, OnOutcome
+from eventpipe.transport.inbox import Inbox
+from eventpipe.transport.receipts import Receipt
+from eventpipe.transport.runtime import Runtime
+from eventpipe.transport.traits import Traits
+
+
+class AsyncClient:
+    """Takes events in without waiting and delivers them in the background.
+
+    Use it as an async context manager in the lifespan of a service, or call ``aclose()``. Making one does nothing:
+    no loop, task or socket is needed before the first ``await``.
+
+    Every event is accounted for: ``statistics()`` says where each is, and the reports of ``flush()`` and ``aclose()``
+    what became of it.
+    """
+
+    def __init__(
+        self,
+        *sinks: Sink,
+        options: ClientOptions | None = None,
+        spool: object = None,
+        before_send: BeforeSend | None = None,
+        on_drop: OnOutcome | None = None,
+        on_error: OnOutcome | None = None,
+        **overrides: Unpack[ClientOptionsDict],
+    ) -> None:
+        """Check everything and start nothing.
+
+        Args:
+            sinks: Where events go; each event goes to all, encoded once. Bounds, retries and counters are per sink.
+            options: Options shared with other clients; keywords win over it, it wins over ``EVENTPIPE_*``.
+            spool: A directory for events that wait on disk; not available in this version.
+            before_send: Sees each event before it is encoded, and returns it, another one, or ``None`` to drop it.
+            on_drop: Told of each outcome that lost events.
+            on_error: Told of each attempt that failed, whether it is retried or not.
+            overrides: Any option of ``ClientOptions``.
+
+        Raises:
+            ValueError: An option is wrong; the message names it, its value and the rule.
+            TypeError: A sink or a hook is not one.
+        """
+        self._options = resolve(options, overrides)
+        if spool is not None:
+            raise ValueError(f"spool is not available in this version, so it must be None, not {spool!r}")
+        if not sinks and self._options.enabled:
+            raise ValueError("at least one sink is needed, or enabled=False")
+        if len({id(sink) for sink in sinks}) < len(sinks):
+            raise ValueError("each sink must be given once; to send to one far end twice, make two sinks")
+        self._sinks = sinks
+        self._traits = _named_apart([Traits.of(sink) for sink in sinks])
+        self._hooks = Hooks(before_send, on_drop, on_error)
+        self._build()
+
+    def _build(self) -> None:
+        """Make all that holds events or counts them; a forked child does so again."""
+        options = self._options
+        clock = options.clock or Clock()
+        random = options.random or Random()  # noqa: S311  # jitter
+        new_id = options.new_id or make_id
+        self._dispatchers = [
+            Dispatcher(
+                sink, traits, options, observers=[self._hooks.observe], clock=clock, random=random, new_id=new_id
+            )
+            for sink, traits in zip(self._sinks, self._traits, strict=True)
+        ]
+        self._encoder = Encoder(
+            options.json_default,
+            frozenset().union(*(traits.lifted for traits in self._traits)),
+            clock=clock,
+            monotonic=self._monotonic,
+            new_id=options.new_id,
+            strict=options.strict,
+        )
+        self._encode = self._encoder.encode
+        inbox = Inbox(options.queue_events, lambda: self._runtime.request_drain())
+        self._entrance = Entrance(self._dispatchers, options, self._encoder, self._hooks, inbox)
+        self._runtime = Runtime(
+            self._dispatchers,
+            drain=self._entrance.drain,
+            held=inbox.__len__,
+            after_fork=self._build,
+        )
+        self._closing: Closing | None = None
+        self._checked_at: float | None = None
+        is_plain = len(self._dispatchers) == 1 and self._traits[0].where is None and not self._hooks.changes_events
+        self._intake = self._dispatchers[0].intake if is_plain and options.enabled else None
+        self._max_event_bytes = self._entrance.max_event_bytes
+
+    # -- capture --------------------------------------------------------------------------------------------------
+
+    async def capture(
+        self,
+        event: str | Event,
+        *,
+        distinct_id: DistinctId | None = None,
+        properties: Properties | None = None,
+        timestamp: datetime.datetime | None = None,
+        uuid: str | uuidlib.UUID | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+        lane: str | None = None,
+        overflow: Overflow | None = None,
+        durability: Durability | None = None,
+    ) -> Receipt:
+        """Take an event in; it is sent in the background.
+
+        Waits for nothing that depends on a sink, unless ``overflow`` is ``"wait"``. Lets other tasks run at most once
+        per full batch.
+
+        Args:
+            event: Its name, or an ``Event`` that has all arguments, which are then not given again.
+            distinct_id: Whom it is about. ``None``: nobody in particular.
+            properties: What is known of it; encoded before this returns, so it may be changed afterwards.
+            timestamp: When it happened; naive means UTC. ``None`` means now.
+            uuid: Its id. ``None`` means a new UUIDv7.
+            headers: Values that travel beside the properties. ``None`` means none.
+            key: Partition, shard and ordering key. ``None`` means ``distinct_id``.
+            lane: A path with limits of its own, such as ``"historical"``. ``None`` means the usual one.
+            overflow: What to do when the queue is full. ``None`` means the client's option.
+            durability: What the event must survive; this version has ``"memory"``. ``None`` means the client's option.
+
+        Returns:
+            A receipt, also for an event that was not taken in; ``receipt.reason`` says why.
+
+        Raises:
+            QueueFullError: The queue is full and ``overflow`` is ``"raise"``.
+            InvalidEventError: The event cannot be sent, in strict mode.
+            ClosedError: The client was closed, in strict mode.
+            ValueError: ``overflow`` or ``durability`` is not one of the words.
+
+        Cancellation:
+            Safe. The event is in, or (waiting for room) dropped as ``abandoned``.
+        """
+        receipt = None
+        if overflow is None and durability is None:
+            receipt = self._take_in(event, distinct_id, properties, timestamp, uuid, headers, key, lane)
+        if receipt is not None:
+            intake = self._intake
+            if receipt._event.captured_at is not self._checked_at:
+                # A new stamp, at most once a millisecond: see whether the loop is still the one it was.
+                self._checked_at = receipt._event.captured_at
+                self._runtime.ensure()
+            if intake is not None and intake.batch_arrived:
+                intake.batch_arrived = False
+                await asyncio.sleep(0)
+            return receipt
+        described = _describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
+        return await self._capture(described)
+
+    def capture_nowait(
+        self,
+        event: str | Event,
+        *,
+        distinct_id: DistinctId | None = None,
+        properties: Properties | None = None,
+        timestamp: datetime.datetime | None = None,
+        uuid: str | uuidlib.UUID | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+        lane: str | None = None,
+        overflow: Overflow | None = None,
+        durability: Durability | None = None,
+    ) -> Receipt:
+        """Take an event in, from any thread or loop, without ever waiting.
+
+        Away from the client's loop the event is left in a bounded inbox, which the loop empties; until then
+        ``receipt.accepted`` is ``None``, and no counter knows of it. ``"wait"`` means ``"drop_newest"`` here, and away
+        from the loop ``"raise"`` does as well. A long loop of these calls on the client's own loop lets nothing be
+        sent meanwhile; ``capture()`` does.
+
+        Args, Returns and Raises are those of ``capture()``.
+        """
+        if overflow is None and durability is None:
+            receipt = self._take_in(event, distinct_id, properties, timestamp, uuid, headers, key, lane)
+            if receipt is not None:
+                return receipt
+        described = _describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
+        if not self._options.enabled:
+            return Receipt(_NOBODY, accepted=False)
+        mode = self._overflow(described)
+        if mode == "wait":
+            mode = "drop_newest"
+        if self._runtime.thread != get_ident():
+            return self._entrance.leave_for_loop(described, mode, self._runtime)
+        return self._enter(described, mode)[0]
+
+    async def capture_many(self, events: Iterable[str | Event]) -> list[Receipt]:
+        """Take events in, in order.
+
+        Returns:
+            Receipts, one per event, in the order given.
+
+        Raises and Cancellation are those of ``capture()``; events before the one that raised are in.
+        """
+        return [await self.capture(event) for event in events]
+
+    def _take_in(
+        self,
+        event: object,
+        distinct_id: object,
+        properties: object,
+        timestamp: object,
+        uuid: object,
+        headers: object,
+        key: object,
+        lane: object,
+    ) -> Receipt | None:
+        """The plain path: one sink, nothing that changes or filters events, room, and the right thread.
+
+        ``None`` sends the caller the long way, which says what is the matter. Nothing was counted then.
+        """
+        intake = self._intake
+        if intake is None or get_ident() != self._runtime.thread:
+            return None
+        try:
+            captured = self._encode(event, distinct_id, properties, timestamp, uuid, headers, key, lane)
+        except InvalidEventError:
+            return None
+        if len(captured.data) > self._max_event_bytes or not intake.offer(captured):
+            return None
+        return Receipt(captured)
+
+    async def _capture(self, described: Event) -> Receipt:
+        if not self._options.enabled:
+            return Receipt(_NOBODY, accepted=False)
+        overflow = self._overflow(described)
+        if not self._entrance.is_closed:
+            self._runtime.ensure()
+        if self._runtime.is_elsewhere:
+            return self._entrance.leave_for_loop(described, overflow, self._runtime)
+        receipt, waiting = self._enter(described, overflow)
+        if waiting:
+            await self._entrance.wait_for_room(receipt, waiting)
+        elif any(dispatcher.intake.batch_arrived for dispatcher in self._dispatchers):
+            for dispatcher in self._dispatchers:
+                dispatcher.intake.batch_arrived = False
+            await asyncio.sleep(0)
+        return receipt
+
+    def _enter(self, described: Event, overflow: Overflow) -> tuple[Receipt, list[Dispatcher]]:
+        try:
+            captured = self._entrance.prepare(described)
+        except RefusalError as refusal:
+            return self._entrance.refuse(refusal), []
+        return self._entrance.distribute(captured, overflow, strict=self._options.strict)
+
+    def _overflow(self, described: Event) -> Overflow:
+        overflow = described.overflow or self._options.overflow
+        if overflow not in get_args(Overflow) or overflow == "spill":
+            raise ValueError(
+                f"overflow must be 'drop_newest', 'drop_oldest', 'wait' or 'raise', not {overflow!r}"
+                + ("; 'spill' needs a spool, which this version does not have" if overflow == "spill" else "")
+            )
+        if described.durability not in (None, "memory"):
+            raise ValueError(
+                f"durability must be 'memory', not {described.durability!r}: more needs a spool, "
+                f"which this version does not have"
+            )
+        return overflow
+
+    # -- waiting --------------------------------------------------------------------------------------------------
+
+    async def flush(self, timeout: float | None = None, *, until: Until = "settled") -> FlushReport:
+        """Make everything captured before this call leave now, and wait until it is settled.
+
+        Events captured meanwhile belong to a later barrier and are not waited for. Two flushes at once each wait for
+        their own events only. Backoffs are cut short, once per batch; a far end's Retry-After is respected.
+
+        Args:
+            timeout: Seconds on the loop clock. ``None`` means ``options.flush_timeout``.
+            until: ``"settled"``: every event is delivered or dropped. ``"attempted"``: each has had one attempt that
+                began after the call, or the one that was running has ended; what failed stays pending.
+
+        Returns:
+            What became of the events of this barrier; ``pending`` is above zero only when time ran out, with
+            ``until="attempted"``, or inside ``send`` or a hook. Those events go on being sent.
+
+        Raises:
+            ClosedError: ``aclose()`` was called before.
+            ValueError: ``until`` is not one of the words.
+
+        Cancellation:
+            Safe. The barrier is forgotten; no event is touched.
+        """
+        if until not in get_args(Until):
+            raise ValueError(f"until must be 'settled' or 'attempted', not {until!r}")
+        self._check_open()
+        timeout = self._options.flush_timeout if timeout is None else timeout
+        if not self._options.enabled:
+            return FlushReport()
+        self._runtime.ensure()
+        return await self._runtime.run(self._flush(timeout, until))
+
+    async def _flush(self, timeout: float, until: Until) -> FlushReport:
+        self._entrance.drain()
+        return await flush(self._dispatchers, Deadline.after(timeout), until, hurry=True)
+
+    async def deliver(
+        self, event_or_events: str | Event | Iterable[Event], *, timeout: float | None = None
+    ) -> list[Outcome]:
+        """Send now, with retries, and wait for what became of it.
+
+        Args:
+            event_or_events: One event, or several.
+            timeout: Seconds on the loop clock. ``None`` means without end: attempts are bounded.
+
+        Returns:
+            Outcomes, one per event, in the order given; all delivered.
+
+        Raises:
+            DeliveryError: At least one event was dropped; it has all outcomes.
+            TimeoutError: At least one was still pending; it goes on being sent.
+            ClosedError: The client was closed.
+
+        Cancellation:
+            Safe. The events go on being sent.
+        """
+        self._check_open()
+        events = [event_or_events] if isinstance(event_or_events, str | Event) else list(event_or_events)
+        if not self._options.enabled:
+            return [await Receipt(_NOBODY, accepted=False).outcome() for _ in events]
+        self._runtime.ensure()
+        return await self._runtime.run(self._deliver(events, timeout))
+
+    async def _deliver(self, events: list[str | Event], timeout: float | None) -> list[Outcome]:
+        async with asyncio.timeout(timeout):
+            receipts = [await self._capture(_patient(event)) for event in events]
+            for dispatcher in self._dispatchers:
+                dispatcher.open_barrier("settled", hurry=False)  # nobody waits at it: it makes them leave now
+            outcomes = [await receipt.outcome() for receipt in receipts]
+        if any(outcome.kind is OutcomeKind.DROPPED for outcome in outcomes):
+            raise DeliveryError(outcomes)
+        return outcomes
+
+    async def aclose(self, timeout: float | None = None) -> CloseReport:
+        """Stop taking events in, send what is left, and stop.
+
+        Each batch that fails gets one final attempt. When time is up, what is in flight is cancelled and the rest is
+        dropped as ``close_deadline``. May come twice; calls at once share one close, and the earliest deadline counts.
+
+        Args:
+            timeout: Seconds on the loop clock; it returns at most 0.25 s later. ``None`` means
+                ``options.close_timeout``.
+
+        Returns:
+            What became of every event of the client's life.
+
+        Cancellation:
+            Other callers go on waiting. When the last one is cancelled, what is in flight is cancelled and everything
+            pending is accounted for before the cancellation goes on.
+        """
+        if self._closing is not None and self._closing.report is not None:
+            return self._closing.report
+        timeout = self._options.close_timeout if timeout is None else timeout
+        if self._closing is None:
+            self._runtime.ensure()
+        return await self._runtime.run(self._aclose(timeout))
+
+    async def _aclose(self, timeout: float) -> CloseReport:
+        deadline = Deadline.after(timeout)
+        if self._closing is None:
+            self._entrance.drain()
+            self._entrance.is_closed = True
+            self._closing = Closing(self._dispatchers, deadline)
+        return await self._closing.wait(deadline)
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        self._runtime.ensure()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> Statistics:
+        """A snapshot of the counters, summed over the sinks."""
+        sums: Counter[str] = Counter()
+        by_reason: Counter[str] = Counter()
+        for dispatcher in self._dispatchers:
+            snapshot = dispatcher.statistics()
+            by_reason.update(snapshot.dropped_by_reason)
+            sums.update({name: getattr(snapshot, name) for name in _COUNTS})
+        return replace(
+            Statistics(**sums),
+            dropped_by_reason=dict(by_reason),
+            repaired=self._encoder.repaired,
+            hook_errors=self._hooks.errors + self._entrance.filter_errors,
+            slowest_hook=self._hooks.slowest,
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._entrance.is_closed else "open"
+        names = ", ".join(traits.name for traits in self._traits)
+        return f"<AsyncClient to {names or 'nowhere'}, {state}, {self._runtime.pending} pending>"
+
+    def _check_open(self) -> None:
+        if self._entrance.is_closed:
+            raise ClosedError("the client was closed by aclose()")
+
+    def _monotonic(self) -> float:
+        """The clock of the loop that the events are for, which may not be the one of this thread."""
+        loop = self._runtime.loop
+        return time.monotonic() if loop is None else loop.time()
+
+
+# What a disabled client hands out: an event that nobody captured.
+_NOBODY = CapturedEvent(
+    b'{"uuid":"00000000-0000-0000-0000-000000000000","timestamp":"1970-01-01T00:00:00.000000Z",'
+    b'"distinct_id":null,"event":"","properties":{',
+    None,
+    None,
+    0.0,
+)
+_NOBODY.settlement = Settlement(OutcomeKind.DROPPED, sink="", error="the client is disabled")
+
+_COUNTS = (
+    "captured",
+    "recovered",
+    "delivered",
+    "dropped",
+    "spooled",
+    "pending",
+    "waiting_room",
+    "queued",
+    "buffered",
+    "in_flight",
+    "waiting_retry",
+    "attempts",
+    "retries",
+    "queue_bytes",
+)
+
+
+def _describe(event: str | Event, *arguments: object) -> Event:
+    """The call's arguments as one value; an ``Event`` has its own."""
+    if isinstance(event, Event):
+        if any(argument is not None for argument in arguments):
+            raise TypeError("an Event has all arguments of capture() already; give them to Event(...)")
+        return event
+    return Event(event, *arguments)  # type: ignore[arg-type]  # checked by the encoder
+
+
+def _patient(event: str | Event) -> Event:
+    """The same event, ready to wait for room."""
+    described = _describe(event)
+    return described if described.overflow is not None else replace(described, overflow="wait")
+
+
+def _named_apart(traits: list[Traits]) -> list[Traits]:
+    """Give sinks of the same name a number, because counters are kept by name."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for one in traits:
+        seen[one.name] += 1
+        apart.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name}-{seen[one.name]}"))
+    return apart

@@ -1,0 +1,116 @@
+"""Producers that wait for capacity."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Waiter(Generic[T]):
+    """One producer in line.
+
+    Attributes:
+        item: What it wants to put in.
+        size: Bytes that the item needs.
+        epoch: The newest barrier when it got in line: it belongs to later ones.
+        future: Resolved with ``True`` once the item is in, with ``False`` when it was turned away.
+        is_admitted: Whether its item is in.
+        in_line: Whether it still waits; who left stays in the deque until the head reaches it.
+    """
+
+    item: T
+    size: int
+    epoch: int
+    future: asyncio.Future[bool]
+    is_admitted: bool = False
+    in_line: bool = True
+
+    def answer(self, admitted: bool) -> None:
+        """Wake the producer, unless it was cancelled in this very step or its loop is gone."""
+        self.in_line = False
+        self.is_admitted = admitted
+        if not self.future.done() and not self.future.get_loop().is_closed():
+            self.future.set_result(admitted)
+
+
+class Room(Generic[T]):
+    """A first-come-first-served line of producers, each woken once, when its own item is in.
+
+    The item is put in by the grant itself, not by the producer after it woke: a cancelled producer has either left
+    the line or is in already, so no grant can get lost, and nobody can overtake between grant and wake-up. Wake-ups
+    therefore grow with the number of producers, not with its square, and leaving costs the same in any line.
+    """
+
+    def __init__(self, fits: Callable[[int], bool], admit: Callable[[T], None]) -> None:
+        """Make an empty line.
+
+        Args:
+            fits: Whether an item of that many bytes has room now.
+            admit: Puts an item in; called in line order.
+        """
+        self._fits = fits
+        self._admit = admit
+        self._line: deque[Waiter[T] | Callable[[], None]] = deque()
+        self.waiting = 0
+
+    def join(self, item: T, size: int, epoch: int) -> Waiter[T]:
+        """Get in line; the caller awaits ``waiter.future`` and calls ``leave()`` when it gives up."""
+        waiter = Waiter(item, size, epoch, asyncio.get_running_loop().create_future())
+        self._line.append(waiter)
+        self.waiting += 1
+        return waiter
+
+    def leave(self, waiter: Waiter[T]) -> bool:
+        """Get out of line; ``False`` when the item is in already, or was turned away."""
+        if not waiter.in_line:
+            return False
+        waiter.in_line = False
+        self.waiting -= 1
+        self._head()
+        return True
+
+    def mark(self, reached: Callable[[], None]) -> None:
+        """Call ``reached`` when everybody now in line is in or has left; at once when nobody is."""
+        self._line.append(reached)
+        self._head()
+
+    def grant(self) -> None:
+        """Let in whoever fits, in order."""
+        while (waiter := self._head()) is not None and self._fits(waiter.size):
+            self._line.popleft()
+            self.waiting -= 1
+            self._admit(waiter.item)
+            waiter.answer(True)
+
+    def turn_away(self) -> list[Waiter[T]]:
+        """Empty the line; everybody's future is resolved with ``False``.
+
+        Returns:
+            Those who waited, in order.
+        """
+        turned = []
+        while (waiter := self._head()) is not None:
+            self._line.popleft()
+            self.waiting -= 1
+            waiter.answer(False)
+            turned.append(waiter)
+        return turned
+
+    def _head(self) -> Waiter[T] | None:
+        """The first who still waits; calls the marks before it and forgets those who left."""
+        while self._line:
+            entry = self._line[0]
+            if isinstance(entry, Waiter):
+                if entry.in_line:
+                    return entry
+                self._line.popleft()
+            else:
+                self._line.popleft()
+                entry()
+        return None

@@ -1,0 +1,93 @@
+"""One call of a sink, whatever it does, as a value."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from eventpipe.contracts import Sink
+from eventpipe.errors import SinkError, TransientSinkError
+from eventpipe.events import Batch, CapturedEvent
+from eventpipe.outcomes import DropReason, OutcomeKind, Verdict
+
+_MAX_ERROR = 300  # characters of an error's text that are kept; some libraries put whole responses into it
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of the events of one attempt.
+
+    Attributes:
+        delivered: Events that were accepted.
+        dropped: Events that were refused for good, by reason and the far end's words.
+        again: Events to send again, because of ``error``.
+        error: Why the events of ``again`` were not accepted; ``None`` when there are none.
+    """
+
+    delivered: tuple[CapturedEvent, ...] = ()
+    dropped: dict[tuple[str, str | None], tuple[CapturedEvent, ...]] = field(default_factory=dict)
+    again: tuple[CapturedEvent, ...] = ()
+    error: SinkError | None = None
+
+
+async def attempt(sink: Sink, batch: Batch) -> Answer:
+    """Send ``batch`` once.
+
+    Cancellation:
+        Only the cancellation of this very task leaves; a ``CancelledError`` that the sink raised itself is its error.
+    """
+    try:
+        verdicts = await sink.send(batch)
+        return Answer(delivered=batch.events) if verdicts is None else _sorted(batch, verdicts)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return Answer(again=batch.events, error=TransientSinkError("send() raised CancelledError"))
+    except SinkError as exc:
+        return Answer(again=batch.events, error=exc)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as exc:  # noqa: BLE001  # invariant: a worker never raises
+        return Answer(again=batch.events, error=TransientSinkError(describe(exc)))
+
+
+def describe(error: BaseException) -> str:
+    """The type and the bounded text of an error; a ``__str__`` that raises costs the text only."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001  # an error's own code may do anything
+        text = ""
+    name = type(error).__name__
+    return f"{name}: {text[:_MAX_ERROR]}" if text else name
+
+
+def _sorted(batch: Batch, verdicts: Sequence[Verdict]) -> Answer:
+    """Part the events by verdict."""
+    verdicts = list(verdicts)
+    if len(verdicts) != len(batch.events) or not all(isinstance(verdict, Verdict) for verdict in verdicts):
+        raise TransientSinkError(f"send() must return None or {len(batch.events)} verdicts, not {len(verdicts)} values")
+    delivered = []
+    again = []
+    dropped: dict[tuple[str, str | None], list[CapturedEvent]] = {}
+    retry_after: float | None = None
+    for event, verdict in zip(batch.events, verdicts, strict=True):
+        if verdict.kind is OutcomeKind.DELIVERED:
+            delivered.append(event)
+        elif verdict.kind is OutcomeKind.DROPPED:
+            dropped.setdefault((_drop_reason(verdict), verdict.detail), []).append(event)
+        else:
+            again.append(event)
+            retry_after = max(retry_after or 0.0, verdict.retry_after) if verdict.retry_after else retry_after
+    first = next((verdict for verdict in verdicts if verdict.kind is OutcomeKind.RETRY), None)
+    error = None
+    if first is not None:
+        text = first.detail or "the far end asked for these events again"
+        error = TransientSinkError(text, retry_after=retry_after, reason=first.reason or "retry")
+    return Answer(tuple(delivered), {key: tuple(events) for key, events in dropped.items()}, tuple(again), error)
+
+
+def _drop_reason(verdict: Verdict) -> str:
+    """The list of reasons is closed: a word of the far end's own is ``rejected``, and stays in the detail."""
+    return verdict.reason if verdict.reason in set(DropReason) else DropReason.REJECTED

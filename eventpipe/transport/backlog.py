@@ -1,0 +1,140 @@
+"""Where the pending events of one sink are, and which batch leaves next. Decides, never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import inf
+from sys import maxsize
+
+from eventpipe.events import CapturedEvent
+from eventpipe.transport.barrier import Barriers, Standing
+from eventpipe.transport.batch import OutboundBatch
+from eventpipe.transport.batcher import Batcher, IsOpen
+from eventpipe.transport.intake import Intake
+from eventpipe.transport.schedule import Schedule
+
+
+class Backlog:
+    """The places of pending events, in the order in which an event passes them.
+
+    Attributes:
+        intake: Producers in line, and the queue.
+        batcher: Events that were taken from the queue and have not left.
+        in_flight: Batches that workers send, each with the moment its attempt began.
+        in_flight_events: Their events.
+        schedule: Batches that wait for a later attempt, and what each lane may do.
+    """
+
+    def __init__(self, intake: Intake, batcher: Batcher, schedule: Schedule, barriers: Barriers) -> None:
+        self.intake = intake
+        self.batcher = batcher
+        self.in_flight: dict[OutboundBatch, float] = {}
+        self.in_flight_events = 0
+        self.schedule = schedule
+        self._barriers = barriers
+
+    @property
+    def pending(self) -> int:
+        """Events accepted, or waiting for room, and not settled: the sum over the places."""
+        return (
+            self.intake.room.waiting
+            + len(self.intake.queue.events)
+            + self.batcher.events
+            + self.in_flight_events
+            + self.schedule.events
+        )
+
+    def next_batch(self, now: float, *, closing: bool) -> OutboundBatch | None:
+        """What leaves now: a due retry, else the fullest batch there is; ``None`` when nothing may leave.
+
+        Args:
+            now: The loop clock.
+            closing: Whether nothing more will come, so that nothing waits for company.
+        """
+        is_open = partial(self.schedule.is_open, now=now)
+        retry = self.schedule.take_due(now)
+        if retry is not None:
+            return retry
+        while not self.batcher.has_ready(is_open) and self._fill(is_open):
+            pass
+        if closing and not self.intake.queue.events:
+            self.batcher.close()
+        return self.batcher.take(is_open, now)
+
+    def next_moment(self, now: float) -> float:
+        """When a batch may leave that may not leave now; infinity when only an event or an attempt's end can tell."""
+        is_open = partial(self.schedule.is_open, now=now)
+        moments = (self.schedule.due_at(self._lanes_with_fresh(), now), self.batcher.due_at(is_open))
+        return min((moment for moment in moments if moment is not None), default=inf)
+
+    def events_until_full(self) -> int:
+        """How many more events can make a batch leave, or at least arm its timer; at least 1."""
+        return 1 if self.batcher.events == 0 and not self.intake.queue.events else self.batcher.missing()
+
+    def begin(self, batch: OutboundBatch, now: float) -> None:
+        """A worker starts to send ``batch``."""
+        self.in_flight[batch] = now
+        self.in_flight_events += len(batch.events)
+        self.schedule.begin(batch.lane)
+
+    def end(self, batch: OutboundBatch, *, succeeded: bool) -> float | None:
+        """A worker is done with ``batch``; returns when it began, ``None`` if the batch was taken away meanwhile."""
+        began = self.in_flight.pop(batch, None)
+        if began is not None:
+            self.in_flight_events -= len(batch.events)
+            self.schedule.end(batch.lane, succeeded=succeeded)
+        return began
+
+    def pop_oldest(self) -> tuple[CapturedEvent, Standing] | None:
+        """Give up the event that waits longest for its first attempt; ``None`` when there is none."""
+        self._pass_cuts()
+        oldest = self.batcher.pop_oldest()
+        if oldest is not None:
+            return oldest
+        event = self.intake.pop_oldest()
+        return None if event is None else (event, Standing(self.batcher.epoch))
+
+    def take_hopeless(self, deadline: float) -> Iterator[OutboundBatch]:
+        """Give up what waits in lanes whose pause outlasts ``deadline``."""
+        lanes = [lane for lane in self.schedule.lanes() if self.schedule.paused_until(lane) > deadline]
+        if lanes:
+            while self._fill(lambda lane: True):
+                pass
+        for lane in lanes:
+            yield from self.schedule.take_all(lane)
+            yield from self.batcher.take_all(lane)
+
+    def take_everything(self) -> Iterator[tuple[Sequence[CapturedEvent], Standing]]:
+        """Give up all that is pending, what is in flight included."""
+        for batch in list(self.in_flight):
+            self.end(batch, succeeded=False)
+            yield batch.events, batch.standing
+        for lane in {*self.schedule.lanes(), *self.batcher.lanes()}:
+            for batch in (*self.schedule.take_all(lane), *self.batcher.take_all(lane)):
+                yield batch.events, batch.standing
+        while (oldest := self.pop_oldest()) is not None:
+            yield (oldest[0],), oldest[1]
+        for event, standing in self.intake.turn_away():
+            yield (event,), standing
+
+    def _fill(self, is_open: IsOpen) -> bool:
+        """Move events from the queue into batches, up to the next full batch or barrier; whether any moved."""
+        if not self.batcher.has_lanes and not is_open(None):
+            return False  # they may as well stay in the queue, where drop_oldest finds them in order
+        self._pass_cuts()
+        cut = self._barriers.next_cut()
+        limit = maxsize if cut is None else cut - self.intake.taken
+        taken = self.intake.take(self.batcher, limit)
+        self._pass_cuts()
+        return taken > 0
+
+    def _pass_cuts(self) -> None:
+        """What was captured before a barrier leaves now, and never in one batch with what came after it."""
+        while self._barriers.next_cut() == self.intake.taken:
+            self.batcher.close()
+            self.batcher.epoch = self._barriers.pass_cut()
+
+    def _lanes_with_fresh(self) -> list[str | None]:
+        waits_in_queue = bool(self.intake.queue.events) and not self.batcher.has_lanes
+        return [*self.batcher.lanes(), None] if waits_in_queue else self.batcher.lanes()

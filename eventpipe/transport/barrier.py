@@ -1,0 +1,193 @@
+"""Which flush waits for which events. Decides, never waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from eventpipe.outcomes import DropReason, OutcomeKind
+
+Until = Literal["settled", "attempted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Which barriers count an event, or a batch.
+
+    Attributes:
+        epoch: The newest barrier that had been opened before its events were captured: only later ones count it.
+        covered: The newest barrier that has counted the end of an attempt of it; 0 before the first.
+        exempt: Barriers that do not wait for it, because its own ``send`` waits for them.
+    """
+
+    epoch: int
+    covered: int = 0
+    exempt: frozenset[int] = frozenset()
+
+
+class Barrier:
+    """A place in the order of capture and the number of events before it that a flush still waits for.
+
+    Attributes:
+        serial: Barriers are numbered from 1 as they are opened; an event counts for those above its epoch.
+        position: Events that had ever entered the queue, or waited for room, when it was opened.
+        attempts: Attempts that had begun when it was opened.
+        until: What a flush waits for.
+        unsettled: Events before the barrier that are not settled.
+        unattempted: Events before it that have not had the end of an attempt since it was opened.
+        delivered: Events before it that the far end accepted since it was opened.
+        dropped: Events before it that were dropped since, by reason.
+        condition: Announces that the barrier was reached.
+        flushes: Calls that wait here.
+        is_given_up: Nobody is left who could reach it.
+    """
+
+    __slots__ = (
+        "attempts",
+        "condition",
+        "delivered",
+        "dropped",
+        "flushes",
+        "is_given_up",
+        "position",
+        "serial",
+        "unattempted",
+        "unsettled",
+        "until",
+    )
+
+    def __init__(self, serial: int, until: Until, pending: int, position: int, attempts: int) -> None:
+        self.serial = serial
+        self.position = position
+        self.until = until
+        self.unsettled = self.unattempted = pending
+        self.attempts = attempts
+        self.delivered = 0
+        self.dropped: Counter[str] = Counter()
+        self.condition = asyncio.Condition()
+        self.flushes = 0
+        self.is_given_up = False
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether nothing is waited for any longer."""
+        return self.unsettled <= 0 or (self.until == "attempted" and self.unattempted <= 0)
+
+
+class Barriers:
+    """The open barriers of one sink, oldest first.
+
+    A *cut* is a barrier's place in the queue, as the number of events ever put in before it; a batch never spans one.
+    While producers wait for room, a new barrier has no place yet: it gets one when they are in.
+
+    Attributes:
+        serial: The newest barrier's serial.
+    """
+
+    def __init__(self) -> None:
+        self.serial = 0
+        self._open: list[Barrier] = []
+        self._cuts: deque[tuple[int, int]] = deque()
+        self._reached: list[Barrier] = []
+
+    def open(self, *, pending: int, position: int, attempts: int, until: Until, shared: bool = True) -> Barrier:
+        """Open a barrier before everything captured from now on, or share the newest one if it stands there.
+
+        Args:
+            pending: Events that are pending now and shall be waited for.
+            position: Events that ever entered the queue, and those that wait for room.
+            attempts: Attempts that began so far. A barrier that waits for attempts is shared only when none began.
+            until: What to wait for.
+            shared: ``False`` when ``pending`` leaves something out, so that nobody else may wait here.
+        """
+        newest = self._open[-1] if self._open else None
+        if (
+            shared
+            and newest is not None
+            and newest.serial == self.serial
+            and newest.position == position
+            and newest.until == until
+            and (until == "settled" or newest.attempts == attempts)
+        ):
+            return newest
+        self.serial += 1
+        barrier = Barrier(self.serial, until, pending, position if shared else -1, attempts)
+        if not barrier.is_reached:
+            self._open.append(barrier)
+        return barrier
+
+    def place(self, serial: int, position: int) -> None:
+        """Give a barrier its place in the queue."""
+        self._cuts.append((position, serial))
+
+    def next_cut(self) -> int | None:
+        """The place of the next barrier; ``None`` when there is none."""
+        return self._cuts[0][0] if self._cuts else None
+
+    def pass_cut(self) -> int:
+        """Everything before the next cut has been taken from the queue.
+
+        Returns:
+            The serial of its barrier: the epoch of the events behind it.
+        """
+        return self._cuts.popleft()[1]
+
+    def settled(self, standing: Standing, events: int, kind: OutcomeKind, reason: str | None) -> None:
+        """Count settled events at the barriers that wait for them."""
+        for barrier in self._counting(standing):
+            barrier.unsettled -= events
+            if barrier.serial > standing.covered:
+                barrier.unattempted -= events
+            if kind is OutcomeKind.DELIVERED:
+                barrier.delivered += events
+            else:
+                barrier.dropped[reason or DropReason.REJECTED] += events
+        self._collect()
+
+    def attempted(self, standing: Standing, events: int) -> Standing:
+        """Count the end of an attempt after which ``events`` stay pending.
+
+        Returns:
+            Their standing from now on.
+        """
+        for barrier in self._counting(standing):
+            if barrier.serial > standing.covered:
+                barrier.unattempted -= events
+        self._collect()
+        return replace(standing, covered=self.serial)
+
+    def take_reached(self) -> list[Barrier]:
+        """The barriers reached since the last call, to be announced."""
+        reached, self._reached = self._reached, []
+        return reached
+
+    @property
+    def has_reached(self) -> bool:
+        """Whether a barrier waits to be announced."""
+        return bool(self._reached)
+
+    def give_up(self) -> None:
+        """Announce every barrier as it stands: nobody is left who could reach them."""
+        for barrier in self._open:
+            barrier.is_given_up = True
+        self._reached.extend(self._open)
+        self._open.clear()
+
+    def forget(self, barrier: Barrier) -> None:
+        """Nobody waits for this barrier any longer."""
+        if barrier in self._open:
+            self._open.remove(barrier)
+
+    def _counting(self, standing: Standing) -> list[Barrier]:
+        return [
+            barrier
+            for barrier in self._open
+            if barrier.serial > standing.epoch and barrier.serial not in standing.exempt
+        ]
+
+    def _collect(self) -> None:
+        if any(barrier.is_reached for barrier in self._open):
+            self._reached.extend(barrier for barrier in self._open if barrier.is_reached)
+            self._open = [barrier for barrier in self._open if not barrier.is_reached]

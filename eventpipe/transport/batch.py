@@ -1,0 +1,48 @@
+"""A batch as the transport sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, log2
+
+from eventpipe.events import Batch, CapturedEvent
+from eventpipe.transport.barrier import Standing
+
+
+@dataclass(slots=True)
+class Bisection:
+    """The extra requests left for finding the events that a far end refuses; shared by all parts of one batch."""
+
+    requests_left: int
+
+    @classmethod
+    def of(cls, events: int) -> Bisection:
+        """At most 4·⌈log₂ n⌉ extra requests: two poison events among n are found, and the search has an end."""
+        return cls(4 * ceil(log2(events)))
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class OutboundBatch(Batch):
+    """A batch with what its next decision needs; a sink sees it as a ``Batch``.
+
+    A retry is a new object with the same id, so that whoever kept an earlier attempt sees it unchanged.
+
+    Attributes:
+        standing: Which barriers count it; inherited by retries and parts.
+        hurried: A flush has brought its retry forward; that happens once.
+        final: Its next failure ends it, because the client is closing.
+        bisection: What is left for bisecting it; ``None`` before the first bisection.
+    """
+
+    standing: Standing
+    hurried: bool = False
+    final: bool = False
+    bisection: Bisection | None = None
+
+    def next_attempt(self, events: tuple[CapturedEvent, ...]) -> OutboundBatch:
+        """The same batch, reduced to ``events``, one attempt later."""
+        return replace(self, events=events, attempt=self.attempt + 1)
+
+    def part(self, new_id: str, events: tuple[CapturedEvent, ...]) -> OutboundBatch:
+        """A new batch of some of the events: a new id, attempt 1; it inherits the barriers."""
+        return replace(self, id=new_id, events=events, attempt=1)

@@ -1,0 +1,201 @@
+"""Which events leave together: by lane, up to a number, a size and an age. Decides, never waits."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from eventpipe.events import CapturedEvent
+from eventpipe.transport.barrier import Standing
+from eventpipe.transport.batch import OutboundBatch
+
+LaneOf = Callable[[CapturedEvent], str | None]
+IsOpen = Callable[[str | None], bool]
+
+
+@dataclass(slots=True)
+class _Buffer:
+    """One lane: full batches first, then the events of the one that is being filled."""
+
+    lane: str | None
+    ready: deque[OutboundBatch] = field(default_factory=deque)
+    events: list[CapturedEvent] = field(default_factory=list)
+    size: int = 0
+
+    def oldest(self) -> float:
+        """When the first event that waits here was captured."""
+        return self.ready[0].events[0].captured_at if self.ready else self.events[0].captured_at
+
+
+class Batcher:
+    """Takes events from the queue and cuts them into batches, each of one lane, in capture order.
+
+    Attributes:
+        events: Events taken from the queue that have not left in a batch.
+        epoch: The newest barrier whose events have all been taken; new batches carry it.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_events: int,
+        batch_bytes: int,
+        batch_age: float,
+        lane_of: LaneOf | None,
+        new_id: Callable[[], str],
+        wall: Callable[[], float],
+    ) -> None:
+        """Make an empty batcher.
+
+        Args:
+            batch_events: A batch is full at this number of events.
+            batch_bytes: A batch is closed before it would exceed this size; a larger event travels alone.
+            batch_age: Seconds that the oldest event of a batch waits for company.
+            lane_of: Names the lane of an event; ``None`` when the sink has no lanes.
+            new_id: Makes batch ids.
+            wall: The wall clock, for ``created_at``.
+        """
+        self._batch_events = batch_events
+        self._batch_bytes = batch_bytes
+        self._batch_age = batch_age
+        self._lane_of = lane_of
+        self._new_id = new_id
+        self._wall = wall
+        self._buffers: dict[str | None, _Buffer] = {}
+        self.events = 0
+        self.epoch = 0
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether events of several lanes can be in the queue side by side."""
+        return self._lane_of is not None
+
+    def fill(self, queue: deque[CapturedEvent], limit: int) -> int:
+        """Take up to ``limit`` events from the front of ``queue``, stopping when a batch is full.
+
+        Returns:
+            The number taken.
+        """
+        lane_of = self._lane_of
+        buffer = self._buffer(None)
+        count = min(limit, len(queue))
+        for taken in range(1, count + 1):  # noqa: B007  # read after the loop
+            event = queue.popleft()
+            if lane_of is not None:
+                try:
+                    buffer = self._buffer(lane_of(event))
+                except Exception:  # noqa: BLE001  # a codec's fault costs its event the lane, nobody the dispatcher
+                    buffer = self._buffer(None)
+            if self._put(buffer, event):
+                break
+        else:
+            taken = count
+        self.events += taken
+        return taken
+
+    def close(self) -> None:
+        """Cut what is buffered into batches, full or not, because a barrier or the end has been reached."""
+        for buffer in self._buffers.values():
+            if buffer.events:
+                self._cut(buffer)
+
+    def has_ready(self, is_open: IsOpen) -> bool:
+        """Whether an open lane has a batch that is full or was closed."""
+        return any(buffer.ready and is_open(lane) for lane, buffer in self._buffers.items())
+
+    def take(self, is_open: IsOpen, now: float) -> OutboundBatch | None:
+        """The next batch: full, closed, or old enough; of several open lanes the one that waits longest."""
+        choice: _Buffer | None = None
+        for lane, buffer in self._buffers.items():
+            is_due = buffer.ready or (buffer.events and buffer.events[0].captured_at + self._batch_age <= now)
+            if is_due and is_open(lane) and (choice is None or buffer.oldest() < choice.oldest()):
+                choice = buffer
+        if choice is None:
+            return None
+        if not choice.ready:
+            self._cut(choice)
+        return self._leave(choice.ready.popleft())
+
+    def due_at(self, is_open: IsOpen) -> float | None:
+        """When the next batch of an open lane will have waited long enough; ``None`` when none waits."""
+        return min(
+            (
+                buffer.events[0].captured_at + self._batch_age
+                for lane, buffer in self._buffers.items()
+                if buffer.events and is_open(lane)
+            ),
+            default=None,
+        )
+
+    def lanes(self) -> list[str | None]:
+        """The lanes that have something to send."""
+        return [lane for lane, buffer in self._buffers.items() if buffer.ready or buffer.events]
+
+    def missing(self) -> int:
+        """How many more events could make a batch full; at least 1."""
+        return self._batch_events - max((len(buffer.events) for buffer in self._buffers.values()), default=0)
+
+    def pop_oldest(self) -> tuple[CapturedEvent, Standing] | None:
+        """Give up the event that was captured first, with its standing; ``None`` when there is none."""
+        buffers = [buffer for buffer in self._buffers.values() if buffer.ready or buffer.events]
+        if not buffers:
+            return None
+        buffer = min(buffers, key=_Buffer.oldest)
+        self.events -= 1
+        if not buffer.ready:
+            event = buffer.events.pop(0)
+            buffer.size -= event.size
+            return event, Standing(self.epoch)
+        batch = buffer.ready[0]
+        if len(batch.events) == 1:
+            buffer.ready.popleft()
+        else:
+            buffer.ready[0] = replace(batch, events=batch.events[1:])
+        return batch.events[0], batch.standing
+
+    def take_all(self, lane: str | None) -> list[OutboundBatch]:
+        """Everything that waits in one lane, because it will not be sent."""
+        buffer = self._buffer(lane)
+        if buffer.events:
+            self._cut(buffer)
+        batches = [self._leave(batch) for batch in buffer.ready]
+        buffer.ready.clear()
+        return batches
+
+    def _put(self, buffer: _Buffer, event: CapturedEvent) -> bool:
+        """Add an event; true when a batch became ready."""
+        size = len(event.data) + 2
+        overflows = bool(buffer.events) and buffer.size + size > self._batch_bytes
+        if overflows:
+            self._cut(buffer)
+        buffer.events.append(event)
+        buffer.size += size
+        if len(buffer.events) < self._batch_events and buffer.size < self._batch_bytes:
+            return overflows
+        self._cut(buffer)
+        return True
+
+    def _cut(self, buffer: _Buffer) -> None:
+        buffer.ready.append(
+            OutboundBatch(
+                id=self._new_id(),
+                lane=buffer.lane,
+                events=tuple(buffer.events),
+                created_at=self._wall(),
+                attempt=1,
+                standing=Standing(self.epoch),
+            )
+        )
+        buffer.events.clear()
+        buffer.size = 0
+
+    def _leave(self, batch: OutboundBatch) -> OutboundBatch:
+        self.events -= len(batch.events)
+        return batch
+
+    def _buffer(self, lane: str | None) -> _Buffer:
+        buffer = self._buffers.get(lane)
+        if buffer is None:
+            buffer = self._buffers[lane] = _Buffer(lane)
+        return buffer

@@ -1,0 +1,120 @@
+"""The one close of a client, which all who close it share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections import Counter
+from collections.abc import Sequence
+
+from eventpipe.core.deadline import Deadline
+from eventpipe.outcomes import CloseReport
+from eventpipe.transport.attempt import describe
+from eventpipe.transport.dispatcher import STRAGGLER_TIMEOUT, Dispatcher, logger
+from eventpipe.transport.flushing import flush
+
+
+class Closing:
+    """Drains the dispatchers, then ends the sinks, by one deadline that a later caller can only bring forward.
+
+    Attributes:
+        report: What became of every event; ``None`` until the close is over.
+    """
+
+    def __init__(self, dispatchers: Sequence[Dispatcher], deadline: Deadline) -> None:
+        """Begin to close, on the running loop."""
+        self._dispatchers = dispatchers
+        self._began = asyncio.get_running_loop().time()
+        self._callers = 0
+        self.report: CloseReport | None = None
+        self._deadline = deadline
+        self._is_draining = False
+        for dispatcher in dispatchers:
+            dispatcher.intake.close()
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(), name="eventpipe-close", context=contextvars.Context()
+        )
+
+    async def wait(self, deadline: Deadline) -> CloseReport:
+        """Wait for the end of the close, at the latest a little after ``deadline``.
+
+        Inside a sink's own ``send`` it cannot be waited for: there, everything but that batch is.
+
+        Cancellation:
+            Others who wait go on waiting. When the last is cancelled, what is in flight is cancelled, and what is
+            pending is accounted for at once.
+        """
+        if deadline.when is not None and (self._deadline.when is None or deadline.when < self._deadline.when):
+            self._deadline = deadline
+            if self._is_draining:
+                self._request_stop()
+        if any(dispatcher.own_events for dispatcher in self._dispatchers):
+            await flush(self._dispatchers, deadline, "settled", hurry=False)
+            return self._make_report(())
+        self._callers += 1
+        try:
+            await asyncio.wait({self._task})
+        except asyncio.CancelledError:
+            if self._callers == 1:
+                for dispatcher in self._dispatchers:
+                    dispatcher.abandon()
+            raise
+        finally:
+            self._callers -= 1
+        return self._task.result()
+
+    def _request_stop(self) -> None:
+        self._is_draining = True
+        for dispatcher in self._dispatchers:
+            dispatcher.request_stop(self._deadline)
+
+    async def _run(self) -> CloseReport:
+        for dispatcher in self._dispatchers:
+            with contextlib.suppress(Exception):  # one that cannot run drains nothing; what it holds is dropped below
+                await dispatcher.started()
+        self._request_stop()
+        for dispatcher in self._dispatchers:
+            await dispatcher.stopped()
+            if dispatcher.pending:
+                dispatcher.abandon()
+        stragglers = [name for dispatcher in self._dispatchers for name in dispatcher.stragglers]
+        stragglers += await self._end_sinks()
+        self.report = self._make_report(stragglers)
+        return self.report
+
+    async def _end_sinks(self) -> list[str]:
+        """Close the sinks side by side; one that hangs or raises is named, and keeps nobody."""
+        tasks = {
+            asyncio.get_running_loop().create_task(dispatcher.sink.aclose(), name=f"{dispatcher.name} aclose")
+            for dispatcher in self._dispatchers
+        }
+        patience = max(STRAGGLER_TIMEOUT, min(self._deadline.remaining(), MAX_SINK_CLOSE))
+        _, hanging = await asyncio.wait(tasks, timeout=patience)
+        if hanging:
+            for task in hanging:
+                task.cancel()
+            await asyncio.wait(hanging, timeout=STRAGGLER_TIMEOUT / 2)
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                logger.warning("%s failed: %s", task.get_name(), describe(error))
+        return [task.get_name() for task in tasks if not task.done()]
+
+    def _make_report(self, stragglers: Sequence[str]) -> CloseReport:
+        counts = [dispatcher.statistics() for dispatcher in self._dispatchers]
+        by_reason: Counter[str] = Counter()
+        for count in counts:
+            by_reason.update(count.dropped_by_reason)
+        return CloseReport(
+            delivered=sum(count.delivered for count in counts),
+            dropped=by_reason.total(),
+            dropped_by_reason=dict(by_reason),
+            spooled=sum(count.spooled for count in counts),
+            pending=sum(count.pending for count in counts),
+            stragglers=tuple(stragglers),
+            elapsed=asyncio.get_running_loop().time() - self._began,
+        )
+
+
+# A sink that has nothing to send closes its connections in milliseconds; five seconds is for a file system that stalls.
+MAX_SINK_CLOSE = 5.0

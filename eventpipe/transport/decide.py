@@ -1,0 +1,101 @@
+"""What to do with a batch that was not accepted. Decides, never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from eventpipe.core.retry import backoff
+from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
+from eventpipe.options import RetryPolicy
+from eventpipe.outcomes import DropReason
+from eventpipe.transport.batch import Bisection, OutboundBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Send ``batch`` again at ``due``; let nothing else into its lane before ``pause_until``, if that is set."""
+
+    batch: OutboundBatch
+    due: float
+    pause_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Send the parts now, as batches of their own."""
+
+    parts: tuple[OutboundBatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Give the events up; ``pause_until`` as in ``Retry``."""
+
+    reason: str
+    pause_until: float | None = None
+
+
+Decision = Retry | Split | Drop
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """The rules of one sink.
+
+    Attributes:
+        policy: Attempts and delays.
+        random: Uniform in [0, 1).
+        new_id: Makes ids for parts of batches.
+    """
+
+    policy: RetryPolicy
+    random: Callable[[], float]
+    new_id: Callable[[], str]
+
+    def decide(self, batch: OutboundBatch, error: SinkError, now: float, closing: float | None) -> Decision:
+        """Say what becomes of a batch whose attempt ended with ``error``.
+
+        Args:
+            batch: The batch as it was attempted, reduced to the events that the error is about.
+            error: Why.
+            now: The loop clock.
+            closing: The deadline of the close on the loop clock; ``None`` while the client is open.
+        """
+        if isinstance(error, PermanentSinkError):
+            return self._permanent(batch, error)
+        retry_after = error.retry_after if isinstance(error, TransientSinkError) else None
+        return self._transient(batch, retry_after, now, closing)
+
+    def _transient(
+        self, batch: OutboundBatch, retry_after: float | None, now: float, closing: float | None
+    ) -> Decision:
+        due = now + backoff(self.policy, batch.attempt, self.random, retry_after)
+        pause_until = None if retry_after is None else due
+        if batch.attempt >= self.policy.max_attempts or batch.final:
+            return Drop(DropReason.EXHAUSTED, pause_until)
+        again = batch.next_attempt(batch.events)
+        if closing is None:
+            return Retry(again, due, pause_until)
+        if closing <= now:
+            return Drop(DropReason.CLOSE_DEADLINE, pause_until)
+        if due > closing:
+            if retry_after is not None:
+                return Drop(DropReason.CLOSE_DEADLINE, pause_until)
+            due = now
+        return Retry(replace(again, final=True), due, pause_until)
+
+    def _permanent(self, batch: OutboundBatch, error: PermanentSinkError) -> Decision:
+        if len(batch.events) == 1 or error.scope not in ("size", "event"):
+            return Drop(error.reason)
+        if error.scope == "event":
+            bisection = batch.bisection or Bisection.of(len(batch.events))
+            if bisection.requests_left < 2:
+                return Drop(error.reason)
+            bisection.requests_left -= 2
+            batch = replace(batch, bisection=bisection)
+        middle = (len(batch.events) + 1) // 2
+        return Split((self._part(batch, slice(0, middle)), self._part(batch, slice(middle, None))))
+
+    def _part(self, batch: OutboundBatch, which: slice) -> OutboundBatch:
+        return batch.part(self.new_id(), batch.events[which])

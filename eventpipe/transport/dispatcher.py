@@ -1,0 +1,397 @@
+"""One sink's dispatcher: the task that decides what leaves when, and the workers that send."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from math import inf
+from random import Random
+
+from eventpipe.clock import Clock
+from eventpipe.contracts import Sink
+from eventpipe.core.deadline import Deadline
+from eventpipe.core.ledger import Ledger
+from eventpipe.core.pool import Pool
+from eventpipe.core.room import Waiter
+from eventpipe.core.service import Service
+from eventpipe.errors import PermanentSinkError, SinkError
+from eventpipe.events import CapturedEvent
+from eventpipe.options import ClientOptions
+from eventpipe.outcomes import DropReason, Durations, Outcome, OutcomeKind, Statistics
+from eventpipe.transport.attempt import Answer, attempt, describe
+from eventpipe.transport.backlog import Backlog
+from eventpipe.transport.barrier import Barrier, Barriers, Standing, Until
+from eventpipe.transport.batch import OutboundBatch
+from eventpipe.transport.batcher import Batcher
+from eventpipe.transport.decide import Decider, Drop, Retry, Split
+from eventpipe.transport.episodes import Episodes
+from eventpipe.transport.intake import Intake
+from eventpipe.transport.schedule import Schedule
+from eventpipe.transport.settle import Observer, Settler
+from eventpipe.transport.traits import Traits
+
+# A cancelled send has this long to end: within the 0.25 s that a close may take beyond its deadline.
+STRAGGLER_TIMEOUT = 0.1
+
+logger = logging.getLogger("eventpipe")
+
+
+class Dispatcher(Service):
+    """Drains one sink's queue: batches, retries, barriers, workers, and the accounts of all of it.
+
+    Everything here is synchronous but three things: the dispatcher task parks, a worker awaits ``Sink.send()``, and a
+    flush awaits its barrier. All state is changed between awaits, on one loop; there are no locks.
+
+    Attributes:
+        sink: The far end.
+        traits: What it says of itself.
+        ledger: Counts what came in and left.
+        intake: The way in.
+        stragglers: Names of workers that ignored their cancellation, once it has stopped.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        traits: Traits,
+        options: ClientOptions,
+        *,
+        observers: Sequence[Observer] = (),
+        clock: Clock,
+        random: Random,
+        new_id: Callable[[], str],
+    ) -> None:
+        super().__init__(f"eventpipe-{traits.name}")
+        self.sink = sink
+        self.traits = traits
+        self.ledger = Ledger()
+        self.intake = Intake(
+            self.ledger,
+            max_events=options.queue_events,
+            max_bytes=options.queue_bytes,
+            batch_events=options.batch_events,
+            wake=self.wake,
+        )
+        self._options = options
+        self._clock = clock
+        self._barriers = Barriers()
+        self._episodes = Episodes(traits.name, clock.monotonic)
+        self._settler = Settler(self.ledger, self._barriers, self._episodes, observers)
+        self._batch_bytes = min(options.max_batch_bytes, traits.max_batch_bytes)
+        batcher = Batcher(
+            batch_events=options.batch_events,
+            batch_bytes=self._batch_bytes,
+            batch_age=options.max_batch_age,
+            lane_of=traits.lane,
+            new_id=new_id,
+            wall=clock.time,
+        )
+        self._backlog = Backlog(self.intake, batcher, Schedule(options.workers), self._barriers)
+        self._decider = Decider(options.retry, random.random, new_id)
+        self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self.wake)
+        self._attempts = 0
+        self._retries = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_awake = False
+        self._closing: float | None = None
+        self.stragglers: list[str] = []
+
+    # -- what goes in ---------------------------------------------------------------------------------------------
+
+    def refuse(self, event: CapturedEvent, reason: DropReason, error: str | None = None) -> None:
+        """Count an event in and drop it at once."""
+        self.ledger.accept(len(event.data))
+        self._drop((event,), reason, Standing(self._barriers.serial), error)
+
+    def refuse_unseen(self, events: int) -> None:
+        """Count events in and out that nobody kept: other threads captured them while their inbox was full."""
+        self.ledger.accepted += events
+        self.ledger.drop(events, 0, DropReason.QUEUE_FULL)
+        self._episodes.dropped(DropReason.QUEUE_FULL, events, "captured on other threads while the inbox was full")
+
+    def push_out(self, event: CapturedEvent) -> bool:
+        """Drop what waits longest until ``event`` has room; ``False`` when nothing is left to drop."""
+        while not self.intake.offer(event):
+            oldest = self._backlog.pop_oldest()
+            if oldest is None:
+                return False
+            self._drop((oldest[0],), DropReason.QUEUE_FULL, oldest[1])
+        return True
+
+    def join(self, event: CapturedEvent) -> Waiter[CapturedEvent]:
+        """Put ``event`` in line for room; whoever awaits ``waiter.future`` calls ``leave()`` in the end."""
+        return self.intake.join(event, self._barriers.serial)
+
+    def leave(self, waiter: Waiter[CapturedEvent], reason: DropReason) -> bool:
+        """Drop the event if it is still in line; whether it was."""
+        standing = self.intake.leave(waiter)
+        if standing is None:
+            return False
+        self._drop((waiter.item,), reason, standing)
+        return True
+
+    # -- flush ----------------------------------------------------------------------------------------------------
+
+    def open_barrier(self, until: Until, *, hurry: bool) -> Barrier:
+        """Make everything that waits leave now, and open a barrier behind it.
+
+        Args:
+            until: What the barrier waits for.
+            hurry: Whether backoffs that wait are due at once as well.
+        """
+        own = self._own_batch()
+        barrier = self._barriers.open(
+            pending=self._backlog.pending - (len(own.events) if own else 0),
+            position=self.intake.position + self.intake.room.waiting,
+            attempts=self._attempts,
+            until=until,
+            shared=own is None,
+        )
+        if barrier.flushes == 0 and not barrier.is_reached:
+            if own is not None:
+                own.standing = replace(own.standing, exempt=own.standing.exempt | {barrier.serial})
+            self.intake.room.mark(partial(self._place, barrier.serial))
+            if hurry:
+                self._backlog.schedule.hurry(self._clock.monotonic())
+            self.wake()
+        return barrier
+
+    async def wait_for(self, barrier: Barrier) -> None:
+        """Park until ``barrier`` is reached or this dispatcher ends.
+
+        Cancellation:
+            The barrier is forgotten when nobody else waits for it.
+        """
+        if barrier.is_reached:
+            return
+        barrier.flushes += 1
+        try:
+            async with barrier.condition:
+                await barrier.condition.wait_for(lambda: barrier.is_reached or barrier.is_given_up)
+        finally:
+            barrier.flushes -= 1
+            if barrier.flushes == 0:
+                self._barriers.forget(barrier)
+
+    @property
+    def own_events(self) -> int:
+        """Events of the batch that the calling task itself sends; 0 elsewhere."""
+        own = self._own_batch()
+        return len(own.events) if own else 0
+
+    @property
+    def pending(self) -> int:
+        """Events accepted, or waiting for room, and not settled."""
+        return self._backlog.pending
+
+    # -- what is where --------------------------------------------------------------------------------------------
+
+    def statistics(self) -> Statistics:
+        """A snapshot of this sink's counters."""
+        ledger = self.ledger
+        backlog = self._backlog
+        return Statistics(
+            captured=ledger.captured,
+            recovered=ledger.recovered,
+            delivered=ledger.delivered,
+            dropped=ledger.dropped.total(),
+            dropped_by_reason=dict(ledger.dropped),
+            spooled=ledger.spooled,
+            pending=backlog.pending,
+            waiting_room=self.intake.room.waiting,
+            queued=len(self.intake.queue.events),
+            buffered=backlog.batcher.events,
+            in_flight=backlog.in_flight_events,
+            waiting_retry=backlog.schedule.events,
+            attempts=self._attempts,
+            retries=self._retries,
+            queue_bytes=ledger.held_bytes,
+        )
+
+    # -- the dispatcher task --------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Let the dispatcher task look again; from its own loop only."""
+        self._is_awake = True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _open(self) -> None:
+        # What was in flight on a loop that is gone goes again; whether it arrived, nobody can know.
+        for batch in list(self._backlog.in_flight):
+            self._lost(batch)
+        await self._pool.start()
+
+    async def _serve(self) -> None:
+        try:
+            while not self._is_finished():
+                self._is_awake = False
+                self._pump()
+                await self._announce()
+                await self._park()
+        finally:
+            self._barriers.give_up()
+            await self._announce()
+
+    def _request_stop(self, deadline: Deadline) -> None:
+        """Begin to close: nothing new comes in, everything leaves as soon as it may, final attempts are made."""
+        self._closing = inf if deadline.when is None else deadline.when
+        self.intake.close()
+        self._backlog.schedule.close(self._clock.monotonic(), self._closing)
+        self.wake()
+
+    async def _close(self) -> None:
+        self.stragglers = await self._pool.stop(STRAGGLER_TIMEOUT)
+        self._episodes.close()
+
+    def abandon(self) -> None:
+        """Drop everything that is pending, and cancel what is in flight."""
+        by_standing: dict[Standing, list[CapturedEvent]] = {}
+        for events, standing in self._backlog.take_everything():
+            by_standing.setdefault(standing, []).extend(events)
+        for standing, events in by_standing.items():
+            self._drop(tuple(events), DropReason.CLOSE_DEADLINE, standing)
+        self._pool.cancel_all()
+
+    def _is_finished(self) -> bool:
+        if self._closing is None:
+            return False
+        for batch in self._backlog.take_hopeless(self._closing):
+            self._drop(batch.events, DropReason.CLOSE_DEADLINE, batch.standing)
+        if self._clock.monotonic() >= self._closing and self._backlog.pending:
+            self.abandon()
+        return self._backlog.pending == 0
+
+    def _pump(self) -> None:
+        """Start what may be sent now: a slot first, then the fullest batch there is."""
+        while self._pool.try_acquire():
+            now = self._clock.monotonic()
+            batch = self._backlog.next_batch(now, closing=self._closing is not None)
+            if batch is not None:
+                batch = self._without_expired(batch, now)
+            if batch is None:
+                self._pool.release()
+                return
+            self._backlog.begin(batch, now)
+            self._attempts += 1
+            self._retries += batch.attempt > 1
+            self._pool.spawn(self._send(batch), batch)
+
+    async def _announce(self) -> None:
+        for barrier in self._barriers.take_reached():
+            async with barrier.condition:
+                barrier.condition.notify_all()
+
+    async def _park(self) -> None:
+        """Wait until an event, an attempt's end, a flush, the close, or the next moment asks for a decision."""
+        if self._is_awake or self._barriers.has_reached:
+            return
+        moment = inf if self._closing is None else self._closing
+        if self._pool.free:
+            moment = min(moment, self._backlog.next_moment(self._clock.monotonic()))
+        # With every worker busy a full batch changes nothing here; it still is when a producer lets others run.
+        self.intake.wake_after(self._backlog.events_until_full(), self._batch_bytes)
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_at(moment, self.wake) if moment < inf else None
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+    # -- the workers ----------------------------------------------------------------------------------------------
+
+    async def _send(self, batch: OutboundBatch) -> None:
+        self._finish(batch, await attempt(self.sink, batch))
+
+    def _finish(self, batch: OutboundBatch, answer: Answer) -> None:
+        """Book the answer, and put what goes again where it waits."""
+        error = answer.error
+        transient = isinstance(error, SinkError) and not isinstance(error, PermanentSinkError)
+        began = self._backlog.end(batch, succeeded=not transient)
+        if began is None:
+            return  # the close gave it up, and counted it
+        now = self._clock.monotonic()
+        durations = Durations(max(began - batch.events[0].captured_at, 0.0), now - began)
+        outcome = partial(Outcome, sink=self.traits.name, attempt=batch.attempt, durations=durations)
+        outcomes = [
+            outcome(OutcomeKind.DROPPED, reason=reason, error=detail, captured=events)
+            for (reason, detail), events in answer.dropped.items()
+        ]
+        if answer.delivered:
+            outcomes.append(outcome(OutcomeKind.DELIVERED, captured=answer.delivered))
+        keep = None
+        if error is not None:
+            rest = batch if len(answer.again) == len(batch.events) else replace(batch, events=answer.again)
+            decision = self._decider.decide(rest, error, now, self._closing)
+            if isinstance(decision, Drop):
+                kind, reason = OutcomeKind.DROPPED, decision.reason
+            else:
+                kind, reason = OutcomeKind.RETRY, error.reason
+                keep = partial(self._keep, decision, now)
+            if not isinstance(decision, Split) and decision.pause_until is not None:
+                self._backlog.schedule.pause(batch.lane, decision.pause_until)
+            outcomes.append(
+                outcome(kind, reason=reason, status=error.status, error=describe(error), captured=answer.again)
+            )
+        self._settle(outcomes, batch.standing, keep)
+
+    def _keep(self, decision: Retry | Split, now: float, standing: Standing) -> None:
+        if isinstance(decision, Split):
+            for part in decision.parts:
+                self._backlog.schedule.add(replace(part, standing=standing), now)
+        else:
+            self._backlog.schedule.add(replace(decision.batch, standing=standing), decision.due)
+
+    def _lost(self, batch: OutboundBatch) -> None:
+        """A worker was cancelled: its batch goes back unharmed, and the attempt does not count."""
+        if self._backlog.end(batch, succeeded=False) is None:
+            return
+        outcome = Outcome(OutcomeKind.INTERRUPTED, self.traits.name, batch.attempt, captured=batch.events)
+        now = self._clock.monotonic()
+        self._settle([outcome], batch.standing, lambda _: self._backlog.schedule.add(batch, now))
+
+    # -- the doors ------------------------------------------------------------------------------------------------
+
+    def _without_expired(self, batch: OutboundBatch, now: float) -> OutboundBatch | None:
+        """Drop events that are older than ``max_event_age``; ``None`` when none is left."""
+        max_age = self._options.max_event_age
+        if max_age is None or batch.events[0].captured_at + max_age > now:
+            return batch
+        expired = tuple(event for event in batch.events if event.captured_at + max_age <= now)
+        fresh = tuple(event for event in batch.events if event.captured_at + max_age > now)
+        self._drop(expired, DropReason.EXPIRED, batch.standing)
+        return replace(batch, events=fresh) if fresh else None
+
+    def _drop(
+        self, events: tuple[CapturedEvent, ...], reason: DropReason, standing: Standing, error: str | None = None
+    ) -> None:
+        self._settle(
+            [Outcome(OutcomeKind.DROPPED, self.traits.name, 0, reason, error=error, captured=events)], standing
+        )
+
+    def _settle(
+        self,
+        outcomes: Sequence[Outcome],
+        standing: Standing,
+        keep: Callable[[Standing], None] | None = None,
+    ) -> None:
+        self._settler.settle(outcomes, standing, keep)
+        self.intake.admit_waiting()
+        if self.intake.has_room:
+            self._episodes.has_room()
+        if self._barriers.has_reached:
+            self.wake()
+
+    def _place(self, serial: int) -> None:
+        self._barriers.place(serial, self.intake.position)
+
+    def _own_batch(self) -> OutboundBatch | None:
+        item = self._pool.current_item()
+        return item if item in self._backlog.in_flight else None

@@ -1,0 +1,236 @@
+"""The way from a call of ``capture()`` to the queues: hook, encoding, routing, overflow, other threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from eventpipe.encoding import Encoder
+from eventpipe.errors import ClosedError, InvalidEventError, QueueFullError
+from eventpipe.events import CapturedEvent, Event, Overflow
+from eventpipe.options import ClientOptions
+from eventpipe.outcomes import DropReason, OutcomeKind, Settlement
+from eventpipe.transport.dispatcher import Dispatcher
+from eventpipe.transport.hooks import HookError, Hooks
+from eventpipe.transport.inbox import Entry, Inbox
+from eventpipe.transport.receipts import FanIn, ForeignReceipt, Home, Receipt
+
+_NOT_WANTED = Settlement(OutcomeKind.DROPPED, sink="", error="no sink wanted it")
+_INBOX_FULL = Settlement(OutcomeKind.DROPPED, sink="", reason=DropReason.QUEUE_FULL)
+_MAX_NAME = 200  # characters of a refused event's name that reports repeat
+
+
+class RefusalError(Exception):
+    """An event that gets no further, and why.
+
+    Attributes:
+        event: What is known of it.
+        reason: Why.
+        error: The fault in words; ``None`` where the reason says it all.
+        cause: What strict mode raises; ``None`` where it raises nothing.
+    """
+
+    def __init__(
+        self, event: CapturedEvent, reason: DropReason, error: str | None = None, cause: Exception | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.event = event
+        self.reason = reason
+        self.error = error
+        self.cause = cause
+
+
+class Entrance:
+    """Everything about getting in that the plain path of ``AsyncClient.capture()`` leaves out.
+
+    Attributes:
+        is_closed: Every event is refused.
+        filter_errors: Calls of a sink's ``where`` that raised; their events were not captured by that sink.
+        max_event_bytes: The smallest bound on an event's size among the sinks.
+    """
+
+    def __init__(
+        self, dispatchers: Sequence[Dispatcher], options: ClientOptions, encoder: Encoder, hooks: Hooks, inbox: Inbox
+    ) -> None:
+        self._dispatchers = dispatchers
+        self._options = options
+        self._encoder = encoder
+        self._hooks = hooks
+        self._inbox = inbox
+        self.is_closed = False
+        self.filter_errors = 0
+        self._limits = {
+            dispatcher: min(options.max_event_bytes, dispatcher.traits.max_event_bytes) for dispatcher in dispatchers
+        }
+        self.max_event_bytes = min(self._limits.values(), default=options.max_event_bytes)
+
+    def prepare(self, described: Event) -> CapturedEvent:
+        """Run ``before_send`` and encode.
+
+        Raises:
+            RefusalError: The event gets no further; nothing is counted yet.
+        """
+        if self.is_closed:
+            raise RefusalError(self._stub(described), DropReason.CLOSED, cause=ClosedError("the client was closed"))
+        try:
+            changed = self._hooks.before_send(described)
+        except HookError as exc:
+            raise RefusalError(self._stub(described), DropReason.BEFORE_SEND, str(exc)) from None
+        if changed is None:
+            raise RefusalError(self._stub(described), DropReason.BEFORE_SEND)
+        try:
+            return self._encoder.encode(
+                changed.event,
+                changed.distinct_id,
+                changed.properties,
+                changed.timestamp,
+                changed.uuid,
+                changed.headers,
+                changed.key,
+                changed.lane,
+            )
+        except InvalidEventError as exc:
+            raise RefusalError(self._stub(changed), DropReason.INVALID, str(exc), exc) from None
+
+    def refuse(self, refusal: RefusalError) -> Receipt:
+        """Count a refusal, once at every sink.
+
+        Raises:
+            ClosedError: In strict mode, after the close.
+            InvalidEventError: In strict mode, when the event was to blame.
+        """
+        self._refuse_everywhere(refusal.event, refusal.reason, refusal.error)
+        if self._options.strict and refusal.cause is not None:
+            raise refusal.cause
+        return Receipt(refusal.event, accepted=False, reason=refusal.reason)
+
+    def distribute(self, event: CapturedEvent, overflow: Overflow, *, strict: bool) -> tuple[Receipt, list[Dispatcher]]:
+        """Offer an event to each sink that wants it.
+
+        Returns:
+            The receipt, and the sinks whose room the caller has to wait for (``overflow="wait"``).
+
+        Raises:
+            QueueFullError: A queue was full and ``overflow`` is ``"raise"``; the other sinks have the event.
+            InvalidEventError: In strict mode, when it is too large for a sink; the others have it.
+        """
+        wanted = [dispatcher for dispatcher in self._dispatchers if self._is_wanted(dispatcher, event)]
+        if not wanted:
+            event.settlement = _NOT_WANTED
+            return Receipt(event, accepted=False), []
+        self._expect(event, len(wanted))
+        receipt = Receipt(event, accepted=False)
+        waiting = []
+        failure: Exception | None = None
+        for dispatcher in wanted:
+            if len(event.data) > self._limits[dispatcher]:
+                fault = self._too_large(dispatcher, event)
+                dispatcher.refuse(event, DropReason.TOO_LARGE, str(fault))
+                receipt.reason = DropReason.TOO_LARGE
+                failure = failure or (fault if strict else None)
+            elif dispatcher.intake.offer(event) or (overflow == "drop_oldest" and dispatcher.push_out(event)):
+                receipt.accepted = True
+            elif overflow == "wait":
+                waiting.append(dispatcher)
+            else:
+                dispatcher.refuse(event, DropReason.QUEUE_FULL)
+                receipt.reason = DropReason.QUEUE_FULL
+                if overflow == "raise":
+                    failure = failure or QueueFullError(self._options.queue_events)
+        if failure is not None:
+            raise failure
+        if receipt.accepted:
+            receipt.reason = None
+        return receipt, waiting
+
+    async def wait_for_room(self, receipt: Receipt, dispatchers: Sequence[Dispatcher]) -> None:
+        """Wait until ``event`` is in at each sink, or ``overflow_timeout`` is over.
+
+        Cancellation:
+            Where the event is not in yet, it is dropped as ``abandoned``.
+        """
+        waiters = [(dispatcher, dispatcher.join(receipt._event)) for dispatcher in dispatchers]
+        reason = DropReason.ABANDONED
+        try:
+            async with asyncio.timeout(self._options.overflow_timeout):
+                for _, waiter in waiters:
+                    if not await waiter.future:
+                        receipt.reason = DropReason.CLOSE_DEADLINE  # booked by whoever turned it away
+        except TimeoutError:
+            receipt.reason = reason = DropReason.QUEUE_FULL
+        finally:
+            for dispatcher, waiter in waiters:
+                dispatcher.leave(waiter, reason)
+            if any(waiter.is_admitted for _, waiter in waiters):
+                receipt.accepted, receipt.reason = True, None
+
+    def leave_for_loop(self, described: Event, overflow: Overflow, home: Home) -> Receipt:
+        """Encode here, on a thread that is not the loop's, and leave the rest to the loop.
+
+        Raises:
+            ClosedError: In strict mode, after the close.
+            InvalidEventError: In strict mode, when the event is to blame.
+        """
+        try:
+            event = self.prepare(described)
+        except RefusalError as refusal:
+            receipt = ForeignReceipt(refusal.event, home)
+            receipt.accepted, receipt.reason = False, refusal.reason
+            self._inbox.put(Entry(refusal.event, receipt, overflow, refusal.reason, refusal.error))
+            if self._options.strict and refusal.cause is not None:
+                raise refusal.cause from None
+            return receipt
+        receipt = ForeignReceipt(event, home)
+        if not self._inbox.put(Entry(event, receipt, overflow)):
+            receipt.accepted, receipt.reason = False, DropReason.QUEUE_FULL
+            event.settlement = _INBOX_FULL
+        return receipt
+
+    def drain(self) -> None:
+        """Take over what other threads have left; on the loop only."""
+        for entry in self._inbox.drain():
+            event, receipt = entry.event, entry.receipt
+            reason = DropReason.CLOSED if entry.reason is None and self.is_closed else entry.reason
+            if reason is not None:
+                self._refuse_everywhere(event, reason, entry.error)
+                receipt.accepted, receipt.reason = False, reason
+                continue
+            # Nobody is here to wait or to be raised at.
+            overflow: Overflow = "drop_oldest" if entry.overflow == "drop_oldest" else "drop_newest"
+            here, _ = self.distribute(event, overflow, strict=False)
+            receipt.accepted, receipt.reason = here.accepted, here.reason
+        refused = self._inbox.take_refused()
+        if refused:
+            for dispatcher in self._dispatchers:
+                dispatcher.refuse_unseen(refused)
+
+    def _refuse_everywhere(self, event: CapturedEvent, reason: DropReason, error: str | None) -> None:
+        self._expect(event, len(self._dispatchers))
+        for dispatcher in self._dispatchers:
+            dispatcher.refuse(event, reason, error)
+
+    def _expect(self, event: CapturedEvent, sinks: int) -> None:
+        """Have the event settled when so many sinks have answered."""
+        if sinks > 1:
+            event.settlement = FanIn(sinks, event.settlement)
+
+    def _is_wanted(self, dispatcher: Dispatcher, event: CapturedEvent) -> bool:
+        where = dispatcher.traits.where
+        try:
+            return where is None or bool(where(event))
+        except Exception:  # noqa: BLE001  # a filter may be there for privacy: what it cannot judge does not pass
+            self.filter_errors += 1
+            return False
+
+    def _too_large(self, dispatcher: Dispatcher, event: CapturedEvent) -> InvalidEventError:
+        limit = self._limits[dispatcher]
+        return InvalidEventError(
+            f"the event has {event.size} bytes, and {dispatcher.traits.name} takes at most {limit}; "
+            f"send less, or raise max_event_bytes if the far end allows it",
+            limit=limit,
+        )
+
+    def _stub(self, described: Event) -> CapturedEvent:
+        """As much of a refused event as reports need: an id and a name."""
+        name = described.event if isinstance(described.event, str) and described.event else "(no name)"
+        return self._encoder.encode(name[:_MAX_NAME], None, None, None, None, None, None, None)

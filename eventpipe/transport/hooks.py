@@ -1,0 +1,161 @@
+"""The functions that users hand in: timed, isolated, never re-entered."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from typing import Generic, Protocol, TypeVar
+
+from eventpipe.events import Event
+from eventpipe.outcomes import Outcome, OutcomeKind
+
+logger = logging.getLogger("eventpipe")
+
+# A hook runs on the event loop: above this it holds up every handler of the process, and is named in the log.
+SLOW_HOOK = 0.1
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class BeforeSend(Protocol):
+    """Sees every event before it is encoded; returns it, another one, or ``None`` to drop it."""
+
+    def __call__(self, event: Event, /) -> Event | None:
+        """Look at ``event``."""
+
+
+class OnOutcome(Protocol):
+    """Is told of outcomes, once per batch and verdict."""
+
+    def __call__(self, outcome: Outcome, /) -> object:
+        """Look at ``outcome``; what it returns is ignored."""
+
+
+class HookError(Exception):
+    """A hook failed; the message names the hook and the type of its error, never its text, which may hold payload."""
+
+
+class Hook(Generic[A, R]):
+    """One user's function.
+
+    Attributes:
+        errors: Calls that raised.
+        slowest: Seconds the slowest call took.
+    """
+
+    def __init__(self, name: str, function: Callable[[A], R]) -> None:
+        if not callable(function):
+            raise TypeError(f"{name} must be a function of one argument, not {function!r}")
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+            raise TypeError(
+                f"{name} must be a plain function, not an async one, because it runs inside capture() and settlement; "
+                f"to await something, hand the value to a task or a queue of your own"
+            )
+        self._name = name
+        self._function = function
+        self._inside: set[int] = set()
+        self.errors = 0
+        self.slowest = 0.0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this very thread is inside a call."""
+        return get_ident() in self._inside
+
+    def __call__(self, argument: A) -> R:
+        """Call the function.
+
+        Raises:
+            HookError: It raised, whatever it was; only Ctrl-C passes through.
+        """
+        thread = get_ident()
+        self._inside.add(thread)
+        began = time.perf_counter()
+        try:
+            return self._function(argument)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # noqa: BLE001  # a hook costs itself, nobody else
+            self.errors += 1
+            if self.errors == 1:
+                logger.warning("%s raised %s; further errors are counted only", self._name, type(exc).__name__)
+            raise HookError(f"{self._name} raised {type(exc).__name__}") from None
+        finally:
+            self._inside.discard(thread)
+            self._took(time.perf_counter() - began)
+
+    def _took(self, duration: float) -> None:
+        if duration > self.slowest:
+            if duration > SLOW_HOOK:
+                logger.warning("%s held up its caller for %.3f s", self._name, duration)
+            self.slowest = duration
+
+
+class Hooks:
+    """The hooks of one client."""
+
+    def __init__(self, before_send: BeforeSend | None, on_drop: OnOutcome | None, on_error: OnOutcome | None) -> None:
+        self._before_send = None if before_send is None else Hook[Event, object]("before_send", before_send)
+        self._on_drop = None if on_drop is None else Hook[Outcome, object]("on_drop", on_drop)
+        self._on_error = None if on_error is None else Hook[Outcome, object]("on_error", on_error)
+
+    @property
+    def changes_events(self) -> bool:
+        """Whether there is a ``before_send``."""
+        return self._before_send is not None
+
+    @property
+    def errors(self) -> int:
+        """Calls that raised."""
+        return sum(hook.errors for hook in self._all())
+
+    @property
+    def slowest(self) -> float:
+        """Seconds the slowest call took."""
+        return max((hook.slowest for hook in self._all()), default=0.0)
+
+    def before_send(self, event: Event) -> Event | None:
+        """Pass ``event`` through the hook.
+
+        Raises:
+            HookError: It raised, returned something else, or captured an event itself.
+        """
+        hook = self._before_send
+        if hook is None:
+            return event
+        if hook.is_running:  # it would call itself without end, and an event must not slip past a scrubber
+            raise HookError("before_send captured an event itself")
+        changed = hook(event)
+        if changed is None or isinstance(changed, Event):
+            return changed
+        _close_coroutine(changed)
+        raise HookError(f"before_send returned {type(changed).__name__}, not an Event or None")
+
+    def observe(self, outcomes: Iterable[Outcome]) -> None:
+        """Tell the callbacks what concerns them; drops that a callback itself causes are counted, not told."""
+        for outcome in outcomes:
+            if outcome.kind is OutcomeKind.DROPPED:
+                self._tell(self._on_drop, outcome)
+            if outcome.error is not None and outcome.attempt > 0:
+                self._tell(self._on_error, outcome)
+
+    def _tell(self, hook: Hook[Outcome, object] | None, outcome: Outcome) -> None:
+        if hook is None or hook.is_running:
+            return
+        try:
+            _close_coroutine(hook(outcome))
+        except HookError:
+            return  # counted and logged by the hook
+
+    def _all(self) -> Iterable[Hook[Event, object] | Hook[Outcome, object]]:
+        return [hook for hook in (self._before_send, self._on_drop, self._on_error) if hook is not None]
+
+
+def _close_coroutine(value: object) -> None:
+    """A lambda that returns a coroutine gets past the check of the constructor; nobody would ever await it."""
+    if inspect.iscoroutine(value):
+        value.close()

@@ -1,0 +1,88 @@
+"""Events captured away from the client's loop, on their way to it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eventpipe.events import CapturedEvent, Overflow
+from eventpipe.outcomes import DropReason
+from eventpipe.transport.receipts import ForeignReceipt
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event that another thread left.
+
+    Attributes:
+        event: The event.
+        receipt: What its caller has; told when the event is taken over.
+        overflow: What its caller asked for.
+        reason: Why it was refused already; ``None`` when it was not.
+        error: The same in words.
+    """
+
+    event: CapturedEvent
+    receipt: ForeignReceipt
+    overflow: Overflow
+    reason: DropReason | None = None
+    error: str | None = None
+
+
+class Inbox:
+    """A bounded box that any thread puts events into and only the client's loop empties.
+
+    Before there is a loop the box holds. An event is appended first and the wake-up asked for afterwards; the drain
+    clears the request first and empties the box afterwards: whichever comes second sees the other, without a lock.
+
+    Attributes:
+        refused: Events that found the box full since the last drain.
+    """
+
+    def __init__(self, max_events: int, request_drain: Callable[[], bool]) -> None:
+        """Make an empty box.
+
+        Args:
+            max_events: Bound on the events held.
+            request_drain: Has ``drain()`` called on the client's loop, soon; ``False`` when there is none. Any thread
+                may call it.
+        """
+        self._max_events = max_events
+        self._request_drain = request_drain
+        self._entries: deque[Entry] = deque()
+        self._is_drain_requested = False
+        self._lock = threading.Lock()  # for the count of refusals alone: += is not atomic over threads
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, entry: Entry) -> bool:
+        """Leave an event for the loop; ``False`` when the box is full."""
+        has_room = len(self._entries) < self._max_events
+        if has_room:
+            self._entries.append(entry)
+        else:
+            with self._lock:
+                self.refused += 1
+        if not self._is_drain_requested:
+            self._is_drain_requested = True
+            if not self._request_drain():
+                self._is_drain_requested = False  # whoever starts a loop drains first
+        return has_room
+
+    def drain(self) -> list[Entry]:
+        """Empty the box, in the order in which events were put in."""
+        self._is_drain_requested = False
+        entries = []
+        while self._entries:
+            entries.append(self._entries.popleft())
+        return entries
+
+    def take_refused(self) -> int:
+        """The number of refusals since the last call."""
+        with self._lock:
+            refused, self.refused = self.refused, 0
+        return refused

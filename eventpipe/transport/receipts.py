@@ -1,0 +1,130 @@
+"""What a caller keeps of a captured event, and how it learns what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from eventpipe.events import CapturedEvent, Pending
+from eventpipe.outcomes import DropReason, Outcome, OutcomeKind, Settlement
+
+
+class Home(Protocol):
+    """Runs a coroutine on the loop that settles events, from whatever loop the caller is on."""
+
+    async def run(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:  # Any: as Coroutine's own
+        """Run ``work`` there and hand back what it returns."""
+
+
+class Receipt:
+    """What ``capture()`` returns: the event's id, whether it was taken in, and a way to wait for its outcome."""
+
+    __slots__ = ("_event", "accepted", "reason")
+
+    def __init__(self, event: CapturedEvent, accepted: bool | None = True, reason: DropReason | None = None) -> None:
+        self._event = event
+        self.accepted = accepted
+        """Whether a sink took the event in; ``None`` while another thread's capture has not reached the loop."""
+        self.reason = reason
+        """Why it was not taken in; ``None`` when it was, or when nobody wanted it (``enabled=False``, ``where``)."""
+
+    @property
+    def uuid(self) -> str:
+        """The event's id."""
+        return self._event.uuid
+
+    async def outcome(self, timeout: float | None = None) -> Outcome:
+        """Wait until the event is settled; with several sinks, at all of them.
+
+        Args:
+            timeout: Seconds on the loop clock. ``None`` means without end.
+
+        Returns:
+            What became of it; never raised, also when it was dropped. With several sinks, the worst.
+
+        Raises:
+            TimeoutError: It was still pending after ``timeout``.
+
+        Cancellation:
+            Safe. The event goes on being sent.
+        """
+        event = self._event
+        if isinstance(event.settlement, Settlement):
+            return Outcome.of(event.settlement, (event,))
+        async with asyncio.timeout(timeout):
+            return await self._settled()
+
+    async def _settled(self) -> Outcome:
+        return await wait_for_settlement(self._event)
+
+    def __repr__(self) -> str:
+        state = "pending" if self.accepted is None else "accepted" if self.accepted else f"refused: {self.reason}"
+        return f"<Receipt {self.uuid} {state}>"
+
+
+class ForeignReceipt(Receipt):
+    """A receipt for an event captured away from the client's loop; its outcome is waited for over there."""
+
+    __slots__ = ("_home",)
+
+    def __init__(self, event: CapturedEvent, home: Home) -> None:
+        super().__init__(event, accepted=None)
+        self._home = home
+
+    async def _settled(self) -> Outcome:
+        return await self._home.run(wait_for_settlement(self._event))
+
+
+class Waiters(Pending):
+    """The futures of those who wait for one event at one sink."""
+
+    __slots__ = ("futures",)
+
+    def __init__(self) -> None:
+        self.futures: list[asyncio.Future[None]] = []
+
+    def settle(self, event: CapturedEvent, settlement: Settlement) -> None:
+        """Keep the settlement and wake whoever waits."""
+        event.settlement = settlement
+        for future in self.futures:
+            if not future.done() and not future.get_loop().is_closed():
+                future.set_result(None)
+
+
+class FanIn(Waiters):
+    """One event at several sinks: settled when the last of them has settled it, with the worst of their answers."""
+
+    __slots__ = ("_sinks", "_worst")
+
+    def __init__(self, sinks: int, waiting: Settlement | Pending | None) -> None:
+        """Expect ``sinks`` answers; whoever waits already goes on waiting here."""
+        super().__init__()
+        if isinstance(waiting, Waiters):
+            self.futures = waiting.futures
+        self._sinks = sinks
+        self._worst: Settlement | None = None
+
+    def settle(self, event: CapturedEvent, settlement: Settlement) -> None:
+        """Count one sink's answer."""
+        if self._worst is None or self._worst.kind is OutcomeKind.DELIVERED:
+            self._worst = settlement
+        self._sinks -= 1
+        if self._sinks == 0:
+            super().settle(event, self._worst)
+
+
+async def wait_for_settlement(event: CapturedEvent) -> Outcome:
+    """Park until ``event`` is settled; call it on the loop that settles."""
+    while not isinstance(event.settlement, Settlement):
+        if event.settlement is None:
+            event.settlement = Waiters()
+        waiters = event.settlement
+        assert isinstance(waiters, Waiters)  # noqa: S101  # the only kind there is
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters.futures.append(future)
+        try:
+            await future
+        finally:
+            waiters.futures.remove(future)  # the list stays the same when a FanIn takes it over
+    return Outcome.of(event.settlement, (event,))

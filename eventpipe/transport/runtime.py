@@ -1,0 +1,138 @@
+"""The one live binding of a client's dispatchers to an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Sequence
+from threading import get_ident
+from typing import Any, TypeVar
+
+from eventpipe.transport.dispatcher import Dispatcher
+
+T = TypeVar("T")
+
+logger = logging.getLogger("eventpipe")
+
+
+class Runtime:
+    """Knows where the dispatchers run, starts them, and brings work to their loop.
+
+    Attributes:
+        thread: The thread whose loop runs the dispatchers; ``None`` while none does.
+        loop: That loop.
+    """
+
+    def __init__(
+        self,
+        dispatchers: Sequence[Dispatcher],
+        *,
+        drain: Callable[[], None],
+        held: Callable[[], int],
+        after_fork: Callable[[], None],
+    ) -> None:
+        """Bind nothing yet.
+
+        Args:
+            dispatchers: What to run.
+            drain: Takes the events of other threads over; called on the loop.
+            held: Events that other threads have left and nobody has taken over.
+            after_fork: Called in a forked child, which must not send what its parent will send.
+        """
+        self._dispatchers = dispatchers
+        self._drain = drain
+        self._held = held
+        self.after_fork = after_fork
+        self.thread: int | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        for dispatcher in dispatchers:
+            dispatcher.on_end = self._ended
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the dispatchers run on the loop that is running now."""
+        return self.thread == get_ident() and self.loop is asyncio.get_running_loop()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether they run on another loop that is alive."""
+        return self.thread is not None and self.loop is not None and not self.loop.is_closed() and not self.is_here
+
+    @property
+    def pending(self) -> int:
+        """Events not settled, at all sinks, and those that other threads have left."""
+        return sum(dispatcher.pending for dispatcher in self._dispatchers) + self._held()
+
+    def ensure(self) -> None:
+        """Start the dispatchers on the running loop, unless they are alive somewhere.
+
+        What was queued for a loop that is gone is carried over.
+        """
+        if self.is_here or self.is_elsewhere:
+            return
+        _watch(self)
+        self.loop = asyncio.get_running_loop()
+        self.thread = get_ident()
+        for dispatcher in self._dispatchers:
+            dispatcher.launch()
+        self._drain()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:  # Any: as Coroutine's own
+        """Run ``work`` on the loop of the dispatchers, and wait for it on this one.
+
+        Cancellation:
+            Cancels ``work`` there.
+        """
+        if self.loop is None or self.is_here or self.loop.is_closed():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
+    def request_drain(self) -> bool:
+        """Have the events of other threads taken over soon; any thread may call it. ``False`` when no loop is there."""
+        _watch(self)
+        loop = self.loop
+        if self.thread is None or loop is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(self._drain)
+        except RuntimeError:  # the loop was closed
+            return False
+        return True
+
+    def _ended(self) -> None:
+        """A dispatcher ended: the next capture looks for a loop again."""
+        self.thread = None
+
+
+_watched: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_is_watching = False
+
+
+def _watch(runtime: Runtime) -> None:
+    """Look after a runtime that may hold events when the process forks or ends."""
+    global _is_watching  # one pair of handlers a process, and none before it is needed
+    if not _is_watching:
+        _is_watching = True
+        atexit.register(_warn_at_exit)
+        os.register_at_fork(after_in_child=_start_clean)
+    _watched.add(runtime)
+
+
+def _warn_at_exit() -> None:
+    for runtime in list(_watched):
+        if runtime.pending:
+            logger.error(
+                "an AsyncClient was not closed, and %d events were pending at exit; "
+                "use `async with AsyncClient(...)` or `await client.aclose()`",
+                runtime.pending,
+            )
+
+
+def _start_clean() -> None:
+    runtimes = list(_watched)
+    _watched.clear()
+    for runtime in runtimes:
+        runtime.after_fork()

@@ -1,0 +1,78 @@
+"""The one door for outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from eventpipe.core.ledger import Ledger
+from eventpipe.events import Pending
+from eventpipe.outcomes import Outcome, OutcomeKind, Settlement
+from eventpipe.transport.barrier import Barriers, Standing
+from eventpipe.transport.episodes import Episodes
+
+Observer = Callable[[Sequence[Outcome]], None]
+
+
+class Settler:
+    """Books outcomes: the ledger first, then the barriers, the receipts and the log, and last the observers.
+
+    Synchronous, once per batch. When the observers are called everything is booked, so that nothing they do, capturing
+    again included, can meet numbers that disagree.
+    """
+
+    def __init__(self, ledger: Ledger, barriers: Barriers, episodes: Episodes, observers: Sequence[Observer]) -> None:
+        self._ledger = ledger
+        self._barriers = barriers
+        self._episodes = episodes
+        self._observers = observers
+
+    def settle(
+        self, outcomes: Sequence[Outcome], standing: Standing, keep: Callable[[Standing], None] | None = None
+    ) -> None:
+        """Book what became of some events.
+
+        Args:
+            outcomes: One per verdict; each event in exactly one of them.
+            standing: Which barriers count the events.
+            keep: Puts the events that stay pending where they wait, given their standing from now on.
+        """
+        stays = standing
+        for outcome in outcomes:
+            events = len(outcome.captured)
+            if outcome.kind is OutcomeKind.DELIVERED:
+                self._ledger.deliver(events, _mark(outcome))
+                self._episodes.delivered()
+                self._barriers.settled(standing, events, outcome.kind, None)
+            elif outcome.kind is OutcomeKind.DROPPED:
+                reason = str(outcome.reason)
+                self._ledger.drop(events, _mark(outcome), reason)
+                self._episodes.dropped(reason, events, outcome.error)
+                self._barriers.settled(standing, events, outcome.kind, reason)
+            elif outcome.kind is OutcomeKind.RETRY:
+                stays = self._barriers.attempted(standing, events)
+        if keep is not None:
+            keep(stays)
+        for observer in self._observers:
+            observer(outcomes)
+
+
+def _mark(outcome: Outcome) -> int:
+    """Tell each event what became of it; returns their size in bytes, as the ledger counts it."""
+    settlement = Settlement(
+        outcome.kind,
+        outcome.sink,
+        outcome.attempt,
+        outcome.reason,
+        outcome.status,
+        outcome.durations,
+        outcome.error,
+    )
+    size = 0
+    for event in outcome.captured:
+        size += len(event.data)
+        waiting = event.settlement
+        if waiting is None:
+            event.settlement = settlement
+        elif isinstance(waiting, Pending):
+            waiting.settle(event, settlement)
+    return size

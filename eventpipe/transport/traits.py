@@ -1,0 +1,60 @@
+"""What a sink says of itself, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from sys import maxsize
+from typing import Any
+
+from eventpipe.contracts import Sink, Where
+from eventpipe.transport.batcher import LaneOf
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The optional attributes of a sink; ``contracts.Sink`` says what each means."""
+
+    name: str
+    where: Where | None
+    lifted: frozenset[str]
+    max_event_bytes: int
+    max_batch_bytes: int
+    lane: LaneOf | None
+
+    @classmethod
+    def of(cls, sink: Sink) -> Traits:
+        """Read and check them.
+
+        Raises:
+            TypeError: It is no sink, or an attribute is of another type than the contract says.
+        """
+        for method in ("send", "aclose"):
+            if isinstance(sink, type) or not callable(getattr(sink, method, None)):
+                raise TypeError(
+                    f"a sink must be an object with async send(batch) and aclose(), not {sink!r}; "
+                    f"wrap a function as CallbackSink(function)"
+                )
+        return cls(
+            name=str(getattr(sink, "name", None) or type(sink).__name__),
+            where=_function(sink, "where"),
+            lifted=frozenset(getattr(sink, "lifted", None) or ()),
+            max_event_bytes=_bytes(sink, "max_event_bytes"),
+            max_batch_bytes=_bytes(sink, "max_batch_bytes"),
+            lane=_function(sink, "lane"),
+        )
+
+
+def _function(sink: Sink, attribute: str) -> Any:  # Any: what it takes and returns cannot be checked before a call
+    value = getattr(sink, attribute, None)
+    if value is not None and not callable(value):
+        raise TypeError(f"{type(sink).__name__}.{attribute} must be a plain function or None, not {value!r}")
+    return value
+
+
+def _bytes(sink: Sink, attribute: str) -> int:
+    value = getattr(sink, attribute, None)
+    if value is None:
+        return maxsize
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise TypeError(f"{type(sink).__name__}.{attribute} must be a number of bytes or None, not {value!r}")
+    return value
