@@ -88,7 +88,7 @@ def docs(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Does the wheel work alone, without this checkout, and with each extra?"""
     session.install(*group("build"))
-    place = Path(session.create_tmp())
+    place = Path(session.create_tmp()).resolve()
     for leftover in (place / "dist", place / "alone", place / "checkout"):
         shutil.rmtree(leftover, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(place / "dist"))
