@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from functools import cache
 from http import HTTPStatus
 from operator import attrgetter
@@ -155,9 +154,11 @@ def whole(event: CapturedEvent) -> bytes:
 @cache
 def library_version() -> str:
     """The version of this library, as it was installed; ``"0"`` where it was only copied."""
+    from importlib import metadata  # here: it takes 10 ms that only who sends over HTTP has to pay
+
     try:
-        return importlib.metadata.version("eventpipe")
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version("eventpipe")
+    except metadata.PackageNotFoundError:
         return "0"
 
 
