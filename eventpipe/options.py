@@ -49,7 +49,7 @@ class RetryPolicy(Checked):
     max_attempts: int = option(
         10,
         "attempts",
-        "Attempts of one batch, the first included. With these delays ten of them span about two minutes, so that a "
+        "Attempts of one batch, the first included. With these delays ten of them span one to two minutes, so that a "
         "deploy of the far end is outlived.",
         ge=1,
     )
@@ -137,8 +137,8 @@ class ClientOptions(Checked):
     batch_events: int = option(
         500,
         "events",
-        "A batch leaves when it has so many. A request costs the same for 100 as for 500, so that at 100 its cost "
-        "per event and the lag of the loop are twice as high.",
+        "A batch leaves when it has so many. With 100, requests cost twice as much per event and hold up the loop "
+        "twice as long; beyond 500 little is gained.",
         ge=1,
     )
     max_batch_age: float = option(
