@@ -19,6 +19,7 @@ PACKAGE = ROOT / "eventpipe"
 LAYERS = (
     (
         "answers",
+        "arguments",
         "checked",
         "clock",
         "contracts",
@@ -26,6 +27,7 @@ LAYERS = (
         "environment",
         "errors",
         "events",
+        "foreign",
         "options",
         "outcomes",
         "repair",
