@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import time
 import uuid as uuidlib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from random import Random
@@ -19,9 +18,10 @@ from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
 from eventpipe.encoding import Encoder, make_id
 from eventpipe.errors import ClosedError, DeliveryError, InvalidEventError
-from eventpipe.events import CapturedEvent, DistinctId, Durability, Event, Overflow, Properties
+from eventpipe.events import DistinctId, Durability, Event, Overflow, Properties
 from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
-from eventpipe.outcomes import CloseReport, FlushReport, Outcome, OutcomeKind, Settlement, Statistics
+from eventpipe.outcomes import CloseReport, FlushReport, Outcome, OutcomeKind, Statistics
+from eventpipe.transport.arguments import NOBODY, describe, overflow_of, patient
 from eventpipe.transport.barrier import Until
 from eventpipe.transport.closing import Closing
 from eventpipe.transport.dispatcher import Dispatcher
@@ -31,7 +31,7 @@ from eventpipe.transport.hooks import BeforeSend, Hooks, OnOutcome
 from eventpipe.transport.inbox import Inbox
 from eventpipe.transport.receipts import Receipt
 from eventpipe.transport.runtime import Runtime
-from eventpipe.transport.traits import Traits
+from eventpipe.transport.traits import Traits, named_apart
 
 
 class AsyncClient:
@@ -77,7 +77,7 @@ class AsyncClient:
         if len({id(sink) for sink in sinks}) < len(sinks):
             raise ValueError("each sink must be given once; to send to one far end twice, make two sinks")
         self._sinks = sinks
-        self._traits = _named_apart([Traits.of(sink) for sink in sinks])
+        self._traits = named_apart([Traits.of(sink) for sink in sinks])
         self._hooks = Hooks(before_send, on_drop, on_error)
         self._build()
 
@@ -174,7 +174,7 @@ class AsyncClient:
                 intake.batch_arrived = False
                 await asyncio.sleep(0)
             return receipt
-        described = _describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
+        described = describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
         return await self._capture(described)
 
     def capture_nowait(
@@ -204,10 +204,10 @@ class AsyncClient:
             receipt = self._take_in(event, distinct_id, properties, timestamp, uuid, headers, key, lane)
             if receipt is not None:
                 return receipt
-        described = _describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
+        described = describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
         if not self._options.enabled:
-            return Receipt(_NOBODY, accepted=False)
-        mode = self._overflow(described)
+            return Receipt(NOBODY, accepted=False)
+        mode = overflow_of(described, self._options)
         if mode == "wait":
             mode = "drop_newest"
         if self._runtime.thread != get_ident():
@@ -252,8 +252,8 @@ class AsyncClient:
 
     async def _capture(self, described: Event) -> Receipt:
         if not self._options.enabled:
-            return Receipt(_NOBODY, accepted=False)
-        overflow = self._overflow(described)
+            return Receipt(NOBODY, accepted=False)
+        overflow = overflow_of(described, self._options)
         if not self._entrance.is_closed:
             self._runtime.ensure()
         if self._runtime.is_elsewhere:
@@ -273,20 +273,6 @@ class AsyncClient:
         except RefusalError as refusal:
             return self._entrance.refuse(refusal), []
         return self._entrance.distribute(captured, overflow, strict=self._options.strict)
-
-    def _overflow(self, described: Event) -> Overflow:
-        overflow = described.overflow or self._options.overflow
-        if overflow not in get_args(Overflow) or overflow == "spill":
-            raise ValueError(
-                f"overflow must be 'drop_newest', 'drop_oldest', 'wait' or 'raise', not {overflow!r}"
-                + ("; 'spill' needs a spool, which this version does not have" if overflow == "spill" else "")
-            )
-        if described.durability not in (None, "memory"):
-            raise ValueError(
-                f"durability must be 'memory', not {described.durability!r}: more needs a spool, "
-                f"which this version does not have"
-            )
-        return overflow
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
@@ -346,15 +332,17 @@ class AsyncClient:
             Safe. The events go on being sent.
         """
         self._check_open()
-        events = [event_or_events] if isinstance(event_or_events, str | Event) else list(event_or_events)
+        events: list[str | Event] = (
+            [event_or_events] if isinstance(event_or_events, str | Event) else list(event_or_events)
+        )
         if not self._options.enabled:
-            return [await Receipt(_NOBODY, accepted=False).outcome() for _ in events]
+            return [await Receipt(NOBODY, accepted=False).outcome() for _ in events]
         self._runtime.ensure()
         return await self._runtime.run(self._deliver(events, timeout))
 
     async def _deliver(self, events: list[str | Event], timeout: float | None) -> list[Outcome]:
         async with asyncio.timeout(timeout):
-            receipts = [await self._capture(_patient(event)) for event in events]
+            receipts = [await self._capture(patient(event)) for event in events]
             for dispatcher in self._dispatchers:
                 dispatcher.open_barrier("settled", hurry=False)  # nobody waits at it: it makes them leave now
             outcomes = [await receipt.outcome() for receipt in receipts]
@@ -408,15 +396,8 @@ class AsyncClient:
 
     def statistics(self) -> Statistics:
         """A snapshot of the counters, summed over the sinks."""
-        sums: Counter[str] = Counter()
-        by_reason: Counter[str] = Counter()
-        for dispatcher in self._dispatchers:
-            snapshot = dispatcher.statistics()
-            by_reason.update(snapshot.dropped_by_reason)
-            sums.update({name: getattr(snapshot, name) for name in _COUNTS})
         return replace(
-            Statistics(**sums),
-            dropped_by_reason=dict(by_reason),
+            sum((dispatcher.statistics() for dispatcher in self._dispatchers), Statistics()),
             repaired=self._encoder.repaired,
             hook_errors=self._hooks.errors + self._entrance.filter_errors,
             slowest_hook=self._hooks.slowest,
@@ -435,56 +416,3 @@ class AsyncClient:
         """The clock of the loop that the events are for, which may not be the one of this thread."""
         loop = self._runtime.loop
         return time.monotonic() if loop is None else loop.time()
-
-
-# What a disabled client hands out: an event that nobody captured.
-_NOBODY = CapturedEvent(
-    b'{"uuid":"00000000-0000-0000-0000-000000000000","timestamp":"1970-01-01T00:00:00.000000Z",'
-    b'"distinct_id":null,"event":"","properties":{',
-    None,
-    None,
-    0.0,
-)
-_NOBODY.settlement = Settlement(OutcomeKind.DROPPED, sink="", error="the client is disabled")
-
-_COUNTS = (
-    "captured",
-    "recovered",
-    "delivered",
-    "dropped",
-    "spooled",
-    "pending",
-    "waiting_room",
-    "queued",
-    "buffered",
-    "in_flight",
-    "waiting_retry",
-    "attempts",
-    "retries",
-    "queue_bytes",
-)
-
-
-def _describe(event: str | Event, *arguments: object) -> Event:
-    """The call's arguments as one value; an ``Event`` has its own."""
-    if isinstance(event, Event):
-        if any(argument is not None for argument in arguments):
-            raise TypeError("an Event has all arguments of capture() already; give them to Event(...)")
-        return event
-    return Event(event, *arguments)  # type: ignore[arg-type]  # checked by the encoder
-
-
-def _patient(event: str | Event) -> Event:
-    """The same event, ready to wait for room."""
-    described = _describe(event)
-    return described if described.overflow is not None else replace(described, overflow="wait")
-
-
-def _named_apart(traits: list[Traits]) -> list[Traits]:
-    """Give sinks of the same name a number, because counters are kept by name."""
-    seen: Counter[str] = Counter()
-    apart = []
-    for one in traits:
-        seen[one.name] += 1
-        apart.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name}-{seen[one.name]}"))
-    return apart

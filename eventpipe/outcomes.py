@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -208,3 +209,13 @@ class Statistics:
     hook_errors: int = 0
     queue_bytes: int = 0
     slowest_hook: float = 0.0
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """The counters of both; of two slowest hook calls the slower one."""
+        by_reason = dict(Counter(self.dropped_by_reason) + Counter(other.dropped_by_reason))
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)
+            if field.name not in ("dropped_by_reason", "slowest_hook")
+        }
+        return Statistics(**sums, dropped_by_reason=by_reason, slowest_hook=max(self.slowest_hook, other.slowest_hook))

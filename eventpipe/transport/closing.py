@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections import Counter
 from collections.abc import Sequence
 
 from eventpipe.core.deadline import Deadline
-from eventpipe.outcomes import CloseReport
+from eventpipe.outcomes import CloseReport, Statistics
 from eventpipe.transport.attempt import describe
 from eventpipe.transport.dispatcher import STRAGGLER_TIMEOUT, Dispatcher, logger
 from eventpipe.transport.flushing import flush
@@ -101,16 +100,13 @@ class Closing:
         return [task.get_name() for task in tasks if not task.done()]
 
     def _make_report(self, stragglers: Sequence[str]) -> CloseReport:
-        counts = [dispatcher.statistics() for dispatcher in self._dispatchers]
-        by_reason: Counter[str] = Counter()
-        for count in counts:
-            by_reason.update(count.dropped_by_reason)
+        total = sum((dispatcher.statistics() for dispatcher in self._dispatchers), Statistics())
         return CloseReport(
-            delivered=sum(count.delivered for count in counts),
-            dropped=by_reason.total(),
-            dropped_by_reason=dict(by_reason),
-            spooled=sum(count.spooled for count in counts),
-            pending=sum(count.pending for count in counts),
+            delivered=total.delivered,
+            dropped=total.dropped,
+            dropped_by_reason=total.dropped_by_reason,
+            spooled=total.spooled,
+            pending=total.pending,
             stragglers=tuple(stragglers),
             elapsed=asyncio.get_running_loop().time() - self._began,
         )

@@ -232,5 +232,6 @@ class Entrance:
 
     def _stub(self, described: Event) -> CapturedEvent:
         """As much of a refused event as reports need: an id and a name."""
-        name = described.event if isinstance(described.event, str) and described.event else "(no name)"
-        return self._encoder.encode(name[:_MAX_NAME], None, None, None, None, None, None, None)
+        given: object = described.event
+        name = given[:_MAX_NAME] if isinstance(given, str) and given else "(no name)"
+        return self._encoder.encode(name, None, None, None, None, None, None, None)

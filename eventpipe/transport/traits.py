@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from sys import maxsize
 from typing import Any
 
@@ -58,3 +59,13 @@ def _bytes(sink: Sink, attribute: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise TypeError(f"{type(sink).__name__}.{attribute} must be a number of bytes or None, not {value!r}")
     return value
+
+
+def named_apart(traits: list[Traits]) -> list[Traits]:
+    """Give sinks of the same name a number, because counters are kept by name."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for one in traits:
+        seen[one.name] += 1
+        apart.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name}-{seen[one.name]}"))
+    return apart

@@ -1,0 +1,58 @@
+"""The arguments of a capture, as one value, checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+from eventpipe.events import CapturedEvent, Event, Overflow
+from eventpipe.options import ClientOptions
+from eventpipe.outcomes import OutcomeKind, Settlement
+
+# What a disabled client hands out: an event that nobody captured.
+NOBODY = CapturedEvent(
+    b'{"uuid":"00000000-0000-0000-0000-000000000000","timestamp":"1970-01-01T00:00:00.000000Z",'
+    b'"distinct_id":null,"event":"","properties":{',
+    None,
+    None,
+    0.0,
+)
+NOBODY.settlement = Settlement(OutcomeKind.DROPPED, sink="", error="the client is disabled")
+
+
+def describe(event: str | Event, *arguments: object) -> Event:
+    """Join the arguments of a call into an ``Event``; one that was given has them all already.
+
+    Raises:
+        TypeError: An ``Event`` and arguments were given.
+    """
+    if isinstance(event, Event):
+        if any(argument is not None for argument in arguments):
+            raise TypeError("an Event has all arguments of capture() already; give them to Event(...)")
+        return event
+    return Event(event, *arguments)  # type: ignore[arg-type]  # checked by the encoder
+
+
+def patient(event: str | Event) -> Event:
+    """The same event, ready to wait for room unless it says otherwise."""
+    described = describe(event)
+    return described if described.overflow is not None else replace(described, overflow="wait")
+
+
+def overflow_of(described: Event, options: ClientOptions) -> Overflow:
+    """What to do when there is no room for this event.
+
+    Raises:
+        ValueError: ``overflow`` or ``durability`` is not one of the words.
+    """
+    overflow = described.overflow or options.overflow
+    if overflow == "spill":
+        raise ValueError("overflow='spill' needs a spool, which this version does not have")
+    if overflow not in get_args(Overflow):
+        raise ValueError(f"overflow must be 'drop_newest', 'drop_oldest', 'wait' or 'raise', not {overflow!r}")
+    if described.durability not in (None, "memory"):
+        raise ValueError(
+            f"durability must be 'memory', not {described.durability!r}: more needs a spool, "
+            f"which this version does not have"
+        )
+    return overflow
