@@ -1,1 +1,72 @@
-"""Fakes, contracts and loops that prove a pipeline; ships with the package, imported by nothing in it."""
+"""Fakes, contracts and loops that prove a pipeline; ships with the package, imported by nothing in it.
+
+Names are imported when they are asked for: only the contracts need pytest, and only the server needs a loop.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventpipe.testing.events import make_batch, make_event
+    from eventpipe.testing.exchange import Received, Reply
+    from eventpipe.testing.leaks import Baseline, LeakError, no_leaks
+    from eventpipe.testing.ledger import LedgerError, check_ledger
+    from eventpipe.testing.loop import DeadlockError, VirtualTimeLoop
+    from eventpipe.testing.recording import RecordingSink
+    from eventpipe.testing.server import ScriptedServer
+    from eventpipe.testing.sink_contract import SinkContract
+    from eventpipe.testing.sink_rig import Refusal, SinkRig, Wire
+    from eventpipe.testing.sinks import FlakySink, GatedSink, HangingSink
+    from eventpipe.testing.sweep import Interruption, cancellation_sweep
+
+__all__ = [
+    "Baseline",
+    "DeadlockError",
+    "FlakySink",
+    "GatedSink",
+    "HangingSink",
+    "Interruption",
+    "LeakError",
+    "LedgerError",
+    "Received",
+    "RecordingSink",
+    "Refusal",
+    "Reply",
+    "ScriptedServer",
+    "SinkContract",
+    "SinkRig",
+    "VirtualTimeLoop",
+    "Wire",
+    "cancellation_sweep",
+    "check_ledger",
+    "make_batch",
+    "make_event",
+    "no_leaks",
+]
+
+_MODULES = {
+    "events": ("make_batch", "make_event"),
+    "exchange": ("Received", "Reply"),
+    "leaks": ("Baseline", "LeakError", "no_leaks"),
+    "ledger": ("LedgerError", "check_ledger"),
+    "loop": ("DeadlockError", "VirtualTimeLoop"),
+    "recording": ("RecordingSink",),
+    "server": ("ScriptedServer",),
+    "sink_contract": ("SinkContract",),
+    "sink_rig": ("Refusal", "SinkRig", "Wire"),
+    "sinks": ("FlakySink", "GatedSink", "HangingSink"),
+    "sweep": ("Interruption", "cancellation_sweep"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # Any: whatever is exported
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

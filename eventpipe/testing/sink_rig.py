@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import pytest
-
 from eventpipe.contracts import Sink
 
 Refusal = Literal["transient", "permanent", "partial"]
@@ -68,6 +66,8 @@ class SinkRig:
 
     def need(self, *flags: str) -> None:
         """Skip the running test unless each of ``flags`` is set."""
+        import pytest  # not above: who only describes a far end needs none
+
         for flag in flags:
             if not getattr(self, flag):
                 pytest.skip(f"the rig has {flag}={getattr(self, flag)!r}")
