@@ -47,7 +47,7 @@ async def run_page(page: Path, text: str) -> None:
 
 
 async def execute(code: str, file: str, namespace: dict[str, object]) -> None:
-    compiled = compile(code, file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    compiled = compile(code, file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     result = types.FunctionType(compiled, namespace)()
     if inspect.isawaitable(result):
         await result
@@ -71,6 +71,7 @@ def test_page_of_tests_passes(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_page=code)
     pytester.makepyprojecttoml("""
         [tool.pytest.ini_options]
+        asyncio_default_fixture_loop_scope = "function"
         eventpipe_virtual_time = true
         filterwarnings = ["error"]
     """)
@@ -124,16 +125,17 @@ def test_readme_names_the_command_that_ci_runs() -> None:
     assert command in (ROOT / "README.md").read_text().splitlines()
 
 
-def test_configuration_has_every_option() -> None:
-    """The tables are those that ``python docs/configuration.py`` writes from ``eventpipe.options``."""
-    page = (DOCS / "configuration.md").read_text()
-    spec = importlib.util.spec_from_file_location("configuration", DOCS / "configuration.py")
+@pytest.mark.parametrize("page", ["configuration.md", "cli.md"])
+def test_tables_are_those_of_the_code(page: str) -> None:
+    """Every option, with its default and meaning, as ``python docs/tables.py`` writes them."""
+    spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
     assert spec is not None
     assert spec.loader is not None
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    text = (DOCS / page).read_text()
 
-    assert generator.render(page) == page
+    assert tables.render(text) == text
 
 
 def first_cells(page: str, heading: str) -> list[str]:

@@ -1,0 +1,88 @@
+"""Write the tables of ``configuration.md`` and ``cli.md`` from the code: ``python docs/tables.py``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eventpipe.checked import Checked
+from eventpipe.cli.demo import DemoOptions
+from eventpipe.cli.send import SendOptions
+from eventpipe.cli.serve import ServeOptions
+from eventpipe.environment import variables
+from eventpipe.options import ClientOptions, RetryPolicy
+
+DOCS = Path(__file__).parent
+PAGES = (DOCS / "configuration.md", DOCS / "cli.md")
+MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def bounds(model: type[Checked], prefix: str) -> str:
+    """A client's options, a line each: name, default with its unit, environment variable, meaning and reason."""
+    by_option = {option: variable for variable, (option, _) in variables(ClientOptions).items()}
+    lines = ["| option | default | variable | meaning, and the reason for the default |", "|---|---|---|---|"]
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        unit = str(extra["unit"]) if isinstance(extra, dict) else ""
+        variable = by_option.get(prefix + name)
+        lines.append(
+            f"| `{name}` | {shown(field.default_factory or field.default, unit)} "
+            f"| {f'`{variable}`' if variable else ''} | {field.description} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def shown(default: Any, unit: str) -> str:  # Any: the default of any option
+    """A default as a reader counts it: ``32 MiB``, ``10 000 events``, ``drop_newest``."""
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, (int, float)):
+        if unit == "bytes":
+            size, unit = (default / 2**20, "MiB") if default >= 2**20 else (default / 2**10, "KiB")
+            return f"{size:g} {unit}"
+        number = f"{default:,}".replace(",", " ") if isinstance(default, int) else f"{default:g}"
+        return number if unit == "fraction" else f"{number} {unit.removesuffix('s') if default == 1 else unit}"
+    return "see below" if callable(default) else f"`{default}`"
+
+
+def command(options: Any) -> str:  # Any: a dataclass, which has no type of its own
+    """A command's options, a line each: name, default, meaning, as its ``--help`` has them."""
+    meanings = attributes(options)
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for field in dataclasses.fields(options):
+        default = "" if field.default in (None, False, dataclasses.MISSING) else f"`{field.default}`"
+        lines.append(f"| `--{field.name.replace('_', '-')}` | {default} | {meanings[field.name]} |")
+    return "\n".join(lines) + "\n"
+
+
+def attributes(described: type) -> dict[str, str]:
+    """The section ``Attributes`` of a class's docstring, by name."""
+    section = (inspect.getdoc(described) or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "ClientOptions": partial(bounds, ClientOptions, ""),
+    "RetryPolicy": partial(bounds, RetryPolicy, "retry."),
+    "demo": partial(command, DemoOptions),
+    "send": partial(command, SendOptions),
+    "serve": partial(command, ServeOptions),
+}
+
+
+def render(page: str) -> str:
+    """``page`` with every marked table written anew."""
+    return MARKED.sub(lambda mark: mark[1] + TABLES[mark[2]]() + mark[3], page)
+
+
+if __name__ == "__main__":
+    for path in PAGES:
+        path.write_text(render(path.read_text()))
