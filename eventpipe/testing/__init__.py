@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eventpipe.testing.loop import DeadlockError, VirtualTimeLoop
     from eventpipe.testing.recording import RecordingSink
     from eventpipe.testing.server import ScriptedServer
+    from eventpipe.testing.service_contract import ServiceContract
     from eventpipe.testing.sink_contract import SinkContract
     from eventpipe.testing.sink_rig import Refusal, SinkRig, Wire
     from eventpipe.testing.sinks import FlakySink, GatedSink, HangingSink
@@ -35,6 +36,7 @@ __all__ = [
     "Refusal",
     "Reply",
     "ScriptedServer",
+    "ServiceContract",
     "SinkContract",
     "SinkRig",
     "VirtualTimeLoop",
@@ -54,6 +56,7 @@ _MODULES = {
     "loop": ("DeadlockError", "VirtualTimeLoop"),
     "recording": ("RecordingSink",),
     "server": ("ScriptedServer",),
+    "service_contract": ("ServiceContract",),
     "sink_contract": ("SinkContract",),
     "sink_rig": ("Refusal", "SinkRig", "Wire"),
     "sinks": ("FlakySink", "GatedSink", "HangingSink"),

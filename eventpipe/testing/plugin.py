@@ -24,6 +24,9 @@ else:
 if TYPE_CHECKING:
     import asyncio
 
+# Failures of the contract suites show the values that were compared, as those of any test do.
+pytest.register_assert_rewrite("eventpipe.testing.service_contract", "eventpipe.testing.sink_contract")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""

@@ -1,0 +1,171 @@
+"""Services of each kind keep the contract: the plainest, slow ones, and one with workers whose items are counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import pytest
+
+from eventpipe.core.deadline import Deadline
+from eventpipe.core.pool import Pool
+from eventpipe.core.service import Service
+from eventpipe.errors import ClosedError
+from eventpipe.testing.service_contract import MakeService, ServiceContract
+
+
+class TestService(ServiceContract):
+    @pytest.fixture
+    def make_service(self) -> MakeService:
+        return Service
+
+
+class Slow(Service):
+    """Takes its time for everything."""
+
+    async def _open(self) -> None:
+        await asyncio.sleep(0.001)
+
+    async def _serve(self) -> None:
+        await super()._serve()
+        await asyncio.sleep(0.001)
+
+    async def _close(self) -> None:
+        await asyncio.sleep(0.001)
+
+
+class TestSlowService(ServiceContract):
+    @pytest.fixture
+    def make_service(self) -> MakeService:
+        return Slow
+
+    async def use(self, service: Service) -> None:
+        await asyncio.sleep(0.0005)
+
+
+class Crew(Service):
+    """Hands what it is given to workers, and gets back what they did not finish."""
+
+    def __init__(self) -> None:
+        super().__init__("crew")
+        self.given = 0
+        self.done = 0
+        self.waiting: deque[int] = deque()
+        self.pool: Pool[int] = Pool(2, self.name, on_lost=self.waiting.appendleft)
+        self._is_asked = False
+        self._wake: asyncio.Event | None = None
+
+    def give(self) -> None:
+        self.given += 1
+        self.waiting.append(self.given)
+        if self._wake is not None:
+            self._wake.set()
+
+    async def _open(self) -> None:
+        self._is_asked = False
+        self._wake = asyncio.Event()
+        self._wake.set()
+        await self.pool.start()
+
+    async def _serve(self) -> None:
+        assert self._wake is not None
+        while not self._is_asked:
+            await self._wake.wait()
+            self._wake.clear()
+            while self.waiting and not self._is_asked:
+                await self.pool.acquire()
+                if self.waiting:
+                    item = self.waiting.popleft()
+                    self.pool.spawn(self._work(), item)
+                else:
+                    self.pool.release()
+
+    def _request_stop(self, deadline: Deadline) -> None:
+        self._is_asked = True
+        if self._wake is not None:
+            self._wake.set()
+
+    async def _close(self) -> None:
+        assert await self.pool.stop(1) == []
+        self._wake = None
+
+    async def _work(self) -> None:
+        await asyncio.sleep(0.001)
+        self.done += 1
+
+
+class TestServiceWithWorkers(ServiceContract):
+    @pytest.fixture
+    def make_service(self) -> MakeService:
+        return Crew
+
+    async def use(self, service: Service) -> None:
+        assert isinstance(service, Crew)
+        for _ in range(3):
+            service.give()
+            await asyncio.sleep(0)
+
+    def check(self, service: Service) -> None:
+        assert isinstance(service, Crew)
+        assert service.given == service.done + len(service.waiting)
+        assert len(set(service.waiting)) == len(service.waiting)
+        assert service.pool.free == service.pool.size
+
+
+class Fragile(Service):
+    """Cannot be started again."""
+
+    _is_used = False
+
+    async def _open(self) -> None:
+        if self._is_used:
+            raise ClosedError("used up")
+        self._is_used = True
+
+
+class Leaky(Service):
+    """Forgets a task."""
+
+    async def _open(self) -> None:
+        self.forgotten = asyncio.create_task(asyncio.sleep(3600))
+
+    def __del__(self) -> None:
+        self.forgotten.cancel()
+
+
+class Deaf(Service):
+    """Ends only when what it was given is done, which it forgets when it is cancelled."""
+
+    lost = 0
+
+    async def _open(self) -> None:
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            self.lost += 1
+            raise
+
+
+@pytest.mark.asyncio
+class TestTheContractItself:
+    """Services that break it are found out."""
+
+    async def test_finds_a_service_that_cannot_start_again(self) -> None:
+        with pytest.raises(ClosedError, match="used up"):
+            await ServiceContract().test_starts_again_after_it_stopped(Fragile)
+
+    async def test_finds_a_service_that_leaves_a_task(self) -> None:
+        service = Leaky()
+        with pytest.raises(AssertionError, match="1 left behind"):
+            await ServiceContract().test_runs_between_start_and_stop(lambda: service)
+        service.forgotten.cancel()
+        await asyncio.wait({service.forgotten})
+
+    async def test_finds_what_was_lost(self) -> None:
+        class Strict(ServiceContract):
+            def check(self, service: Service) -> None:
+                assert isinstance(service, Deaf)
+                assert service.lost == 0
+
+        with pytest.raises(AssertionError, match="assert 1 == 0"):
+            await Strict().test_a_life_cancelled_anywhere_leaves_nothing(Deaf)
