@@ -1,7 +1,7 @@
 """What JSON can say of values that it has no form for: one step at a time, and never by their ``repr``.
 
-These steps lose nothing and are not counted as repairs. Each reads the value through the methods of the built-in type
-beneath it, so that a subclass which overrides them can neither lie nor write anything of its own into the envelope.
+These steps are conversions, and are not counted as repairs. Each reads the value through the methods of the built-in
+type beneath it, so that a subclass which overrides them can neither lie nor write into the envelope by itself.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import operator
 import uuid as uuidlib
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, Set
 from itertools import islice
+from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
@@ -126,7 +128,10 @@ _BASES: Final[list[tuple[type, _Step]]] = [
     (bytes, lambda value, _: UNKNOWN),
     (bytearray, lambda value, _: UNKNOWN),
     (memoryview, lambda value, _: UNKNOWN),
+    (Integral, lambda value, _: operator.index(value)),
+    (Real, lambda value, _: float(value)),
     (Mapping, _foreign_members),
+    (MappingView, _elements(iter)),
     (Set, _elements(iter, sort=True)),
     (Sequence, _elements(iter)),
 ]

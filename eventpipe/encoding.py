@@ -11,6 +11,7 @@ import uuid_utils
 
 from eventpipe.arguments import canonical, identifier, name_of, pairs, snapshot, timestamp_text
 from eventpipe.clock import Clock, format_stamp
+from eventpipe.errors import InvalidEventError
 from eventpipe.events import CapturedEvent, Extra
 from eventpipe.foreign import contained
 from eventpipe.repair import NATIVE, Repairs, repair
@@ -91,6 +92,7 @@ class Encoder:
         stamp = self._stamp
         if not (0.0 <= wall - stamp[0] < STAMP_LIFE and 0.0 <= now - stamp[1] < STAMP_LIFE):
             self._stamp = stamp = (wall, now, format_stamp(wall))
+        is_native = True
         try:
             if (
                 type(event) is str
@@ -116,25 +118,11 @@ class Encoder:
                 return CapturedEvent(_dumps(envelope, None, NATIVE)[:-2], lane, None, stamp[1])
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException:  # noqa: BLE001, S110 - something odd in the event; it is looked at again, with care
-            pass
-        return self._encode_with_care(event, distinct_id, properties, timestamp, uuid, headers, key, lane, stamp)
-
-    def _encode_with_care(
-        self,
-        event: object,
-        distinct_id: object,
-        properties: object,
-        timestamp: object,
-        uuid: object,
-        headers: object,
-        key: object,
-        lane: object,
-        stamp: tuple[float, float, str],
-    ) -> CapturedEvent:
+        except BaseException:  # noqa: BLE001 - something odd in the event; it is looked at again, with care
+            is_native = False
         repairs = Repairs(self._strict)
-        members, lifted = self._properties(properties, repairs)
-        envelope = {
+        members, lifted = self._properties(properties, repairs, is_native)
+        cared: dict[str, object] = {
             "uuid": self._id(uuid, repairs),
             "timestamp": timestamp_text(timestamp, repairs) or stamp[2],
             "distinct_id": identifier(distinct_id, "distinct_id", repairs),
@@ -148,7 +136,7 @@ class Encoder:
         if repairs.count:
             thread = threading.get_ident()
             self._repaired[thread] = self._repaired.get(thread, 0) + 1
-        return CapturedEvent(_dumps(envelope)[:-2], kept_lane, extra, stamp[1])
+        return CapturedEvent(_dumps(cared)[:-2], kept_lane, extra, stamp[1])
 
     def _id(self, given: object, repairs: Repairs) -> str:
         made = canonical(given, repairs) if given is not None else None
@@ -156,21 +144,20 @@ class Encoder:
             made = canonical(contained(self._new_id), repairs)
         return made or make_id()
 
-    def _properties(self, given: Any, repairs: Repairs) -> tuple[orjson.Fragment, dict[str, bytes] | None]:
-        """The encoded properties, and the lifted ones apart from them."""
+    def _properties(
+        self, given: Any, repairs: Repairs, is_native: bool
+    ) -> tuple[orjson.Fragment, dict[str, bytes] | None]:
+        """The encoded properties, and the lifted ones apart from them; ``is_native``: orjson may take them."""
         if given is None:
             return _NO_PROPERTIES, None
-        if type(given) is dict:
-            try:
-                return self._split(given.copy() if self._lifted else given)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException:  # noqa: BLE001, S110 - the repair pass finds out what is wrong
-                pass
-            members: object = given
-        else:
-            members = pairs(given, "properties")
+        if type(given) is dict and is_native:
+            split = contained(self._split, given.copy() if self._lifted else given)
+            if type(split) is tuple:
+                return split
+        members = given if type(given) is dict else pairs(given, "properties")
         made, _ = repair(members, self._json_default, repairs)
+        if type(made) is not dict:
+            raise InvalidEventError(f"properties could not be read: {made}", path="properties")
         return self._split(made)
 
     def _split(self, members: dict[str, Any]) -> tuple[orjson.Fragment, dict[str, bytes] | None]:

@@ -32,13 +32,14 @@ NATIVE: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETI
 
 MAX_DEPTH: Final = 253  # what orjson takes inside the envelope, so that a repair cuts nothing that would have passed
 MAX_WORK: Final = 300_000  # a healthy value counts 1, which takes 0.1 µs: about 30 ms
-ODD_WORK: Final = 20  # an odd value takes 2 µs
+ODD_WORK: Final = 20  # an odd value takes 2 µs, and as much again where it is replaced
+SORT_WORK: Final = 5  # an element of a set, which is sorted
 MAX_SURROGATES: Final = 100_000  # about 10 ms
 MAX_TEXT: Final = 4 * 1024 * 1024  # characters of texts that are not all ASCII; about 20 ms
 MAX_PATH: Final = 200  # characters of a path in a message
 _MAX_STEPS: Final = 8  # from one value to the next by ``json_default`` and answers
 _LONGEST_INT: Final = 14_000  # bits, about 4 200 digits: Python refuses to write more, and takes quadratic time
-_NATIVE_FROM: Final = 64  # members from which it pays to ask orjson first whether a container is healthy
+_NATIVE_DEPTH: Final = 8  # levels on which orjson is asked first whether a container within is healthy
 _NATIVE_FAILURES: Final = 3  # answers "it is not", each of which may cost the time of encoding the whole value
 _REPLACEMENT: Final = "\ufffd".encode()
 _NATIVE_TYPES: Final = (str, int, float, dict, list, Enum, UUID)  # orjson takes them without asking
@@ -87,6 +88,8 @@ def repair(
     Raises:
         InvalidEventError: The value is too large to be repaired in time, or ``repairs`` are refused.
     """
+    if type(value) is str and value.isascii():
+        return value, 0
     repairs = repairs or Repairs()
     before = repairs.count
     made = _Pass(default, repairs, path).run(value)
@@ -160,22 +163,25 @@ class _Pass:
             if kind is str:
                 return self._clean(value, "holds a lone surrogate")
             if kind is dict or kind is list:
-                if len(value) >= _NATIVE_FROM and (encoded := self._native(value)) is not None:
+                if 1 < len(self._frames) <= _NATIVE_DEPTH and (encoded := self._native(value)) is not None:
                     return encoded
-                value = answer(value, MAX_WORK)
+                value = contained(answer, value, MAX_WORK - self._work)
                 kind = type(value)
             if kind is Pairs:
-                return self._frame(source, iter(self._named(value.members)), {}, len(value.members))
+                self._spend(len(value.members))
+                return self._frame(source, iter(self._named(value.members)), {})
             if kind is Elements:
                 count = len(value.elements)
-                return self._frame(source, enumerate(value.elements), [None] * count, count, sort=value.sort)
+                self._spend(count * SORT_WORK + ODD_WORK if value.sort else count)
+                return self._frame(source, enumerate(value.elements), [None] * count, sort=value.sort)
             if kind is int:
                 return self._int(value)
             if value is None or kind is bool or kind is float:
                 return value
             if kind is orjson.Fragment:
                 return self._fragment(value)
-            value = contained(self._step, value, self._default)
+            if kind is not Failed:
+                value = contained(self._step, value, self._default)
             if type(value) is Failed:
                 return self._replace(f"<error {value.error}>", f"raised {value.error} while it was read")
             if value is UNKNOWN:
@@ -185,8 +191,7 @@ class _Pass:
         name = type_name(source)
         return self._replace(f"<type {name}>", f"is of type {name}, which JSON cannot carry; convert it")
 
-    def _frame(self, source: object, items: Iterator[Any], target: Any, count: int, *, sort: bool = False) -> object:
-        self._spend(count)
+    def _frame(self, source: object, items: Iterator[Any], target: Any, *, sort: bool = False) -> object:
         if len(self._frames) > MAX_DEPTH:
             return self._replace("<depth>", f"is nested deeper than {MAX_DEPTH} levels")
         self._open.add(id(source))
@@ -210,8 +215,8 @@ class _Pass:
         return answer(value, MAX_WORK - self._work)
 
     def _native(self, value: object) -> orjson.Fragment | None:
-        """The encoded form of a large container that is healthy: the fault is elsewhere, and this costs far less."""
-        if len(self._frames) == 1 or self._native_failures == _NATIVE_FAILURES:
+        """The encoded form of a container that is healthy: the fault is elsewhere, and this costs far less."""
+        if self._native_failures == _NATIVE_FAILURES:
             return None
         try:
             return orjson.Fragment(orjson.dumps(value, None, NATIVE))
@@ -254,7 +259,10 @@ class _Pass:
 
     def _named(self, members: list[tuple[object, object]]) -> list[tuple[str, object]]:
         """Members with keys that JSON can carry. A key that is text keeps its name, others make way for it."""
-        if all(type(key) is str and key.isascii() for key, _ in members):
+        for key, _ in members:
+            if type(key) is not str or not key.isascii():
+                break
+        else:
             return cast("list[tuple[str, object]]", members)
         self._spend(ODD_WORK * len(members))
         reserved = {key for key, _ in members if type(key) is str}
@@ -291,6 +299,7 @@ class _Pass:
         return str(self._replace(f"<type {name}>", f"has a key of type {name}; keys are text"))
 
     def _replace(self, text: str, fault: str) -> str:
+        self._spend(ODD_WORK)
         self._repairs.note(self._where() if self._repairs.strict else "", fault)
         return text
 
