@@ -1,14 +1,15 @@
-"""Write the tables of ``configuration.md`` and ``cli.md`` from the code: ``python docs/tables.py``."""
+"""Write the tables of ``api.md``, ``cli.md`` and ``configuration.md`` from the code: ``python docs/tables.py``."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from eventpipe.checked import Checked
 from eventpipe.cli.demo import DemoOptions
@@ -18,7 +19,7 @@ from eventpipe.environment import variables
 from eventpipe.options import ClientOptions, RetryPolicy
 
 DOCS = Path(__file__).parent
-PAGES = (DOCS / "configuration.md", DOCS / "cli.md")
+PAGES = (DOCS / "api.md", DOCS / "cli.md", DOCS / "configuration.md")
 MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -69,12 +70,33 @@ def attributes(described: type) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
+def names(package: str) -> str:
+    """The public names of a package, a line each, with the first line of its docstring."""
+    module = importlib.import_module(package)
+    lines = ["| name | is |", "|---|---|"]
+    for name in module.__all__:
+        thing = getattr(module, name)
+        described = inspect.isclass(thing) or inspect.isfunction(thing)
+        summary = (inspect.getdoc(thing) or "").partition("\n\n")[0] if described else f"One of {choices(thing)}."
+        lines.append(f"| `{name}` | {' '.join(summary.split()).replace('``', '`')} |")
+    return "\n".join(lines) + "\n"
+
+
+def choices(literal: object) -> str:
+    """The words that a type of words allows."""
+    return ", ".join(f"`{word}`" for word in get_args(literal))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "ClientOptions": partial(bounds, ClientOptions, ""),
     "RetryPolicy": partial(bounds, RetryPolicy, "retry."),
     "demo": partial(command, DemoOptions),
     "send": partial(command, SendOptions),
     "serve": partial(command, ServeOptions),
+    "eventpipe": partial(names, "eventpipe"),
+    "codecs": partial(names, "eventpipe.codecs"),
+    "sinks": partial(names, "eventpipe.sinks"),
+    "testing": partial(names, "eventpipe.testing"),
 }
 
 

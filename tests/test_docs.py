@@ -125,7 +125,7 @@ def test_readme_names_the_command_that_ci_runs() -> None:
     assert command in (ROOT / "README.md").read_text().splitlines()
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "cli.md"])
+@pytest.mark.parametrize("page", ["api.md", "cli.md", "configuration.md"])
 def test_tables_are_those_of_the_code(page: str) -> None:
     """Every option, with its default and meaning, as ``python docs/tables.py`` writes them."""
     spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
