@@ -23,6 +23,7 @@ Answering = Callable[[Received], Answer]
 # Close is not allowed to hang a test: what has not ended by then is named in the error.
 CLOSE_TIMEOUT = 2.0
 WAIT_TIMEOUT = 5.0
+BACKLOG = 1024  # connections that come at once; one too many is tried again after a whole second
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # linger for zero seconds
 
 
@@ -132,7 +133,7 @@ class ScriptedServer:
 
     async def start(self) -> None:
         """Listen on a free port of loopback, and on the same port after a stop."""
-        self._server = await asyncio.start_server(self._accept, *self._address, ssl=self._ssl)
+        self._server = await asyncio.start_server(self._accept, *self._address, ssl=self._ssl, backlog=BACKLOG)
         self._address = self._server.sockets[0].getsockname()
 
     async def stop(self) -> None:
