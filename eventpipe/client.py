@@ -76,8 +76,8 @@ class AsyncClient:
             raise ValueError("at least one sink is needed, or enabled=False")
         if len({id(sink) for sink in sinks}) < len(sinks):
             raise ValueError("each sink must be given once; to send to one far end twice, make two sinks")
-        self._sinks = sinks
-        self._traits = named_apart([Traits.of(sink) for sink in sinks])
+        traits = named_apart([Traits.of(sink) for sink in sinks])
+        self._sinks = list(zip(sinks, traits, strict=True)) if self._options.enabled else []
         self._hooks = Hooks(before_send, on_drop, on_error)
         self._build()
 
@@ -91,11 +91,11 @@ class AsyncClient:
             Dispatcher(
                 sink, traits, options, observers=[self._hooks.observe], clock=clock, random=random, new_id=new_id
             )
-            for sink, traits in zip(self._sinks, self._traits, strict=True)
+            for sink, traits in self._sinks
         ]
         self._encoder = Encoder(
             options.json_default,
-            frozenset().union(*(traits.lifted for traits in self._traits)),
+            frozenset().union(*(traits.lifted for _, traits in self._sinks)),
             clock=clock,
             monotonic=self._monotonic,
             new_id=options.new_id,
@@ -112,8 +112,8 @@ class AsyncClient:
         )
         self._closing: Closing | None = None
         self._checked_at: float | None = None
-        is_plain = len(self._dispatchers) == 1 and self._traits[0].where is None and not self._hooks.changes_events
-        self._intake = self._dispatchers[0].intake if is_plain and options.enabled else None
+        is_plain = len(self._sinks) == 1 and self._sinks[0][1].where is None and not self._hooks.changes_events
+        self._intake = self._dispatchers[0].intake if is_plain else None
         self._max_event_bytes = self._entrance.max_event_bytes
 
     # -- capture --------------------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         state = "closed" if self._entrance.is_closed else "open"
-        names = ", ".join(traits.name for traits in self._traits)
+        names = ", ".join(traits.name for _, traits in self._sinks)
         return f"<AsyncClient to {names or 'nowhere'}, {state}, {self._runtime.pending} pending>"
 
     def _check_open(self) -> None:

@@ -78,7 +78,8 @@ class Closing:
             if dispatcher.pending:
                 dispatcher.abandon()
         stragglers = [name for dispatcher in self._dispatchers for name in dispatcher.stragglers]
-        stragglers += await self._end_sinks()
+        if self._dispatchers:  # a disabled client has none
+            stragglers += await self._end_sinks()
         self.report = self._make_report(stragglers)
         return self.report
 
