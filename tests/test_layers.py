@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -201,7 +202,10 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def fresh_import() -> dict[str, object]:
     """What a new interpreter saw while it imported the package."""
-    answer = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, cwd=ROOT)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    answer = subprocess.run(
+        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
+    )
     assert answer.stderr == ""
     seen: dict[str, object] = json.loads(answer.stdout)
     return seen
