@@ -81,7 +81,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             if self._default_executor is None:
                 self.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
             executor = self._default_executor
-            assert executor is not None  # noqa: S101  # for the type checker: it was set two lines above
+            assert executor is not None  # for the type checker: it was set two lines above
         call = executor.submit(func, *args)
         self._calls_out.add(call)
         # The result is handed to the loop by a callback of wrap_future(); ours is added after it and so runs after
@@ -159,14 +159,14 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 def where(coroutine: Any) -> str:  # Any: whatever an await may stand on; only attributes of coroutines are read
-    """The innermost line outside asyncio that a suspended coroutine waits in."""
-    line = "not started"
+    """The innermost line that a suspended coroutine waits in, outside asyncio if there is one."""
+    line = ""
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
-        if frame is not None and not frame.f_code.co_filename.startswith(_ASYNCIO):
+        if frame is not None and not (line and frame.f_code.co_filename.startswith(_ASYNCIO)):
             line = f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
-    return line
+    return line or "not started"
 
 
 def _describe(loop: asyncio.AbstractEventLoop) -> str:
