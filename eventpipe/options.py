@@ -267,17 +267,23 @@ def resolve(
     Raises:
         ValueError: As ``ClientOptions`` does; a fault from the environment names its variable.
     """
-    values, names = environment.read(ClientOptions, os.environ if environ is None else environ)
-    names = {"retry." + name: "retry." + name for name in RetryPolicy.model_fields} | names
+    read, variables = environment.read(ClientOptions, os.environ if environ is None else environ)
+    values = {name: value for name, value in read.items() if not name.startswith("retry.")}
+    policy = {name.removeprefix("retry."): value for name, value in read.items() if name.startswith("retry.")}
+    names = {name: f"retry.{name}" for name in RetryPolicy.model_fields}
+    names |= {name.removeprefix("retry."): variable for name, variable in variables.items() if name not in values}
+    known = ClientOptions.model_fields
     for layer in (_fields_set(options) if options is not None else {}, overrides):
-        flat = _flatten(layer)
-        values |= flat
-        names |= {name: name for name in flat}
-    policy = {name.removeprefix("retry."): values.pop(name) for name in list(values) if name.startswith("retry.")}
+        given = {name: value for name, value in layer.items() if value is not None or name not in known}
+        if isinstance(given.get("retry"), RetryPolicy):
+            own = _fields_set(given.pop("retry"))
+            policy |= own
+            names |= {name: f"retry.{name}" for name in own}
+        values |= given
+        variables |= {name: name for name in given}
     if policy:
-        inner = {name.removeprefix("retry."): label for name, label in names.items() if name.startswith("retry.")}
-        values["retry"] = values.get("retry") or _make(RetryPolicy, policy, inner)
-    return _make(ClientOptions, values, names)
+        values.setdefault("retry", _make(RetryPolicy, policy, names))
+    return _make(ClientOptions, values, variables)
 
 
 _Model = TypeVar("_Model", bound=Checked)
@@ -291,11 +297,3 @@ def _make(model: type[_Model], values: Mapping[str, Any], names: Mapping[str, st
 
 def _fields_set(options: Checked) -> dict[str, Any]:
     return {name: getattr(options, name) for name in type(options).model_fields if name in options.model_fields_set}
-
-
-def _flatten(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are not ``None``; those of a retry policy under dotted names."""
-    flat = {name: value for name, value in layer.items() if value is not None or name not in ClientOptions.model_fields}
-    if isinstance(flat.get("retry"), RetryPolicy):
-        flat |= {f"retry.{name}": value for name, value in _fields_set(flat.pop("retry")).items()}
-    return flat
