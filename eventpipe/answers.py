@@ -25,6 +25,8 @@ from pydantic import BaseModel
 UNKNOWN: Final = object()
 """There is no answer."""
 EXTREME_EXPONENT: Final = 300  # beyond it a decoder overflows a double, or makes it zero
+SORT_WORK: Final = 5  # an element that is sorted takes so many times what a healthy value takes in the repair pass
+FOREIGN_WORK: Final = 8  # and one that foreign code hands out
 LONGEST_NUMBER: Final = 400  # digits of a decimal that is still written as a number
 
 
@@ -32,12 +34,16 @@ class Pairs(NamedTuple):
     """The members of an object; keys are whatever the mapping had."""
 
     members: list[tuple[object, object]]
+    work: int = 1
+    """What one member costs, in units of a healthy value."""
 
 
 class Elements(NamedTuple):
     """The elements of an array."""
 
     elements: Sequence[object]
+    work: int = 1
+    """What one element costs, in units of a healthy value."""
     sort: bool = False
     """Whether the order means nothing, so that the encoded elements are sorted."""
 
@@ -47,7 +53,7 @@ def answer(value: object, most: int) -> object:
 
     Args:
         value: Anything.
-        most: How many members or elements to read at most; one more is read, to show that there are more.
+        most: How much work reading may be; a member too many is read, to show that there are more.
 
     Returns:
         ``Pairs``, ``Elements``, a value that is nearer to JSON, or ``UNKNOWN``.
@@ -72,11 +78,14 @@ def _members(value: Any, most: int) -> Pairs:
 
 
 def _foreign_members(value: Any, most: int) -> Pairs:
-    return Pairs([(key, child) for key, child in islice(value.items(), most + 1)])
+    read = islice(value.items(), most // FOREIGN_WORK + 1)
+    return Pairs([(key, child) for key, child in read], FOREIGN_WORK)
 
 
-def _elements(read: Callable[[Any], Iterable[object]], *, sort: bool = False) -> Callable[[Any, int], Elements]:
-    return lambda value, most: Elements(list(islice(read(value), most + 1)), sort)
+def _elements(
+    read: Callable[[Any], Iterable[object]], work: int = 1, *, sort: bool = False
+) -> Callable[[Any, int], Elements]:
+    return lambda value, most: Elements(list(islice(read(value), most // work + 1)), work, sort)
 
 
 def _dataclass(value: Any, most: int) -> Pairs:
@@ -114,8 +123,8 @@ _BASES: Final[list[tuple[type, _Step]]] = [
     (dict, _members),
     (list, _elements(list.__iter__)),
     (tuple, _elements(tuple.__iter__)),
-    (set, _elements(set.__iter__, sort=True)),
-    (frozenset, _elements(frozenset.__iter__, sort=True)),
+    (set, _elements(set.__iter__, SORT_WORK, sort=True)),
+    (frozenset, _elements(frozenset.__iter__, SORT_WORK, sort=True)),
     (decimal.Decimal, _decimal),
     (datetime.datetime, _datetime),
     (datetime.date, lambda value, _: datetime.date.isoformat(value)),
@@ -131,8 +140,8 @@ _BASES: Final[list[tuple[type, _Step]]] = [
     (Integral, lambda value, _: operator.index(value)),
     (Real, lambda value, _: float(value)),
     (Mapping, _foreign_members),
-    (MappingView, _elements(iter)),
-    (Set, _elements(iter, sort=True)),
-    (Sequence, _elements(iter)),
+    (MappingView, _elements(iter, FOREIGN_WORK)),
+    (Set, _elements(iter, FOREIGN_WORK, sort=True)),
+    (Sequence, _elements(iter, FOREIGN_WORK)),
 ]
 _EXACT: Final[dict[type, _Step]] = dict(_BASES)

@@ -33,10 +33,9 @@ NATIVE: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETI
 MAX_DEPTH: Final = 253  # what orjson takes inside the envelope, so that a repair cuts nothing that would have passed
 MAX_WORK: Final = 200_000  # a healthy value counts 1, which takes 0.1 µs: 20 ms, on a busy machine 40
 ODD_WORK: Final = 20  # an odd value takes 2 µs, and as much again where it is replaced
-SORT_WORK: Final = 5  # an element of a set, which is sorted
 KEY_WORK: Final = 10  # a key that has to be looked at
 MAX_SURROGATES: Final = 100_000  # about 10 ms
-MAX_TEXT: Final = 4 * 1024 * 1024  # characters of texts that are not all ASCII; about 20 ms
+MAX_TEXT: Final = 2 * 1024 * 1024  # characters of texts that are not all ASCII; about 15 ms
 MAX_PATH: Final = 200  # characters of a path in a message
 _MAX_STEPS: Final = 8  # from one value to the next by ``json_default`` and answers
 _LONGEST_INT: Final = 14_000  # bits, about 4 200 digits: Python refuses to write more, and takes quadratic time
@@ -169,11 +168,11 @@ class _Pass:
                 value = contained(answer, value, MAX_WORK - self._work)
                 kind = type(value)
             if kind is Pairs:
-                self._spend(len(value.members))
+                self._spend(len(value.members) * value.work)
                 return self._frame(source, iter(self._named(value.members)), {})
             if kind is Elements:
                 count = len(value.elements)
-                self._spend(count * SORT_WORK + ODD_WORK if value.sort else count)
+                self._spend(count * value.work)
                 return self._frame(source, enumerate(value.elements), [None] * count, sort=value.sort)
             if kind is int:
                 return self._int(value)
