@@ -118,7 +118,7 @@ class PermanentSinkError(SinkError):
 
     Attributes:
         scope: What is to blame. ``"size"``: the batch is too large and is halved. ``"event"``: one of the events;
-            the batch is bisected. ``"sink"``: the configuration; every batch would fail. ``"batch"``: the batch is dropped.
+            the batch is bisected. ``"sink"``: the configuration; every batch would fail. ``"batch"``: it is dropped.
     """
 
     def __init__(

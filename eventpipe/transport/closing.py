@@ -71,7 +71,7 @@ class Closing:
     async def _run(self) -> CloseReport:
         for dispatcher in self._dispatchers:
             with contextlib.suppress(Exception):  # one that cannot run drains nothing; what it holds is dropped below
-                await dispatcher.started()
+                await dispatcher.start()
         self._request_stop()
         for dispatcher in self._dispatchers:
             await dispatcher.stopped()

@@ -234,6 +234,7 @@ class Dispatcher(Service):
                 await self._announce()
                 await self._park()
         finally:
+            self.on_end()  # once now, so that nobody counts on it any longer, and once when it is over
             self._barriers.give_up()
             await self._announce()
 

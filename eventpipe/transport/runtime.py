@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from threading import get_ident
 from typing import Any, TypeVar
 
+from eventpipe.core.service import ServiceState
 from eventpipe.transport.dispatcher import Dispatcher
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Runtime:
         self.after_fork = after_fork
         self.thread: int | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._is_wanted = False
         for dispatcher in dispatchers:
             dispatcher.on_end = self._ended
 
@@ -75,6 +77,10 @@ class Runtime:
             return
         _watch(self)
         self.loop = asyncio.get_running_loop()
+        if any(dispatcher.state is ServiceState.STOPPING for dispatcher in self._dispatchers):
+            self._is_wanted = True  # somebody cancelled one of them; it starts again when it has ended
+            return
+        self._is_wanted = False
         self.thread = get_ident()
         for dispatcher in self._dispatchers:
             dispatcher.launch()
@@ -83,11 +89,19 @@ class Runtime:
     async def run(self, work: Coroutine[Any, Any, T]) -> T:  # Any: as Coroutine's own
         """Run ``work`` on the loop of the dispatchers, and wait for it on this one.
 
+        Raises:
+            RuntimeError: That loop is neither running nor closed, so that nobody knows whether it will go on.
+
         Cancellation:
             Cancels ``work`` there.
         """
-        if self.loop is None or self.is_here or self.loop.is_closed():
+        if self.loop is None or self.loop is asyncio.get_running_loop() or self.loop.is_closed():
             return await work
+        if not self.loop.is_running():
+            work.close()
+            raise RuntimeError(
+                "the client's event loop is neither running nor closed; run this there, or close that loop first"
+            )
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
 
     def request_drain(self) -> bool:
@@ -103,8 +117,10 @@ class Runtime:
         return True
 
     def _ended(self) -> None:
-        """A dispatcher ended: the next capture looks for a loop again."""
+        """A dispatcher serves no more, or is over: the next capture looks for a loop again."""
         self.thread = None
+        if self._is_wanted:
+            self.ensure()
 
 
 _watched: weakref.WeakSet[Runtime] = weakref.WeakSet()
