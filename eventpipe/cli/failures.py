@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 FAILURE = 1
 USAGE = 2
 
@@ -16,6 +19,13 @@ class UsageError(CommandError):
     """The command line asks for something that cannot be."""
 
     exit_code = USAGE
+
+
+def reason_of(error: OSError) -> str:
+    """Why the system refused, in its own words and without the names that the error was about."""
+    if isinstance(error, socket.gaierror):
+        return "no such host"
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def one_line(text: object) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Callable, Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
-from eventpipe.cli.failures import CommandError, UsageError
+from eventpipe.cli.failures import CommandError, UsageError, reason_of
 from eventpipe.codecs import JsonCodec, NdjsonCodec, PostHogV0
 from eventpipe.codecs.posthog import posthog_host
 from eventpipe.events import Batch
 from eventpipe.outcomes import OutcomeKind, Verdict
 from eventpipe.sinks.http import HttpSink
+from eventpipe.sinks.urls import is_loopback
 
 CodecName = Literal["json", "ndjson", "posthog"]
 KEY_VARIABLE = "EVENTPIPE_API_KEY"
@@ -57,6 +57,9 @@ def make_sink(to: str, codec: CodecName, api_key: str | None, *, allow_insecure:
     api_key = api_key if api_key is not None else os.environ.get(KEY_VARIABLE) or None
     if api_key is not None and not all("!" <= character <= "~" for character in api_key):
         raise UsageError(f"--api-key, {KEY_VARIABLE}: must be printable ASCII without spaces (its value is not shown)")
+    parts = urlsplit(to.strip())
+    if parts.scheme == "http" and parts.hostname and not (allow_insecure or is_loopback(parts.hostname)):
+        raise UsageError("--to: plain http to another machine needs --allow-insecure; use https where you can")
     wire: JsonCodec | PostHogV0
     headers = None
     if codec == "posthog":
@@ -88,12 +91,4 @@ async def check_reachable(to: str, codec: CodecName) -> None:
     except TimeoutError as error:
         raise CommandError(f"cannot reach {host}:{port}: no answer within {CONNECT_TIMEOUT:g} s") from error
     except OSError as error:
-        raise CommandError(f"cannot reach {host}:{port}: {_reason(error)}") from error
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, socket.gaierror):
-        return "no such host"
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+        raise CommandError(f"cannot reach {host}:{port}: {reason_of(error)}") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from eventpipe.cli.failures import UsageError
+from eventpipe.cli.failures import UsageError, reason_of
 from eventpipe.cli.fields import Fields
 from eventpipe.cli.rows import Format, Rows
 
@@ -88,7 +88,8 @@ def _check(name: str, form: Format | None, delimiter: str | None) -> Input:
     except (OSError, ValueError) as error:
         if name.startswith("-"):
             raise UsageError(f"unknown option: {name}; see eventpipe send --help") from error
-        raise UsageError(f"cannot read {name}: {_reason(error)}") from error
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot read {name}: {reason}") from error
     if stat.S_ISDIR(status.st_mode):
         raise UsageError(f"cannot read {name}: it is a directory")
     if not os.access(name, os.R_OK):
@@ -99,10 +100,6 @@ def _check(name: str, form: Format | None, delimiter: str | None) -> Input:
         raise UsageError(f"cannot tell the format of {name} by its name: give it with --format")
     size = status.st_size if stat.S_ISREG(status.st_mode) else None
     return Input(name, form, delimiter or ("\t" if suffix == ".tsv" else ","), size)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
 
 
 async def in_thread(function: Callable[[], Result]) -> Result:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import orjson
 
-from eventpipe.cli.failures import CommandError
+from eventpipe.cli.failures import CommandError, reason_of
 
 
 class Rejects:
@@ -72,4 +72,4 @@ class Rejects:
         try:
             yield
         except OSError as error:
-            raise CommandError(f"cannot write {self._path}: {error.strerror}") from error
+            raise CommandError(f"cannot write {self._path}: {reason_of(error)}") from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from eventpipe.cli.failures import CommandError
+from eventpipe.cli.failures import CommandError, reason_of
 from eventpipe.cli.fields import Fields
 from eventpipe.cli.inputs import Input, in_thread
 from eventpipe.cli.origins import Origin, Origins
@@ -21,6 +22,7 @@ SHOWN_FAULTS = 20  # malformed lines that are told one by one; a wrong format ma
 
 # Every later event would meet the same answer, so that reading on would only fill the file of rejects.
 _HOPELESS = frozenset({DropReason.UNAUTHORIZED, DropReason.MISCONFIGURED})
+_ERROR_NAME = re.compile(r"^\w+Error: ")  # for programmers; the text after it is for everybody
 
 
 class Sending:
@@ -63,15 +65,16 @@ class Sending:
 
     def on_drop(self, outcome: Outcome) -> None:
         """Put the lines of dropped events among the rejects; stop where going on is hopeless."""
+        detail = _ERROR_NAME.sub("", outcome.error) if outcome.error is not None else None
         try:
             for uuid in outcome.uuids:
                 origin = self.origins.take(uuid)
                 if origin is not None:
-                    self._rejects.add(origin.file, origin.line, origin.text, str(outcome.reason), outcome.error)
+                    self._rejects.add(origin.file, origin.line, origin.text, str(outcome.reason), detail)
         except CommandError as error:
             self._halt(str(error))
         if outcome.reason in _HOPELESS:
-            self._halt(outcome.error or str(outcome.reason))
+            self._halt(detail or str(outcome.reason))
 
     async def run(self, client: AsyncClient, stop: Stop, *, drain: float, announce: Callable[[str], None]) -> None:
         """Read and send everything, then close the client.
@@ -105,7 +108,7 @@ class Sending:
             try:
                 await self._feed(client, item)
             except (OSError, CommandError) as error:
-                problem = f"cannot read {item.name}: {error.strerror}" if isinstance(error, OSError) else str(error)
+                problem = f"cannot read {item.name}: {reason_of(error)}" if isinstance(error, OSError) else str(error)
                 if not self.lines:
                     raise (error if isinstance(error, CommandError) else CommandError(problem)) from error
                 self.stopped = problem

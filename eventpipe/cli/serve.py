@@ -12,7 +12,7 @@ from rich.text import Text
 
 from eventpipe.cli.collector import Collector
 from eventpipe.cli.display import say, shown, table
-from eventpipe.cli.failures import CommandError, one_line
+from eventpipe.cli.failures import CommandError, one_line, reason_of
 from eventpipe.cli.faults import Faults
 from eventpipe.cli.parse import (
     parse_duration,
@@ -110,7 +110,7 @@ async def _serve(collector: Collector, options: ServeOptions, console: Console) 
             await collector.start()
         except OSError as error:
             what = f"store events in {error.filename}" if error.filename else f"listen on {options.host}:{options.port}"
-            raise CommandError(f"cannot {what}: {error.strerror}") from error
+            raise CommandError(f"cannot {what}: {reason_of(error)}") from error
         try:
             say(console, f"eventpipe serve: listening on {collector.url}")
             view = _View(collector)

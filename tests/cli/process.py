@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 
@@ -24,6 +24,20 @@ class Command:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+        await self._process.stdin.drain()
+
+    async def error_line(self) -> str:
+        assert self._process.stderr is not None
+        async with asyncio.timeout(20):
+            return (await self._process.stderr.readline()).decode().rstrip("\n")
+
     async def line(self) -> str:
         assert self._process.stdout is not None
         async with asyncio.timeout(20):
@@ -32,12 +46,25 @@ class Command:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    async def end(self, stdin: bytes | None = None) -> Ended:
-        """Wait for it to end; what it printed since the last ``line()``."""
+    async def end(self, stdin: bytes | None = b"") -> Ended:
+        """Wait for it to end; what it printed since the last ``line()``.
+
+        Args:
+            stdin: Written before standard input is closed; ``None``: it stays open.
+        """
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if stdin is not None:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                process.stdin.write(stdin)
+                await process.stdin.drain()
+            process.stdin.close()
         async with asyncio.timeout(40):
-            stdout, stderr = await self._process.communicate(stdin)
-        assert self._process.returncode is not None
-        return Ended(self._process.returncode, stdout.decode(), stderr.decode())
+            stdout, stderr = await asyncio.gather(process.stdout.read(), process.stderr.read())
+            code = await process.wait()
+        return Ended(code, stdout.decode(), stderr.decode())
 
 
 @asynccontextmanager
@@ -57,11 +84,10 @@ async def command(*words: str, environment: dict[str, str] | None = None) -> Asy
     finally:
         if process.returncode is None:
             process.kill()
-            await process.communicate()
-        # The transport of an ended process closes one step of the loop later.
-        await asyncio.sleep(0)
+        await process.communicate()  # closes the pipes
+        await asyncio.sleep(0)  # the transport closes one step of the loop later
 
 
-async def run(*words: str, stdin: bytes | None = None, environment: dict[str, str] | None = None) -> Ended:
+async def run(*words: str, stdin: bytes = b"", environment: dict[str, str] | None = None) -> Ended:
     async with command(*words, environment=environment) as running:
         return await running.end(stdin)

@@ -48,7 +48,7 @@ def test_file_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CommandError) as raised:
         Rejects(tmp_path / "no" / "such").open()
 
-    assert str(raised.value) == f"cannot write {tmp_path / 'no' / 'such'}: No such file or directory"
+    assert str(raised.value) == f"cannot write {tmp_path / 'no' / 'such'}: no such file or directory"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

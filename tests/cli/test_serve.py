@@ -43,26 +43,6 @@ async def test_stops_by_itself() -> None:
     assert (ended.code, ended.stderr, len(ended.stdout.splitlines())) == (0, "", 1)
 
 
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (["--stall", "5s"], "eventpipe: --stall: '5s' is not of the form SHARE:DURATION, such as 0.1:5s"),
-        (["--latency", "soon"], "eventpipe: --latency: 'soon' is not a duration such as 50ms, 5s or 2m"),
-        (["--fail", "200:1"], "eventpipe: --fail: '200' is not an error status from 400 to 599"),
-        (["--reset", "2"], "eventpipe: --reset: '2' is not a share of requests from 0 to 1, such as 0.1"),
-        (["--outage", "3s"], "eventpipe: --outage: '3s' is not of the form START:DURATION, such as 3s:2s"),
-        (["--port", "70000"], "eventpipe: --port: 70000 is not a port from 0 to 65535"),
-        (["--seconds", "0"], "eventpipe: --seconds: must be above 0 and at most 86400, not 0"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
-)
-async def test_wrong_option_is_one_line_and_exit_code_2(words: list[str], line: str) -> None:
-    """A misspelt option is told in one line on stderr, and nothing is served."""
-    ended = await run("serve", *words)
-
-    assert (ended.code, ended.stdout, ended.stderr) == (2, "", line + "\n")
-
-
 async def test_taken_port_is_one_line_and_exit_code_1() -> None:
     """A port that another program has is a failure, told in one line."""
     async with Collector() as collector:
@@ -81,5 +61,5 @@ async def test_store_that_cannot_be_made_is_one_line_and_exit_code_1(tmp_path: P
 
     assert (ended.code, ended.stderr) == (
         1,
-        f"eventpipe: cannot store events in {tmp_path / 'file'}: File exists\n",
+        f"eventpipe: cannot store events in {tmp_path / 'file'}: file exists\n",
     )

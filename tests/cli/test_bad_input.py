@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from eventpipe.cli.main import main
+
+pytestmark = pytest.mark.wallclock
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port on which somebody listens, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A command line, and the one line it gets."""
+
+    words: str
+    line: str
+    code: int = 2
+
+
+BAD = {
+    "no address": Bad("send {file}", 'Command "send" parameter --to requires an argument; see eventpipe --help'),
+    "no file": Bad("send --to {url}", "nothing to send: name a file, or - for standard input"),
+    "stdin twice": Bad("send - - --to {url}", "standard input can be read once only"),
+    "missing file": Bad("send {dir}/no.csv --to {url}", "cannot read {dir}/no.csv: no such file or directory"),
+    "directory": Bad("send {dir} --to {url}", "cannot read {dir}: it is a directory"),
+    "unknown option": Bad("send --nope --to {url}", "unknown option: --nope; see eventpipe send --help"),
+    "unknown suffix": Bad(
+        "send {dir}/x.bin --to {url}", "cannot tell the format of {dir}/x.bin by its name: give it with --format"
+    ),
+    "nameless text": Bad(
+        "send {dir}/x.bin --format text --to {url}", "plain lines have no event name: give them one with --event"
+    ),
+    "unknown format": Bad(
+        "send {file} --format xml --to {url}",
+        'Invalid value "xml" for --format. Choose from: "ndjson", "csv", "text"; see eventpipe --help',
+    ),
+    "delimiter": Bad("send {file} --delimiter ab --to {url}", "--delimiter: must be one character, not 'ab'"),
+    "scheme": Bad("send {file} --to ftp://x", "--to: url must begin with http:// or https://, not 'ftp://x'"),
+    "port": Bad(
+        "send {file} --to http://localhost:99999",
+        "--to: url must have a valid host and a port from 1 to 65535, not 'http://localhost:99999'",
+    ),
+    "plain http": Bad(
+        "send {file} --to http://collector.example",
+        "--to: plain http to another machine needs --allow-insecure; use https where you can",
+    ),
+    "no key": Bad(
+        "send {file} --to {url} --codec posthog",
+        "--codec posthog needs the project's key: --api-key, or EVENTPIPE_API_KEY",
+    ),
+    "key with line break": Bad(
+        "send {file} --to {url} --api-key a\nb",
+        "--api-key, EVENTPIPE_API_KEY: must be printable ASCII without spaces (its value is not shown)",
+    ),
+    "drain": Bad("send {file} --to {url} --drain soon", "--drain: 'soon' is not a duration such as 50ms, 5s or 2m"),
+    "rejects over input": Bad(
+        "send {file} --to {url} --rejects {file}", "--rejects: {file} is one of the files to send"
+    ),
+    "rejects nowhere": Bad(
+        "send {file} --to {url} --rejects {dir}/no/such", "cannot write {dir}/no/such: no such file or directory", 1
+    ),
+    "no event column": Bad(
+        "send {dir}/head.csv --to {url}",
+        "{dir}/head.csv has no column 'event'; name the right one with --event-field, or all events with --event",
+    ),
+    "closed port": Bad("send {file} --to http://127.0.0.1:1", "cannot reach 127.0.0.1:1: connection refused", 1),
+    "no such host": Bad("send {file} --to https://no.invalid", "cannot reach no.invalid:443: no such host", 1),
+    "serve: stall": Bad("serve --stall 5s", "--stall: '5s' is not of the form SHARE:DURATION, such as 0.1:5s"),
+    "serve: latency": Bad("serve --latency soon", "--latency: 'soon' is not a duration such as 50ms, 5s or 2m"),
+    "serve: fail": Bad("serve --fail 200:1", "--fail: '200' is not an error status from 400 to 599"),
+    "serve: reset": Bad("serve --reset 2", "--reset: '2' is not a share of requests from 0 to 1, such as 0.1"),
+    "serve: outage": Bad("serve --outage 3s", "--outage: '3s' is not of the form START:DURATION, such as 3s:2s"),
+    "serve: port": Bad("serve --port 70000", "--port: 70000 is not a port from 0 to 65535"),
+    "serve: seconds": Bad("serve --seconds 0", "--seconds: must be above 0 and at most 86400, not 0"),
+    "serve: port taken": Bad("serve --port {port}", "cannot listen on 127.0.0.1:{port}: address already in use", 1),
+    "serve: store": Bad("serve --port 0 --store {file}", "cannot store events in {file}: file exists", 1),
+    "demo: seconds": Bad("demo --seconds -1", "--seconds: must be above 0 and at most 86400, not -1"),
+    "demo: rate": Bad("demo --rate 0", "--rate: must be above 0 and at most 50,000, not 0"),
+    "demo: events": Bad(
+        "demo --seconds 600 --rate 2000", "--seconds times --rate: at most 1,000,000 events, not 1,200,000"
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line(
+    bad: Bad, port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot work is told in one line on stderr: exit code 2 for the command line, 1 for the world."""
+    monkeypatch.delenv("EVENTPIPE_API_KEY", raising=False)
+    names = {
+        "file": str(tmp_path / "in.ndjson"),
+        "dir": str(tmp_path),
+        "url": f"http://127.0.0.1:{port}",
+        "port": str(port),
+    }
+    (tmp_path / "in.ndjson").write_text('{"event": "e"}\n')
+    (tmp_path / "x.bin").touch()
+    (tmp_path / "head.csv").write_text("name\nx\n")
+
+    code = main([word.format(**names) for word in bad.words.split(" ")])
+
+    shown = capsys.readouterr()
+    assert (code, shown.out, shown.err) == (bad.code, "", f"eventpipe: {bad.line.format(**names)}\n")
+
+
+def test_wrong_variable_is_one_line(
+    tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An option that the environment sets wrongly is told with its variable."""
+    monkeypatch.setenv("EVENTPIPE_WORKERS", "many")
+    (tmp_path / "in.ndjson").write_text('{"event": "e"}\n')
+
+    assert main(["send", str(tmp_path / "in.ndjson"), "--to", f"http://127.0.0.1:{port}"]) == 2
+    assert capsys.readouterr().err == "eventpipe: EVENTPIPE_WORKERS must be a whole number, not 'many'\n"
