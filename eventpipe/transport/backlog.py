@@ -76,14 +76,14 @@ class Backlog:
         """A worker starts to send ``batch``."""
         self.in_flight[batch] = now
         self.in_flight_events += len(batch.events)
-        self.schedule.begin(batch.lane)
+        self.schedule.begin(batch)
 
     def end(self, batch: OutboundBatch, *, succeeded: bool) -> float | None:
         """A worker is done with ``batch``; returns when it began, ``None`` if the batch was taken away meanwhile."""
         began = self.in_flight.pop(batch, None)
         if began is not None:
             self.in_flight_events -= len(batch.events)
-            self.schedule.end(batch.lane, succeeded=succeeded)
+            self.schedule.end(batch, succeeded=succeeded)
         return began
 
     def pop_oldest(self) -> tuple[CapturedEvent, Standing] | None:

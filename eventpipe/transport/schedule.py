@@ -19,13 +19,14 @@ class _Lane:
         retries: A heap of (due, tie breaker, batch).
         paused_until: No attempt begins before this moment.
         admitted: Attempts allowed at once; 1 after a pause (the probe), doubled by each success.
-        in_flight: Attempts that run now.
+        in_flight: Attempts that run now and began since the last pause: an older one that stalls does not hold the
+            probe back, and one that succeeds late says nothing of the lane after its pause.
     """
 
     admitted: int
     retries: list[tuple[float, int, OutboundBatch]] = field(default_factory=list)
     paused_until: float = -inf
-    in_flight: int = 0
+    in_flight: set[OutboundBatch] = field(default_factory=set)
 
 
 class Schedule:
@@ -50,7 +51,7 @@ class Schedule:
     def is_open(self, lane: str | None, now: float) -> bool:
         """Whether an attempt in this lane may begin now."""
         state = self._lanes.get(lane)
-        return state is None or (state.paused_until <= now and state.in_flight < state.admitted)
+        return state is None or (state.paused_until <= now and len(state.in_flight) < state.admitted)
 
     def take_due(self, now: float) -> OutboundBatch | None:
         """The batch that has been due for longest, of the lanes that are open."""
@@ -78,7 +79,7 @@ class Schedule:
         """
         moments = []
         for lane, state in self._lanes.items():
-            if state.in_flight >= state.admitted:
+            if len(state.in_flight) >= state.admitted:
                 continue  # the end of an attempt reopens it
             if lane in lanes_with_fresh and state.paused_until > now:
                 moments.append(state.paused_until)
@@ -86,22 +87,24 @@ class Schedule:
                 moments.append(max(state.retries[0][0], state.paused_until))
         return min(moments, default=None)
 
-    def begin(self, lane: str | None) -> None:
-        """An attempt in this lane begins."""
-        self._lane(lane).in_flight += 1
+    def begin(self, batch: OutboundBatch) -> None:
+        """An attempt begins."""
+        self._lane(batch.lane).in_flight.add(batch)
 
-    def end(self, lane: str | None, *, succeeded: bool) -> None:
-        """An attempt in this lane ended; a success lets twice as many begin."""
-        state = self._lane(lane)
-        state.in_flight -= 1
-        if succeeded:
-            state.admitted = min(state.admitted * 2, self._workers)
+    def end(self, batch: OutboundBatch, *, succeeded: bool) -> None:
+        """An attempt ended; a success lets twice as many begin, unless its lane was paused since it began."""
+        state = self._lane(batch.lane)
+        if batch in state.in_flight:
+            state.in_flight.remove(batch)
+            if succeeded:
+                state.admitted = min(state.admitted * 2, self._workers)
 
     def pause(self, lane: str | None, until: float) -> None:
         """Begin no attempt in this lane before ``until``, and then a single one."""
         state = self._lane(lane)
         state.paused_until = max(state.paused_until, until)
         state.admitted = 1
+        state.in_flight.clear()
 
     def paused_until(self, lane: str | None) -> float:
         """When the lane's pause ends; in the past when it is not paused."""
@@ -140,11 +143,6 @@ class Schedule:
     def lanes(self) -> Iterator[str | None]:
         """Every lane that was ever used."""
         return iter(list(self._lanes))
-
-    def restart(self) -> None:
-        """Forget the attempts in flight: their loop is gone."""
-        for state in self._lanes.values():
-            state.in_flight = 0
 
     def _lane(self, lane: str | None) -> _Lane:
         state = self._lanes.get(lane)
