@@ -28,9 +28,6 @@ NO_ROUNDING = float("inf")  # aiohttp rounds timeouts above its threshold up to 
 MAX_REASON = 200  # characters of the system's words for what failed
 MAX_BYTES_BODY = 2**20  # aiohttp wants a larger body as a file
 
-# Connectors of a parent process: closing them, or letting them be collected, would touch what the parent still uses.
-_INHERITED: list[aiohttp.BaseConnector] = []
-
 
 class _Link:
     """The connection that a request was given."""
@@ -77,7 +74,10 @@ class _Connector(aiohttp.TCPConnector):
                 protocol.transport.abort()
 
     def leave(self) -> None:
-        """Let the connections be: their loop has ended, or they are a parent's."""
+        """Let the connections be: their loop has ended, or they are a parent's.
+
+        A child that closed them would take them out of the parent's selector, which the two share.
+        """
         self._is_left = True
 
     def __del__(self, *args: object) -> None:
@@ -151,9 +151,7 @@ class Wire:
             return
         self._own.detach()
         self._connector.leave()
-        if self._pid != os.getpid():
-            _INHERITED.append(self._connector)
-        elif not self._loop.is_closed():
+        if self._pid == os.getpid() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._connector.cut)
         self._own = self._connector = self._loop = None
 
@@ -166,11 +164,10 @@ class Wire:
             self._leave()
             return
         self._own = self._connector = self._loop = None
-        connector.cut()
+        connector.cut()  # the session would wait for what was written to be read
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await session.close()
-        await asyncio.sleep(0)  # the loop closes a connection's socket one step after it was cut
 
 
 class Exchange:

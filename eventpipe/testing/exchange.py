@@ -13,6 +13,7 @@ import orjson
 Behaviour = Literal[
     "answer",
     "answer_then_close",
+    "answer_early",
     "hang",
     "close",
     "reset",
@@ -30,7 +31,7 @@ _NO_CONTENT = frozenset({204, 304})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a scripted server does with one request, after it has read all of it.
+    """What a scripted server does with one request, after it has read all of it unless said otherwise.
 
     Attributes:
         status: The status code.
@@ -38,8 +39,9 @@ class Reply:
         body: The body, sent as it is.
         latency: Seconds before anything is sent.
         interval: Seconds between two bytes of a drip.
-        behaviour: ``"answer"``: well. ``"answer_then_close"``: well, then closes without having said so. ``"hang"``:
-            never. ``"close"``: closes without an answer. ``"reset"``: resets the connection without an answer.
+        behaviour: ``"answer"``: well. ``"answer_then_close"``: well, then closes without having said so.
+            ``"answer_early"``: well, when it has read the head, and then reads no more. ``"hang"``: never.
+            ``"close"``: closes without an answer. ``"reset"``: resets the connection without an answer.
             ``"garbage"``: something that is no HTTP, then closes. The others send the head, and of the body:
             ``"reset_body"``: half of it, then a reset; ``"short_body"``: half of it, then the end; ``"stall_body"``:
             half of it, then nothing; ``"drip_body"``: a byte at a time. ``"drip"``: all a byte at a time.

@@ -199,7 +199,9 @@ class ScriptedServer:
         method, path, _ = request_line.split(" ", 2)
         pairs = (line.split(":", 1) for line in lines)
         headers = {name.strip().lower(): value.strip() for name, value in pairs}
-        if headers.get("transfer-encoding") == "chunked":
+        if self._script and self._script[0].behaviour == "answer_early":
+            raw = b""
+        elif headers.get("transfer-encoding") == "chunked":
             raw = await _read_chunks(reader)
         else:
             raw = await reader.readexactly(int(headers.get("content-length", 0)))
@@ -228,6 +230,9 @@ async def _perform(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.S
     match reply.behaviour:
         case "answer" | "answer_then_close":
             writer.write(reply.head + reply.body)
+        case "answer_early":
+            writer.write(reply.head + reply.body)
+            await asyncio.get_running_loop().create_future()
         case "hang":
             await reader.read()  # until the client gives up
         case "reset":

@@ -320,6 +320,22 @@ async def test_the_codec_is_told_the_attempt_and_the_wall_clock() -> None:
 
 @server_test
 @pytest.mark.asyncio
+async def test_headers_that_a_codec_writes_anew_are_sent_anew() -> None:
+    """Per attempt, compressed or not."""
+
+    class Counting(JsonCodec):
+        def request(self, batch: Batch, attempt: int, now: float) -> Request:
+            return Request("", {"Attempt": str(attempt)}, super().request(batch, attempt, now).body)
+
+    async with ScriptedServer() as server, http_sink(server, Counting()) as sink:
+        for attempt in range(1, 5):
+            await sink.send(make_batch(1 if attempt % 2 else 50, attempt=attempt))
+
+        assert [request.headers["attempt"] for request in server.requests] == ["1", "2", "3", "4"]
+
+
+@server_test
+@pytest.mark.asyncio
 async def test_sends_at_once_do_not_mix() -> None:
     """Fifty batches, each with its own answer: the odd ones are refused."""
 
@@ -537,14 +553,14 @@ async def test_an_attempt_ends_at_its_timeout(answer: Answer) -> None:
 @server_test
 @pytest.mark.asyncio
 async def test_the_timeout_covers_all_redirects() -> None:
-    """One deadline for the whole attempt, not one per request."""
-    hop = Reply(307, {"Location": "/next"}, latency=0.06)
-    async with ScriptedServer(default=hop) as server, http_sink(server, timeout=0.15) as sink:
+    """One deadline for the whole attempt, not one per request: five hops would take 0.6 s."""
+    hop = Reply(307, {"Location": "/next"}, latency=0.1)
+    async with ScriptedServer(default=hop) as server, http_sink(server, timeout=0.25) as sink:
         with pytest.raises(TransientSinkError) as caught:
             await sink.send(make_batch())
 
         assert caught.value.reason == "timeout"
-        assert len(server.requests) == 3
+        assert len(server.requests) <= 3
 
 
 @server_test

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -197,7 +198,42 @@ async def test_connecting_has_a_timeout_of_its_own(unreachable_port: int) -> Non
     assert baseline.files_left() == []
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("lent", [False, True], ids=["own", "lent"])
+async def test_finding_the_address_is_part_of_connecting(lent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that does not answer counts for an own session; a lent one is its owner's in this."""
+
+    async def never(*args: object, **kwargs: object) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_resolve_host", never)
+    async with aiohttp.ClientSession() as session:
+        options = {"session": session} if lent else {}
+        async with http_sink("https://collector.example", connect_timeout=0.05, timeout=0.2, **options) as sink:
+            with pytest.raises(TransientSinkError) as caught:
+                await sink.send(make_batch())
+
+    assert str(caught.value) == ("no answer within 0.2 s" if lent else "the far end could not be reached in time")
+
+
 # Cut
+
+
+@pytest.mark.asyncio
+async def test_an_answer_before_the_body_was_read_ends_the_connection() -> None:
+    """A 413 at first sight of the head: the rest is thrown away, and the next batch gets a new connection."""
+    batch = make_batch([make_event(properties={"text": "x" * (16 << 20)})])
+    async with ScriptedServer(Reply(413, behaviour="answer_early")) as server:
+        baseline = Baseline.take()
+        async with http_sink(server.url, compression=None) as sink:
+            with pytest.raises(PermanentSinkError) as caught:
+                await sink.send(batch)
+            await sink.send(make_batch())
+
+            assert caught.value.scope == "size"
+            assert [request.connection for request in server.requests] == [1, 2]
+        # The server's end of the first, which is not read, and of the second, which may have ended by now.
+        assert len([file for file in baseline.files_left() if "socket" in file]) <= 2
 
 
 @pytest.mark.asyncio
@@ -216,8 +252,10 @@ async def test_a_connection_that_is_given_up_is_closed_at_once(stuck: str) -> No
                 sending.cancel()
             if stuck == "aclose":
                 await asyncio.sleep(0.05)
-                await sink.aclose()
-            await asyncio.wait({sending})
+                async with asyncio.timeout(0.5):
+                    await sink.aclose()
+            _, pending = await asyncio.wait({sending}, timeout=2)
+            assert not pending
 
             assert sending.cancelled() == (stuck == "cancel")
             await asyncio.sleep(0)
@@ -352,44 +390,77 @@ def test_a_loop_that_ended_with_open_connections_leaves_no_socket() -> None:
     assert baseline.files_left() == []
 
 
-FORK = """
-import asyncio, gc, os, warnings
-warnings.simplefilter("error")
-from eventpipe.sinks import HttpSink
-from eventpipe.testing.events import make_batch
-from eventpipe.testing.server import ScriptedServer
+def test_a_loop_that_still_exists_cuts_the_connections_it_had() -> None:
+    """The sink has moved on to another loop: the first closes its own, when it next runs."""
+    first = asyncio.new_event_loop()
+    server, far_end = ScriptedServer(), asyncio.new_event_loop()
+    far_end.run_until_complete(server.start())
+    thread = threading.Thread(target=far_end.run_forever)
+    thread.start()
+    try:
+        sink = HttpSink(server.url)
+        first.run_until_complete(sink.send(make_batch()))
+        baseline = Baseline.take()
+        asyncio.run(send_and_close(sink))
+        first.run_until_complete(asyncio.sleep(0))
+        first.run_until_complete(asyncio.sleep(0))
 
-async def child(sink):
+        assert [request.connection for request in server.requests] == [1, 2]
+        assert asyncio.run_coroutine_threadsafe(server.disconnected(), far_end).result(5) is None
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), far_end).result(5)
+        far_end.call_soon_threadsafe(far_end.stop)
+        thread.join()
+        far_end.close()
+        first.close()
+    assert baseline.threads_left() == []
+
+
+async def send_and_close(sink: HttpSink) -> None:
     await sink.send(make_batch())
     await sink.aclose()
 
-async def parent():
-    async with ScriptedServer() as server:
-        sink = HttpSink(server.url)
-        await sink.send(make_batch())
-        pid = os.fork()
-        if pid == 0:
-            asyncio.events._set_running_loop(None)
-            asyncio.run(child(sink))
-            del sink
-            gc.collect()
-            os._exit(0)
-        while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
-            await asyncio.sleep(0.01)
-        await sink.send(make_batch())
-        print(ended[1], [request.connection for request in server.requests])
-        await sink.aclose()
 
-asyncio.run(parent())
+FORK = """
+import asyncio, gc, os, sys, warnings
+warnings.simplefilter("error")
+from eventpipe.sinks import HttpSink
+from eventpipe.testing.events import make_batch
+
+sink = HttpSink(sys.argv[1])
+loop = asyncio.new_event_loop()
+loop.run_until_complete(sink.send(make_batch()))
+pid = os.fork()
+if pid == 0:
+    if sys.argv[2] == "another loop":
+        loop_of_child = asyncio.new_event_loop()
+    else:
+        loop_of_child = loop
+    loop_of_child.run_until_complete(sink.send(make_batch()))
+    loop_of_child.run_until_complete(sink.aclose())
+    del sink
+    gc.collect()
+    os._exit(0)
+_, status = os.waitpid(pid, 0)
+loop.run_until_complete(sink.send(make_batch()))
+loop.run_until_complete(sink.aclose())
+loop.close()
+sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def test_a_forked_child_leaves_its_parents_connections_alone() -> None:
+@pytest.mark.asyncio
+@pytest.mark.parametrize("where", ["another loop", "the same loop"])
+async def test_a_forked_child_leaves_its_parents_connections_alone(where: str) -> None:
     """The child opens its own; the parent's is alive, and used again after the child has ended."""
-    ended = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=30, check=False)
+    async with ScriptedServer() as server, asyncio.timeout(30):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", FORK, server.url, where, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        output = await process.communicate()
 
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == "0 [1, 2, 1]\n"
+        assert (process.returncode, output) == (0, (b"", b""))
+        assert [request.connection for request in server.requests] == [1, 2, 1]
 
 
 # Lent sessions

@@ -222,6 +222,15 @@ async def test_a_drip_ends_when_the_client_leaves() -> None:
         await server.disconnected()
 
 
+async def test_an_early_answer_comes_before_the_body() -> None:
+    """The head is enough; what follows it is not read."""
+    async with ScriptedServer(Reply(413, behaviour="answer_early")) as server, client_of(server) as client:
+        client.writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+
+        assert await client.answer() == (413, b"")
+        assert server.requests[0].raw == b""
+
+
 async def test_a_mute_server_accepts_and_never_reads() -> None:
     """Not even into its own buffer: the client's writes stop when the kernel is full."""
     async with ScriptedServer(mute=True) as server, client_of(server) as client:
