@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -60,7 +61,7 @@ class Encoder:
         self._new_id = None if new_id is make_id else new_id
         self._strict = strict
         # Wall clock, loop clock and text of the last stamp; one tuple, so that each thread sees three of one moment.
-        self._stamp: tuple[float, float, str] = (0.0, 0.0, "")
+        self._stamp: tuple[float, float, str] = (math.nan, math.nan, "")
         self._repaired: dict[int, int] = {}  # events by thread; each thread writes its own number only
 
     @property
@@ -150,15 +151,16 @@ class Encoder:
         """The encoded properties, and the lifted ones apart from them; ``is_native``: orjson may take them."""
         if given is None:
             return _NO_PROPERTIES, None
+        split: object = None
         if type(given) is dict and is_native:
             split = contained(self._split, given.copy() if self._lifted else given)
-            if type(split) is tuple:
-                return split
-        members = given if type(given) is dict else pairs(given, "properties")
-        made, _ = repair(members, self._json_default, repairs)
-        if type(made) is not dict:
-            raise InvalidEventError(f"properties could not be read: {made}", path="properties")
-        return self._split(made)
+        if type(split) is not tuple:
+            members = given if type(given) is dict else pairs(given, "properties")
+            made, _ = repair(members, self._json_default, repairs)
+            split = contained(self._split, made) if type(made) is dict else None
+        if type(split) is not tuple:
+            raise InvalidEventError("properties changed while they were read", path="properties")
+        return split
 
     def _split(self, members: dict[str, Any]) -> tuple[orjson.Fragment, dict[str, bytes] | None]:
         """Take the lifted properties out of ``members``, and encode all."""
