@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -89,7 +90,7 @@ class Batcher:
             if lane_of is not None:
                 try:
                     buffer = self._buffer(lane_of(event))
-                except Exception:  # noqa: BLE001  # a codec's fault costs its event the lane, nobody the dispatcher
+                except (Exception, CancelledError):  # noqa: BLE001  # a codec's fault costs its event the lane alone
                     buffer = self._buffer(None)
             if self._put(buffer, event):
                 break
