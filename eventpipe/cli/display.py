@@ -32,9 +32,8 @@ def table(rows: Rows, *, title: str | None = None) -> Table:
 
 
 def say(console: Console, line: str) -> None:
-    """Print one line as it is: no markup, no colours, no wrapping, flushed so that a pipe sees it at once."""
+    """Print one line as it is: no markup, no colours, no wrapping."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.file.flush()
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -41,10 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         code, line = FAILURE, "the command line needs: pip install 'eventpipe[cli]'"
         problem = error
-    except BrokenPipeError:
-        # Whoever read our output has gone. Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one to know; shown in one line

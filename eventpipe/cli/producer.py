@@ -47,12 +47,13 @@ class Producer:
         Cancellation:
             Ends the handlers too; an event captured at that moment may be missing from ``ids``.
         """
-        started = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        started = clock()
         total = round(self._rate * seconds)
         begun = 0
         async with asyncio.TaskGroup() as requests:
             while begun < total and not self._is_stopped:
-                due = min(total, round(self._rate * (time.monotonic() - started)))
+                due = min(total, round(self._rate * (clock() - started)))
                 for number in range(begun, due):
                     requests.create_task(self._handle(number))
                 begun = max(begun, due)
@@ -68,9 +69,12 @@ class Producer:
 
     async def watch_lag(self) -> None:
         """Measure how late the loop is, until cancelled."""
+        clock = asyncio.get_running_loop().time
         while True:
-            due = time.monotonic() + LAG_INTERVAL
+            due = clock() + LAG_INTERVAL
             await asyncio.sleep(LAG_INTERVAL)
-            lag = max(0.0, time.monotonic() - due)
-            self.lags.add(lag)
-            self.recent_lag = max(self.recent_lag, lag)
+            self._note_lag(max(0.0, clock() - due))
+
+    def _note_lag(self, lag: float) -> None:
+        self.lags.add(lag)
+        self.recent_lag = max(self.recent_lag, lag)

@@ -122,7 +122,7 @@ async def _send(
                     await running
     finally:
         await client.aclose(0)
-        rejects.close()
+        sending.close_rejects()
     return SendReport.of(sending, client.statistics(), rejects, options.rejects, time.monotonic() - started)
 
 

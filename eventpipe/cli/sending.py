@@ -76,6 +76,13 @@ class Sending:
         if outcome.reason in _HOPELESS:
             self._halt(detail or str(outcome.reason))
 
+    def close_rejects(self) -> None:
+        """Close the file of rejects; what could not be written is told by ``stopped``."""
+        try:
+            self._rejects.close()
+        except CommandError as error:
+            self.stopped = self.stopped or str(error)
+
     async def run(self, client: AsyncClient, stop: Stop, *, drain: float, announce: Callable[[str], None]) -> None:
         """Read and send everything, then close the client.
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from types import ModuleType
 
@@ -23,7 +25,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
 
     assert capsys.readouterr().out == bare
-    assert all(name in bare for name in ("serve",))
+    assert all(name in bare for name in ("serve", "send", "demo"))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,24 @@ def test_ctrl_c_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_app(monkeypatch, KeyboardInterrupt())
 
     assert main([]) == 130
+
+
+@pytest.mark.wallclock
+def test_output_that_nobody_reads_ends_it_quietly() -> None:
+    """In front of a ``head`` that has seen enough it ends with exit code 1, and without a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "eventpipe", "serve", "--port", "0", "--seconds", "20"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (1, b"")
 
 
 @pytest.mark.asyncio

@@ -293,6 +293,37 @@ async def peak_of(pid: int) -> int:
     return peak
 
 
+async def test_a_file_that_cannot_be_read_does_not_undo_those_before_it(tmp_path: Path) -> None:
+    """What was read before is delivered and reported; the report says what ended it."""
+    first = ndjson(tmp_path / "in.ndjson", numbered(10))
+    second = tmp_path / "in.csv"
+    second.write_text("name\nx\n")
+
+    async with Collector() as collector:
+        ended = await run("send", first, str(second), "--to", collector.url)
+
+    lines = ended.stdout.splitlines()
+    assert (ended.code, collector.events) == (1, 10)
+    assert lines[0].startswith("10 of 10 lines delivered in ")
+    assert lines[1].startswith(f"stopped: {second} has no column 'event'; name the right one with --event-field")
+    assert lines[2] == f"left: everything after {first}:10"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+async def test_rejects_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    """A full disk costs the file of rejects, not the report."""
+    (tmp_path / "in.ndjson").write_text("{oops\n" + '{"event": "a"}\n')
+
+    async with Collector() as collector:
+        ended = await run(
+            "send", str(tmp_path / "in.ndjson"), "--to", collector.url, "--rejects", "/dev/full", "--json"
+        )
+
+    found = report(ended)
+    assert (ended.code, found["delivered"], found["malformed"]) == (1, 1, 1)
+    assert found["stopped"] == "cannot write /dev/full: no space left on device"
+
+
 async def test_the_key_may_come_from_the_environment(tmp_path: Path) -> None:
     """A key in EVENTPIPE_API_KEY is used, and shown nowhere."""
     path = ndjson(tmp_path / "in.ndjson", numbered(1))

@@ -7,7 +7,6 @@ import aiohttp
 import orjson
 import pytest
 
-from eventpipe.cli.collector import Collector
 from tests.cli.process import command, run
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.wallclock]
@@ -41,25 +40,3 @@ async def test_stops_by_itself() -> None:
     ended = await run("serve", "--port", "0", "--seconds", "0.01", "--quiet")
 
     assert (ended.code, ended.stderr, len(ended.stdout.splitlines())) == (0, "", 1)
-
-
-async def test_taken_port_is_one_line_and_exit_code_1() -> None:
-    """A port that another program has is a failure, told in one line."""
-    async with Collector() as collector:
-        ended = await run("serve", "--port", collector.url.rpartition(":")[2])
-
-    assert (ended.code, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("eventpipe: cannot listen on 127.0.0.1:")
-    assert ended.stderr.count("\n") == 1
-
-
-async def test_store_that_cannot_be_made_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    """A store that is a file is a failure, told in one line."""
-    (tmp_path / "file").touch()
-
-    ended = await run("serve", "--port", "0", "--store", str(tmp_path / "file"))
-
-    assert (ended.code, ended.stderr) == (
-        1,
-        f"eventpipe: cannot store events in {tmp_path / 'file'}: file exists\n",
-    )
