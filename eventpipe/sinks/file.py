@@ -145,8 +145,6 @@ class FileSink(BaseSink):
         await super().aclose()
         if self._timer is not None:
             self._timer.cancel()
-        if self._process != os.getpid():
-            return
         if self._thread is not None:
             self._closing = self._run(self._complete)
             self._thread.shutdown(wait=False)  # what was handed to it is done first
@@ -163,14 +161,15 @@ class FileSink(BaseSink):
         return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _set_timer(self, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # one of another loop, or one that rang
         self._timer_loop = asyncio.get_running_loop()
         self._timer = self._timer_loop.call_later(delay, self._time_is_up)
 
     def _time_is_up(self) -> None:
-        if not self.is_closed:
-            self._is_written = False
-            now = self._clock.monotonic()
-            self._run(lambda: self._complete_due(now)).add_done_callback(self._wait_for_next)
+        self._is_written = False
+        now = self._clock.monotonic()
+        self._run(lambda: self._complete_due(now)).add_done_callback(self._wait_for_next)
 
     def _wait_for_next(self, _: asyncio.Future[None]) -> None:
         """Set the timer for the file that is current now, or that a batch behind us in the thread may begin."""

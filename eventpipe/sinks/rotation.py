@@ -68,9 +68,9 @@ class _Current:
 class RotatingFiles:
     """A row of files, each begun as ``<name>.part``. Blocking, and for one thread at a time.
 
-    A file of that name reserves the name without it: whoever makes it, and then finds the name free, owns both.
-    Writers in other processes keep to this too, so nothing is ever written over. A crash leaves the ``.part`` file
-    as it was; its whole lines are whole events.
+    A file of that name reserves the name without it: only whoever made the one makes the other. Writers in other
+    processes keep to this too, so nothing is ever written over. A crash leaves the ``.part`` file as it was; its
+    whole lines are whole events.
 
     Args:
         template: Where the files go, with a field that makes each name a new one.
@@ -120,8 +120,11 @@ class RotatingFiles:
             return
         if current.size == 0:
             current.part.unlink(missing_ok=True)
+        elif not current.part.exists():
+            _log.warning("%s was taken away before it was complete", current.part)
         else:
-            while current.path.exists():  # made meanwhile by a program that knows nothing of .part files
+            # Taken by the last owner of its .part file while we made ours, or by a program that makes none.
+            while current.path.exists():
                 path, part = self._reserve(current.stamp)
                 current.part.replace(part)
                 current.path, current.part = path, part
@@ -156,8 +159,5 @@ class RotatingFiles:
             self._seq += 1
             path = self._template.render(stamp, self._seq)
             part = path.with_name(path.name + TEMPORARY_SUFFIX)
-            if path.exists() or not create(part, mode=self._rules.mode):
-                continue
-            if not path.exists():
+            if not path.exists() and create(part, mode=self._rules.mode):
                 return path, part
-            part.unlink()  # its owner completed it between our two looks

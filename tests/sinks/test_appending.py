@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,8 +160,26 @@ def test_a_name_is_taken_once(tmp_path: Path) -> None:
     assert not create(tmp_path / "f", mode=0o600)
 
 
+def test_a_writer_waits_for_its_turn(tmp_path: Path) -> None:
+    """While another writer has its turn nothing is added, so that going back to a length cuts nobody's lines."""
+    path = tmp_path / "f"
+    path.touch()
+    writer = threading.Thread(target=add, args=(path, b"1\n"))
+
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writer.start()
+        writer.join(0.01)
+        waiting = (writer.is_alive(), path.read_bytes())
+    writer.join(5)
+
+    assert waiting == (True, b"")
+    assert path.read_bytes() == b"1\n"
+
+
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 from eventpipe.sinks.appending import append
 

@@ -87,59 +87,6 @@ async def test_completes_the_current_file_at_the_end(tmp_path: Path) -> None:
     assert found(tmp_path) == {"1.ndjson": ["a"]}
 
 
-async def test_an_old_file_is_completed_without_another_batch(tmp_path: Path) -> None:
-    """When its age is reached a file gets its name, though nothing more comes, and no timer is left after it."""
-    sink = FileSink(tmp_path / "{seq}.ndjson", rotate_age=60)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await send(sink, "a")
-
-    await asyncio.sleep(began + 59 - loop.time())
-    assert found(tmp_path) == {"1.ndjson.part": ["a"]}
-    await asyncio.sleep(began + 61 - loop.time())
-    assert found(tmp_path) == {"1.ndjson": ["a"]}
-    await asyncio.sleep(600)
-    await send(sink, "b")
-    await asyncio.sleep(61)
-
-    assert found(tmp_path) == {"1.ndjson": ["a"], "2.ndjson": ["b"]}
-    await sink.aclose()
-
-
-async def test_each_file_has_its_own_age(tmp_path: Path) -> None:
-    """A file begun because another was full is completed by its own age, not by that of the other."""
-    sink = FileSink(tmp_path / "{seq}.ndjson", rotate_age=60, rotate_bytes=400)
-    await send(sink, "a", "a", "a")
-    await asyncio.sleep(40)
-    await send(sink, "b")
-
-    await asyncio.sleep(50)
-    assert found(tmp_path) == {"1.ndjson": ["a"] * 3, "2.ndjson.part": ["b"]}
-    await asyncio.sleep(11)
-    assert found(tmp_path) == {"1.ndjson": ["a"] * 3, "2.ndjson": ["b"]}
-    await sink.aclose()
-
-
-async def test_a_file_that_keeps_its_temporary_name_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A rename that fails by the timer is logged and tried an age later, without a spin between."""
-    sink = FileSink(tmp_path / "{seq}.ndjson", rotate_age=60)
-    await send(sink, "a")
-
-    def fail(self: Path, target: Path) -> None:
-        raise PermissionError(13, "no")
-
-    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "eventpipe"):
-        patched.setattr(Path, "rename", fail)
-        await asyncio.sleep(90)
-        assert caplog.text.count("keeps its temporary name") == 1
-    await asyncio.sleep(60)
-
-    assert found(tmp_path) == {"1.ndjson": ["a"]}
-    await sink.aclose()
-
-
 async def test_aclose_never_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import threading
 from pathlib import Path
 
 import orjson
@@ -43,6 +44,21 @@ def test_serves_one_loop_after_another(tmp_path: Path) -> None:
         files = runner.run(again())
 
     assert files == {"1.ndjson": ["a", "b"]}
+
+
+def test_a_timer_of_an_earlier_loop_rings_no_more(tmp_path: Path) -> None:
+    """A loop that goes on after the sink was used and closed in another one wakes nothing of it."""
+    sink = FileSink(tmp_path / "{seq}.ndjson", rotate_age=60)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as first, asyncio.Runner(loop_factory=VirtualTimeLoop) as second:
+        first.run(send(sink, "a"))
+        second.run(send(sink, "b"))
+        second.run(sink.aclose())
+        threads = threading.active_count()
+        first.run(asyncio.sleep(120))
+
+    assert threading.active_count() <= threads
+    assert found(tmp_path) == {"1.ndjson": ["a", "b"]}
 
 
 def _send_in_child(sink: FileSink) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from eventpipe.sinks import appending, rotation
+from eventpipe.sinks.appending import create
 from eventpipe.sinks.rotation import FileRules, RotatingFiles
 from eventpipe.sinks.template import PathTemplate
 
@@ -109,8 +111,66 @@ def test_a_name_that_is_taken_meanwhile_is_left_alone(tmp_path: Path) -> None:
     assert found(tmp_path) == {"1.log": b"theirs\n", "2.log": b"ours\n"}
 
 
+def test_a_name_that_is_completed_between_two_looks_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that takes a ``.part`` name just as its owner gives the file its final name does not own that name."""
+
+    def create_late(path: Path, *, mode: int) -> bool:
+        if path.name == "1.log.part":
+            (tmp_path / "1.log").write_bytes(b"theirs\n")  # the owner of 1.log.part renamed it a moment ago
+        return create(path, mode=mode)
+
+    monkeypatch.setattr(rotation, "create", create_late)
+    rotating = files(tmp_path)
+    rotating.write(b"ours\n", 0.0, STAMP)
+    rotating.complete()
+
+    assert found(tmp_path) == {"1.log": b"theirs\n", "2.log": b"ours\n"}
+
+
+def test_a_new_name_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``fsync`` the folder is synced when a file is begun and when it gets its name, else never."""
+    synced: list[str] = []
+    monkeypatch.setattr(rotation, "fsync_folder", lambda path: synced.append(f"named {path.name}"))
+    monkeypatch.setattr(appending, "fsync_folder", lambda path: synced.append(f"begun {path.name}"))
+
+    for fsync in (True, False):
+        rotating = files(tmp_path, fsync=fsync)
+        rotating.write(b"1\n", 0.0, STAMP)
+        rotating.complete()
+
+    assert synced == ["begun 1.log.part", "named 1.log"]
+
+
+def test_a_file_whose_first_batch_failed_serves_the_next(tmp_path: Path) -> None:
+    """A file without a batch is never full, however large the next batch and however old the file."""
+    rotating = files(tmp_path, rotate_bytes=2, rotate_age=60)
+    with pytest.raises(TypeError):
+        rotating.write("no bytes", 0.0, STAMP)  # type: ignore[arg-type]  # anything that fails after the file was begun
+
+    rotating.write(b"large\n", 100.0, STAMP)
+
+    assert found(tmp_path) == {"1.log": b"large\n"}
+
+
+def test_a_file_that_is_taken_away_holds_nothing_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A ``.part`` file that somebody removes costs what was in it and one line in the log; the next file is made."""
+    rotating = files(tmp_path, rotate_bytes=5)
+    rotating.write(b"1\n", 0.0, STAMP)
+    (tmp_path / "1.log.part").unlink()
+
+    with caplog.at_level(logging.WARNING, "eventpipe"):
+        rotating.write(b"large\n", 0.0, STAMP)
+
+    assert found(tmp_path) == {"2.log": b"large\n"}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / '1.log.part'} was taken away before it was complete"
+    ]
+
+
 def test_a_file_without_a_batch_is_removed(tmp_path: Path) -> None:
-    """A first batch that fails leaves no empty file behind at the end, and the same file serves the next one."""
+    """A first batch that fails leaves no empty file behind at the end."""
     rotating = files(tmp_path)
     with pytest.raises(TypeError):
         rotating.write("no bytes", 0.0, STAMP)  # type: ignore[arg-type]  # anything that fails after the file was begun
@@ -155,6 +215,8 @@ def test_a_rename_that_fails_does_not_fail_the_batch(
 
 WRITER = """
 import sys
+from eventpipe.sinks import appending, rotation
+from eventpipe.sinks.appending import create
 from eventpipe.sinks.rotation import FileRules, RotatingFiles
 from eventpipe.sinks.template import PathTemplate
 
