@@ -344,7 +344,8 @@ class AsyncClient:
         async with asyncio.timeout(timeout):
             receipts = [await self._capture(patient(event)) for event in events]
             for dispatcher in self._dispatchers:
-                dispatcher.open_barrier("settled", hurry=False)  # nobody waits at it: it makes them leave now
+                # It makes them leave now; nobody waits at it.
+                dispatcher.leave_barrier(dispatcher.open_barrier("settled", hurry=False))
             outcomes = [await receipt.outcome() for receipt in receipts]
         if any(outcome.kind is OutcomeKind.DROPPED for outcome in outcomes):
             raise DeliveryError(outcomes)

@@ -32,7 +32,7 @@ class Barrier:
 
     Attributes:
         serial: Barriers are numbered from 1 as they are opened; an event counts for those above its epoch.
-        position: Events that had ever entered the queue, or waited for room, when it was opened.
+        captured: Events that had ever come in when it was opened; -1 when nobody may share it.
         attempts: Attempts that had begun when it was opened.
         until: What a flush waits for.
         unsettled: Events before the barrier that are not settled.
@@ -40,27 +40,27 @@ class Barrier:
         delivered: Events before it that the far end accepted since it was opened.
         dropped: Events before it that were dropped since, by reason.
         condition: Announces that the barrier was reached.
-        flushes: Calls that wait here.
+        flushes: Calls that have it.
         is_given_up: Nobody is left who could reach it.
     """
 
     __slots__ = (
         "attempts",
+        "captured",
         "condition",
         "delivered",
         "dropped",
         "flushes",
         "is_given_up",
-        "position",
         "serial",
         "unattempted",
         "unsettled",
         "until",
     )
 
-    def __init__(self, serial: int, until: Until, pending: int, position: int, attempts: int) -> None:
+    def __init__(self, serial: int, until: Until, pending: int, captured: int, attempts: int) -> None:
         self.serial = serial
-        self.position = position
+        self.captured = captured
         self.until = until
         self.unsettled = self.unattempted = pending
         self.attempts = attempts
@@ -92,12 +92,12 @@ class Barriers:
         self._cuts: deque[tuple[int, int]] = deque()
         self._reached: list[Barrier] = []
 
-    def open(self, *, pending: int, position: int, attempts: int, until: Until, shared: bool = True) -> Barrier:
+    def open(self, *, pending: int, captured: int, attempts: int, until: Until, shared: bool = True) -> Barrier:
         """Open a barrier before everything captured from now on, or share the newest one if it stands there.
 
         Args:
             pending: Events that are pending now and shall be waited for.
-            position: Events that ever entered the queue, and those that wait for room.
+            captured: Events that ever came in: where that is the same, so are the events to wait for.
             attempts: Attempts that began so far. A barrier that waits for attempts is shared only when none began.
             until: What to wait for.
             shared: ``False`` when ``pending`` leaves something out, so that nobody else may wait here.
@@ -107,13 +107,13 @@ class Barriers:
             shared
             and newest is not None
             and newest.serial == self.serial
-            and newest.position == position
+            and newest.captured == captured
             and newest.until == until
             and (until == "settled" or newest.attempts == attempts)
         ):
             return newest
         self.serial += 1
-        barrier = Barrier(self.serial, until, pending, position if shared else -1, attempts)
+        barrier = Barrier(self.serial, until, pending, captured if shared else -1, attempts)
         if not barrier.is_reached:
             self._open.append(barrier)
         return barrier

@@ -141,40 +141,47 @@ class Dispatcher(Service):
         Args:
             until: What the barrier waits for.
             hurry: Whether backoffs that wait are due at once as well.
+
+        Returns:
+            The barrier, which others may share; ``leave_barrier()`` gives it back.
         """
         own = self._own_batch()
+        newest = self._barriers.serial
         barrier = self._barriers.open(
             pending=self._backlog.pending - (len(own.events) if own else 0),
-            position=self.intake.position + self.intake.room.waiting,
+            captured=self.ledger.accepted + self.ledger.waiting,
             attempts=self._attempts,
             until=until,
             shared=own is None,
         )
-        if barrier.flushes == 0 and not barrier.is_reached:
+        barrier.flushes += 1
+        if barrier.is_reached:
+            return barrier
+        if barrier.serial > newest:
             if own is not None:
                 own.standing = replace(own.standing, exempt=own.standing.exempt | {barrier.serial})
             self.intake.room.mark(partial(self._place, barrier.serial))
-            if hurry:
-                self._backlog.schedule.hurry(self._clock.monotonic())
-            self.wake()
+        if hurry:
+            self._backlog.schedule.hurry(self._clock.monotonic())
+        self.wake()
         return barrier
+
+    def leave_barrier(self, barrier: Barrier) -> None:
+        """Give ``barrier`` back; it is forgotten when nobody else has it."""
+        barrier.flushes -= 1
+        if barrier.flushes == 0:
+            self._barriers.forget(barrier)
 
     async def wait_for(self, barrier: Barrier) -> None:
         """Park until ``barrier`` is reached or this dispatcher ends.
 
         Cancellation:
-            The barrier is forgotten when nobody else waits for it.
+            Safe. The barrier stays open.
         """
         if barrier.is_reached:
             return
-        barrier.flushes += 1
-        try:
-            async with barrier.condition:
-                await barrier.condition.wait_for(lambda: barrier.is_reached or barrier.is_given_up)
-        finally:
-            barrier.flushes -= 1
-            if barrier.flushes == 0:
-                self._barriers.forget(barrier)
+        async with barrier.condition:
+            await barrier.condition.wait_for(lambda: barrier.is_reached or barrier.is_given_up)
 
     @property
     def own_events(self) -> int:

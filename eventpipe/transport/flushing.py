@@ -33,6 +33,9 @@ async def flush(dispatchers: Sequence[Dispatcher], deadline: Deadline, until: Un
                 await tally.dispatcher.wait_for(tally.barrier)
     except TimeoutError:
         pass  # the report says what is pending
+    finally:
+        for tally in tallies:
+            tally.dispatcher.leave_barrier(tally.barrier)
     dropped: Counter[str] = Counter()
     for tally in tallies:
         dropped += tally.dropped()

@@ -19,20 +19,20 @@ DELIVERED, DROPPED = OutcomeKind.DELIVERED, OutcomeKind.DROPPED
 def opened(
     barriers: Barriers,
     pending: int,
-    position: int = 0,
+    captured: int = 0,
     *,
     attempts: int = 0,
     until: Until = "settled",
     shared: bool = True,
 ) -> Barrier:
-    return barriers.open(pending=pending, position=position, attempts=attempts, until=until, shared=shared)
+    return barriers.open(pending=pending, captured=captured, attempts=attempts, until=until, shared=shared)
 
 
 def test_a_barrier_begins_with_what_is_pending() -> None:
     """Nothing is settled or attempted yet, and nobody waits."""
     barrier = opened(Barriers(), 5, 8, attempts=3, until="attempted")
 
-    assert (barrier.serial, barrier.position, barrier.attempts, barrier.until) == (1, 8, 3, "attempted")
+    assert (barrier.serial, barrier.captured, barrier.attempts, barrier.until) == (1, 8, 3, "attempted")
     assert (barrier.unsettled, barrier.unattempted, barrier.delivered, barrier.dropped) == (5, 5, 0, Counter())
     assert (barrier.flushes, barrier.is_reached, barrier.is_given_up) == (0, False, False)
     assert not barrier.condition.locked()
@@ -172,18 +172,18 @@ def test_flushes_at_the_same_place_share_a_barrier() -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "attempts", "until", "shared"),
+    ("captured", "attempts", "until", "shared"),
     [(8, 0, "settled", True), (7, 0, "attempted", True), (7, 0, "settled", False)],
     ids=["captured since", "waits for something else", "leaves something out"],
 )
 def test_flushes_that_wait_for_different_events_do_not_share(
-    position: int, attempts: int, until: Until, shared: bool
+    captured: int, attempts: int, until: Until, shared: bool
 ) -> None:
     """A barrier of its own, with the next number."""
     barriers = Barriers()
     barrier = opened(barriers, 3, 7)
 
-    other = opened(barriers, 2, position, attempts=attempts, until=until, shared=shared)
+    other = opened(barriers, 2, captured, attempts=attempts, until=until, shared=shared)
 
     assert other is not barrier
     assert (other.serial, barriers.serial, other.unsettled) == (2, 2, 2)
@@ -337,7 +337,7 @@ class BarrierMachine(RuleBasedStateMachine):
         same = next((one for one in self.open if one.barrier is self.newest and one.key == key), None)
 
         barrier = self.barriers.open(
-            pending=len(waited_for), position=self.captured, attempts=self.attempts, until=until, shared=own is None
+            pending=len(waited_for), captured=self.captured, attempts=self.attempts, until=until, shared=own is None
         )
 
         if own is None and same is not None:
