@@ -152,6 +152,9 @@ async def test_a_closed_sink_is_held_by_no_timer(tmp_path: Path) -> None:
 
     held = weakref.ref(sink)
     del sink
+    for thread in threading.enumerate():
+        if thread.name.startswith("eventpipe-"):
+            thread.join(5)  # until it has ended it holds its last piece of work
     gc.collect()
 
     assert held() is None
