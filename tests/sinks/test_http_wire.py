@@ -185,16 +185,19 @@ async def test_what_aiohttp_takes_for_no_host_is_a_wrong_configuration() -> None
 
 
 @pytest.mark.asyncio
-async def test_connecting_has_a_timeout_of_its_own(unreachable_port: int) -> None:
-    """A far end that drops packets is given up on long before the attempt's timeout."""
+@pytest.mark.parametrize("lent", [False, True], ids=["own", "lent"])
+async def test_connecting_has_a_timeout_of_its_own(lent: bool, unreachable_port: int) -> None:
+    """A far end that drops packets is given up on long before the attempt's timeout, in any session."""
     baseline = Baseline.take()
-    async with http_sink(f"http://127.0.0.1:{unreachable_port}", connect_timeout=0.1) as sink:
-        started = asyncio.get_running_loop().time()
-        with pytest.raises(TransientSinkError, match="could not be reached in time") as caught:
-            await sink.send(make_batch())
+    async with aiohttp.ClientSession() as session:
+        options: dict[str, Any] = {"session": session} if lent else {}
+        async with http_sink(f"http://127.0.0.1:{unreachable_port}", connect_timeout=0.1, **options) as sink:
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(TransientSinkError, match="could not be reached in time") as caught:
+                await sink.send(make_batch())
 
-        assert caught.value.reason == "timeout"
-        assert 0.1 <= asyncio.get_running_loop().time() - started < 0.5
+            assert caught.value.reason == "timeout"
+            assert 0.1 <= asyncio.get_running_loop().time() - started < 0.5
     assert baseline.files_left() == []
 
 
