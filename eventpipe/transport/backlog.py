@@ -64,13 +64,17 @@ class Backlog:
 
     def next_moment(self, now: float) -> float:
         """When a batch may leave that may not leave now; infinity when only an event or an attempt's end can tell."""
-        is_open = partial(self.schedule.is_open, now=now)
-        moments = (self.schedule.due_at(self._lanes_with_fresh(), now), self.batcher.due_at(is_open))
+        moments = (self.schedule.due_at(self._lanes_with_fresh(), now), self._batcher_due_at(now))
         return min((moment for moment in moments if moment is not None), default=inf)
 
-    def events_until_full(self) -> int:
+    def events_until_full(self, now: float) -> int:
         """How many more events can make a batch leave, or at least arm its timer; at least 1."""
-        return 1 if self.batcher.events == 0 and not self.intake.queue.events else self.batcher.missing()
+        is_seen_in_time = (
+            self.intake.queue.events
+            or self.batcher.has_ready(partial(self.schedule.is_open, now=now))
+            or self._batcher_due_at(now) is not None
+        )
+        return self.batcher.missing() if is_seen_in_time else 1
 
     def begin(self, batch: OutboundBatch, now: float) -> None:
         """A worker starts to send ``batch``."""
@@ -134,6 +138,17 @@ class Backlog:
         while self._barriers.next_cut() == self.intake.taken:
             self.batcher.close()
             self.batcher.epoch = self._barriers.pass_cut()
+
+    def _batcher_due_at(self, now: float) -> float | None:
+        """When the batcher asks to be looked at, whatever else comes.
+
+        While it holds events of closed lanes only, events of open lanes may follow them into the queue unseen: until
+        none has come for a while, it asks again and again, as seldom as keeps each of them in time.
+        """
+        due_at = self.batcher.due_at(partial(self.schedule.is_open, now=now))
+        if due_at is None and self.batcher.has_lanes and self.batcher.quiet_at() > now:
+            return self.batcher.quiet_at()
+        return due_at
 
     def _lanes_with_fresh(self) -> list[str | None]:
         waits_in_queue = bool(self.intake.queue.events) and not self.batcher.has_lanes

@@ -6,6 +6,7 @@ from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from eventpipe.events import CapturedEvent
 from eventpipe.transport.barrier import Standing
@@ -27,6 +28,10 @@ class _Buffer:
     def oldest(self) -> float:
         """When the first event that waits here was captured."""
         return self.ready[0].events[0].captured_at if self.ready else self.events[0].captured_at
+
+    def newest(self) -> float:
+        """When the last event that waits here was captured."""
+        return self.events[-1].captured_at if self.events else self.ready[-1].events[-1].captured_at
 
 
 class Batcher:
@@ -132,6 +137,11 @@ class Batcher:
             ),
             default=None,
         )
+
+    def quiet_at(self) -> float:
+        """When the newest event that waits here will be as old as a batch may become; ``-inf`` when none waits."""
+        newest = (buffer.newest() for buffer in self._buffers.values() if buffer.ready or buffer.events)
+        return max(newest, default=-inf) + self._batch_age
 
     def lanes(self) -> list[str | None]:
         """The lanes that have something to send."""

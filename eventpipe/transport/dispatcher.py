@@ -298,11 +298,12 @@ class Dispatcher(Service):
         """Wait until an event, an attempt's end, a flush, the close, or the next moment asks for a decision."""
         if self._is_awake or self._barriers.has_reached:
             return
+        now = self._clock.monotonic()
         moment = inf if self._closing is None else self._closing
         if self._pool.free:
-            moment = min(moment, self._backlog.next_moment(self._clock.monotonic()))
+            moment = min(moment, self._backlog.next_moment(now))
         # With every worker busy a full batch changes nothing here; it still is when a producer lets others run.
-        self.intake.wake_after(self._backlog.events_until_full(), self._batch_bytes)
+        self.intake.wake_after(self._backlog.events_until_full(now), self._batch_bytes)
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         timer = loop.call_at(moment, self.wake) if moment < inf else None
