@@ -15,7 +15,7 @@ from eventpipe.sinks import CallbackSink
 from eventpipe.testing import check_ledger
 
 AT_ONCE = 100
-WARM_UP = 3000  # lives after which the allocator's arenas have their size; from there on memory is flat
+WARM_UP = 3000  # lives, half as many again at a time: the allocator's arenas have their size after that
 
 
 async def live() -> int:
@@ -24,11 +24,11 @@ async def live() -> int:
     return check_ledger(client, drained=True).delivered
 
 
-async def live_together(lives: int) -> tuple[int, int]:
+async def live_together(lives: int, at_once: int = AT_ONCE) -> tuple[int, int]:
     before = len(asyncio.all_tasks())
     delivered = 0
-    for _ in range(lives // AT_ONCE):
-        delivered += sum(await asyncio.gather(*(live() for _ in range(AT_ONCE))))
+    for _ in range(lives // at_once):
+        delivered += sum(await asyncio.gather(*(live() for _ in range(at_once))))
     return delivered, len(asyncio.all_tasks()) - before
 
 
@@ -42,7 +42,8 @@ def together(lives: int) -> tuple[int, int]:
 
 def measure(run: Callable[[int], tuple[int, int]], lives: int) -> dict[str, int]:
     process = psutil.Process()
-    run(WARM_UP)
+    asyncio.run(live_together(WARM_UP, AT_ONCE * 3 // 2))
+    run(10 * AT_ONCE)
     gc.collect()
     before = process.memory_info().rss, process.num_threads(), process.num_fds()
     delivered, tasks = run(lives)
