@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
@@ -43,7 +42,12 @@ class Checked(BaseModel):
     """A frozen set of options; ``None`` for one of them is the same as leaving it out."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        defer_build=True,  # until the first object is made: importing the package does not pay for it
     )
 
     _ordered: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -90,6 +94,8 @@ class Checked(BaseModel):
 
 def suggestion(word: str, known: list[str]) -> str:
     """``; did you mean 'workers'?``, or nothing where no known word is near."""
+    import difflib  # for a message only: importing the package does without
+
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
