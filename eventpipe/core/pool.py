@@ -6,18 +6,15 @@ import asyncio
 import contextvars
 import itertools
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn
 
+from eventpipe.core.crew import Crew, ItemT, Work, Worker
 from eventpipe.core.failures import where_raised
 from eventpipe.errors import ClosedError
 
 _logger = logging.getLogger(__name__)
-
-ItemT = TypeVar("ItemT")
-Work = Coroutine[Any, Any, None]  # Any: what a coroutine yields to its loop is between the two
 
 
 class Pool(Generic[ItemT]):
@@ -54,25 +51,25 @@ class Pool(Generic[ItemT]):
         self._on_lost = on_lost
         self._on_free = on_free
         self._numbers = itertools.count(1)
-        self._run: _Run[ItemT] | None = None
+        self._crew: Crew[ItemT] | None = None
 
     @property
     def free(self) -> int:
         """Slots that nobody has taken."""
-        return self.size - (self._run.taken if self._run is not None else 0)
+        return self.size - (self._crew.taken if self._crew is not None else 0)
 
     @property
     def running(self) -> int:
         """Workers that have not ended, stragglers of the last ``stop()`` included."""
-        return len(self._run.workers) if self._run is not None else 0
+        return len(self._crew.workers) if self._crew is not None else 0
 
     def items(self) -> list[ItemT]:
         """What the running workers work on, in the order they were spawned."""
-        return [worker.item for worker in self._run.workers.values()] if self._run is not None else []
+        return [worker.item for worker in self._crew.workers.values()] if self._crew is not None else []
 
     def item_of(self, task: asyncio.Task[Any] | None) -> ItemT | None:
         """What ``task`` works on; ``None`` when it is no worker of this pool."""
-        worker = self._run.workers.get(task) if self._run is not None and task is not None else None
+        worker = self._crew.workers.get(task) if self._crew is not None and task is not None else None
         return None if worker is None else worker.item
 
     def current_item(self) -> ItemT | None:
@@ -85,18 +82,22 @@ class Pool(Generic[ItemT]):
         May come again after ``stop()``, even one that left stragglers: they keep slots of their own time only.
 
         Raises:
+            ClosedError: It was stopped, or its task cancelled, while it started.
             RuntimeError: The pool runs in another event loop.
 
         Cancellation:
             The pool goes on starting; ``stop()`` ends it.
         """
-        run = self._run
-        if run is None or run.is_over:
-            self._abandon(run)
-            run = self._run = _Run(self.size, f"{self.name} group")
-        elif run.loop is not asyncio.get_running_loop():
+        crew = self._crew
+        if crew is None or crew.is_over:
+            self._abandon(crew)
+            # In an empty context, which tasks and callbacks made there copy: a request ends with its handler.
+            crew = self._crew = contextvars.Context().run(Crew, self.size, f"{self.name} group")
+        elif crew.loop is not asyncio.get_running_loop():
             raise RuntimeError(f"pool {self.name} runs in another event loop; stop it there first")
-        await run.opened.wait()
+        await crew.opened.wait()
+        if crew.is_over:
+            raise ClosedError(f"pool {self.name} was stopped while it started")
 
     async def acquire(self) -> None:
         """Wait for a slot, first come first served, and take it.
@@ -107,12 +108,12 @@ class Pool(Generic[ItemT]):
         Cancellation:
             Safe. No slot is taken; one that was just granted goes to the next in line.
         """
-        run = self._open_run()
-        await run.slots.acquire()
-        if run.is_closed:
-            run.slots.release()  # wakes the next in line, to tell it the same
+        crew = self._open_crew()
+        await crew.slots.acquire()
+        if crew.is_closed:
+            crew.slots.release()  # wakes the next in line, to tell it the same
             raise ClosedError(f"pool {self.name} was stopped")
-        run.taken += 1
+        crew.taken += 1
 
     def try_acquire(self) -> bool:
         """Take a slot if one is free and nobody waits for it.
@@ -120,13 +121,13 @@ class Pool(Generic[ItemT]):
         Raises:
             ClosedError: The pool is not running.
         """
-        run = self._open_run()
-        if run.slots.locked():
+        crew = self._open_crew()
+        if crew.slots.locked():
             return False
         try:
-            run.slots.acquire().send(None)  # a semaphore that is not locked answers without suspending
+            crew.slots.acquire().send(None)  # a semaphore that is not locked answers without suspending
         except StopIteration:
-            run.taken += 1
+            crew.taken += 1
         return True
 
     def release(self) -> None:
@@ -135,9 +136,9 @@ class Pool(Generic[ItemT]):
         Raises:
             RuntimeError: Every taken slot has its worker.
         """
-        if self._run is not None and not self._run.is_closed:
-            self._run.unused_slot()
-            self._run.give_back()
+        if self._crew is not None and not self._crew.is_closed:
+            self._crew.check_unused_slot()
+            self._crew.give_back()
 
     def spawn(self, work: Work, item: ItemT) -> None:
         """Run ``work`` on ``item`` in the slot taken before; the slot comes back when its task has ended.
@@ -147,18 +148,12 @@ class Pool(Generic[ItemT]):
             RuntimeError: No slot was taken. As above.
         """
         try:
-            run = self._open_run()
-            run.unused_slot()
-            worker = _Worker(item, work)
-            task = run.group.create_task(
-                self._guard(worker), name=f"{self.name} worker {next(self._numbers)}", context=contextvars.Context()
-            )
+            crew = self._open_crew()
+            crew.check_unused_slot()
+            contextvars.Context().run(self._spawn, crew, Worker(item, work))
         except BaseException:
             work.close()
             raise
-        run.workers[task] = worker
-        run.idle.clear()
-        task.add_done_callback(partial(self._ended, run))
 
     async def idle(self) -> None:
         """Wait until no worker runs.
@@ -169,15 +164,15 @@ class Pool(Generic[ItemT]):
         Cancellation:
             Safe. Nothing changes.
         """
-        if self._run is not None and asyncio.current_task() in self._run.workers:
+        if self._crew is not None and asyncio.current_task() in self._crew.workers:
             raise RuntimeError(f"a worker of pool {self.name} cannot wait until no worker runs")
-        while self._run is not None and self._run.workers:
-            await self._run.idle.wait()
+        while self._crew is not None and self._crew.workers:
+            await self._crew.idle.wait()
 
     def cancel_all(self) -> None:
         """Cancel each running worker through its own task: once, however often this is called, and never the caller."""
-        if self._run is not None and not self._run.loop.is_closed():
-            self._run.cancel_all()
+        if self._crew is not None and not self._crew.loop.is_closed():
+            self._crew.cancel_all()
 
     async def stop(self, timeout: float) -> list[str]:
         """Take no more work, cancel every worker, and wait until all have ended or time is up.
@@ -195,21 +190,27 @@ class Pool(Generic[ItemT]):
         Cancellation:
             Safe. The pool stays closed, its workers cancelled; the call may come again.
         """
-        run = self._run
-        self._abandon(run)
-        if run is None or run.loop.is_closed():
+        crew = self._crew
+        self._abandon(crew)
+        if crew is None or crew.loop.is_closed():
             return []
-        run.close()
-        run.cancel_all()
-        await asyncio.wait({run.holder}, timeout=timeout)
-        return [task.get_name() for task in run.workers]
+        crew.close()
+        crew.cancel_all()
+        await asyncio.wait({crew.holder}, timeout=timeout)
+        return [task.get_name() for task in crew.workers]
 
-    def _open_run(self) -> _Run[ItemT]:
-        if self._run is None or self._run.is_over or not self._run.opened.is_set():
+    def _open_crew(self) -> Crew[ItemT]:
+        if self._crew is None or self._crew.is_over or not self._crew.opened.is_set():
             raise ClosedError(f"pool {self.name} is not running")
-        return self._run
+        return self._crew
 
-    async def _guard(self, worker: _Worker[ItemT]) -> None:
+    def _spawn(self, crew: Crew[ItemT], worker: Worker[ItemT]) -> None:
+        task = crew.group.create_task(self._guard(worker), name=f"{self.name} worker {next(self._numbers)}")
+        crew.workers[task] = worker
+        crew.idle.clear()
+        task.add_done_callback(partial(self._ended, crew))
+
+    async def _guard(self, worker: Worker[ItemT]) -> None:
         """Keep every error of the work inside its own task: one that left would cancel the siblings."""
         try:
             await worker.work
@@ -223,12 +224,12 @@ class Pool(Generic[ItemT]):
         else:
             worker.has_returned = True
 
-    def _ended(self, run: _Run[ItemT], task: asyncio.Task[None]) -> None:
-        worker = run.workers.pop(task)
+    def _ended(self, crew: Crew[ItemT], task: asyncio.Task[None]) -> None:
+        worker = crew.workers.pop(task)
         worker.work.close()  # of use where the task was cancelled before its first step
-        run.give_back()
-        if not run.workers:
-            run.idle.set()
+        crew.give_back()
+        if not crew.workers:
+            crew.idle.set()
         if not worker.has_returned:
             self._lose(worker.item)
         self._on_free()
@@ -240,75 +241,11 @@ class Pool(Generic[ItemT]):
         except Exception as error:  # noqa: BLE001  # this runs in a callback of the loop: nobody else would see it
             _logger.error("on_lost of pool %s raised %s", self.name, where_raised(error))
 
-    def _abandon(self, run: _Run[ItemT] | None) -> None:
+    def _abandon(self, crew: Crew[ItemT] | None) -> None:
         """Account for what was running when its loop was closed: it never runs again."""
-        while run is not None and run.loop.is_closed() and run.workers:
-            run.taken -= 1
-            self._lose(run.workers.popitem()[1].item)
-
-
-@dataclass(slots=True, eq=False)
-class _Worker(Generic[ItemT]):
-    item: ItemT
-    work: Work
-    was_cancelled: bool = False
-    has_returned: bool = False
-
-
-class _Run(Generic[ItemT]):
-    """The pool between one start and one stop; what ends late finds its own here, not what was started since."""
-
-    def __init__(self, size: int, name: str) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.slots = asyncio.Semaphore(size)
-        self.taken = 0
-        self.workers: dict[asyncio.Task[Any], _Worker[ItemT]] = {}
-        self.idle = asyncio.Event()
-        self.opened = asyncio.Event()
-        self.group = asyncio.TaskGroup()
-        self.is_closed = False
-        self._closing = asyncio.Event()
-        self.holder = self.loop.create_task(self._hold(), name=name, context=contextvars.Context())
-        self.holder.add_done_callback(lambda _: self.opened.set())  # also if it was cancelled before it opened
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it takes no more: it was stopped, somebody cancelled its task, or its loop is gone."""
-        return self.is_closed or self.holder.done() or self.loop.is_closed()
-
-    async def _hold(self) -> None:
-        try:
-            async with self.group:
-                self.opened.set()
-                try:
-                    await self._closing.wait()
-                except asyncio.CancelledError:
-                    # Somebody cancels all tasks there are, the workers among them: take no more and wait for them.
-                    self.close()
-        except RuntimeError:
-            if not self.loop.is_closed():  # a loop closed under its tasks cannot cancel the workers any more
-                raise
-
-    def close(self) -> None:
-        if not self.is_closed:
-            self.is_closed = True
-            self._closing.set()
-            self.slots.release()  # wakes the first in line, who wakes the next
-
-    def cancel_all(self) -> None:
-        current = asyncio.current_task()
-        for task, worker in self.workers.items():
-            if task is not current and not worker.was_cancelled:
-                worker.was_cancelled = True
-                task.cancel()
-
-    def unused_slot(self) -> None:
-        if self.taken <= len(self.workers):
-            raise RuntimeError("no slot was taken: acquire() comes first")
-
-    def give_back(self) -> None:
-        self.taken -= 1
-        self.slots.release()
+        while crew is not None and crew.loop.is_closed() and crew.workers:
+            crew.taken -= 1
+            self._lose(crew.workers.popitem()[1].item)
 
 
 def _is_being_cancelled() -> bool:

@@ -68,9 +68,8 @@ class Service:
             return
         self.error = None
         self._state = ServiceState.STARTING
-        life = self._life = _Life()
-        life.task = life.loop.create_task(self._main(life), name=self.name, context=contextvars.Context())
-        life.task.add_done_callback(lambda task: self._ended(life, task))
+        # In an empty context, which tasks and callbacks made there copy: a request ends with its handler.
+        contextvars.Context().run(self._begin)
 
     async def start(self) -> None:
         """Start, and wait until it runs; returns at once when it does. One that is stopping stops first.
@@ -199,6 +198,11 @@ class Service:
         if life.loop is not asyncio.get_running_loop():
             raise RuntimeError(f"service {self.name} runs in another event loop; stop it there")
         return life
+
+    def _begin(self) -> None:
+        life = self._life = _Life()
+        life.task = life.loop.create_task(self._main(life), name=self.name)
+        life.task.add_done_callback(lambda task: self._ended(life, task))
 
     async def _main(self, life: _Life) -> None:
         try:

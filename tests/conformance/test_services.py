@@ -43,11 +43,11 @@ class TestSlowService(ServiceContract):
         await asyncio.sleep(0.0005)
 
 
-class Crew(Service):
+class Workshop(Service):
     """Hands what it is given to workers, and gets back what they did not finish."""
 
     def __init__(self) -> None:
-        super().__init__("crew")
+        super().__init__("workshop")
         self.given = 0
         self.done = 0
         self.waiting: deque[int] = deque()
@@ -97,16 +97,16 @@ class Crew(Service):
 class TestServiceWithWorkers(ServiceContract):
     @pytest.fixture
     def make_service(self) -> MakeService:
-        return Crew
+        return Workshop
 
     async def use(self, service: Service) -> None:
-        assert isinstance(service, Crew)
+        assert isinstance(service, Workshop)
         for _ in range(3):
             service.give()
             await asyncio.sleep(0)
 
     def check(self, service: Service) -> None:
-        assert isinstance(service, Crew)
+        assert isinstance(service, Workshop)
         assert service.given == service.done + len(service.waiting)
         assert len(set(service.waiting)) == len(service.waiting)
         assert service.pool.free == service.pool.size

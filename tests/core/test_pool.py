@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,7 +31,8 @@ class Rig:
         self.began: list[str] = []
         self.ended: list[str] = []
         self.gate = asyncio.Event()
-        self.pool: Pool[str] = Pool(size, "test", on_lost=self.lost.append)
+        self.on_free: Callable[[], None] = lambda: None
+        self.pool: Pool[str] = Pool(size, "test", on_lost=self.lost.append, on_free=lambda: self.on_free())
 
     async def work(self, item: str) -> None:
         self.began.append(item)
@@ -299,6 +302,83 @@ async def test_idle_waits_for_what_was_spawned_meanwhile_and_takes_no_steps() ->
         await waiter
 
         assert sorted(rig.ended) == ["a", "b"]
+
+
+async def test_a_freed_slot_is_told_of_and_can_be_used_at_once() -> None:
+    """The callback may take the slot for the next item; who waits until nothing runs, waits for that one, too."""
+    async with running(1) as rig:
+        todo = ["b", "c"]
+
+        def next_one() -> None:
+            if todo and rig.pool.try_acquire():
+                item = todo.pop(0)
+                rig.pool.spawn(rig.work(item), item)
+
+        rig.on_free = next_one
+        rig.gate.set()
+        await rig.spawn("a")
+        await rig.pool.idle()
+
+        assert (rig.ended, todo) == (["a", "b", "c"], [])
+
+
+async def test_a_group_that_somebody_cancels_takes_no_more_and_ends_nobody() -> None:
+    """Its workers go on to their end, and the pool starts again."""
+    async with running(2) as rig:
+        await rig.spawn("a")
+        group = next(task for task in asyncio.all_tasks() if task.get_name() == "test group")
+
+        group.cancel()
+        await turns()
+
+        with pytest.raises(ClosedError):
+            await rig.pool.acquire()
+        assert rig.pool.items() == ["a"]
+        rig.gate.set()
+        await asyncio.wait({group})
+        assert (rig.ended, rig.lost) == (["a"], [])
+        await rig.pool.start()
+        assert rig.pool.free == 2
+
+
+@pytest.mark.parametrize("end", ["cancelled", "stopped"])
+async def test_a_start_that_comes_to_nothing_says_so(end: str) -> None:
+    """Whoever waits for the start is told that there is no pool, and does not hang."""
+    rig = Rig()
+    starter = asyncio.create_task(rig.pool.start())
+    before = asyncio.all_tasks()
+    await asyncio.sleep(0)
+    if end == "stopped":
+        assert await rig.pool.stop(1) == []
+    else:
+        (group,) = asyncio.all_tasks() - before
+        group.cancel()
+
+    with pytest.raises(ClosedError, match="pool test was stopped while it started"):
+        await starter
+
+
+async def test_a_pool_keeps_nothing_of_who_started_it_alive() -> None:
+    """Its task holds no context of a request that is over."""
+
+    class Request:
+        pass
+
+    current: contextvars.ContextVar[Request] = contextvars.ContextVar("current")
+    seen: list[weakref.ref[Request]] = []
+    rig = Rig()
+
+    async def handler() -> None:
+        current.set(Request())
+        seen.append(weakref.ref(current.get()))
+        await rig.pool.start()
+
+    await asyncio.create_task(handler())
+    await asyncio.sleep(0)  # the loop lets go of the handler's task
+    gc.collect()
+
+    assert seen[0]() is None
+    assert await rig.pool.stop(1) == []
 
 
 async def test_a_worker_that_waits_for_idle_is_told() -> None:

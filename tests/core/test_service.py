@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -229,6 +231,38 @@ async def test_each_stop_keeps_its_own_timeout() -> None:
     assert service.deadlines == [21, 6]  # a later request only brings the deadline forward
 
 
+async def test_a_nearer_deadline_is_heard_only_by_what_still_serves() -> None:
+    """While it closes there is nothing left to hurry; while it opens it is interrupted once."""
+
+    class Careful(Recorder):
+        interruptions = 0
+
+        async def _open(self) -> None:
+            try:
+                await super()._open()
+            except asyncio.CancelledError:
+                self.interruptions += 1
+                await asyncio.sleep(1)
+                raise
+
+    service = Careful()
+    await service.start()
+    service.request_stop(Deadline.after(10))
+    await asyncio.sleep(1.5)  # drained, and closing
+    service.request_stop(Deadline.after(1))
+    await service.stopped()
+    assert service.deadlines == [11]
+
+    service.launch()
+    await asyncio.sleep(0.5)
+    for timeout in (10, 5, 1):
+        service.request_stop(Deadline.after(timeout))
+        await asyncio.sleep(0.1)
+    await service.stopped()
+    assert (service.interruptions, service.deadlines, service.error) == (1, [11], None)
+    assert service.steps == ["opening", "open", "drained", "closed", "opening", "closed"]
+
+
 async def test_cancelling_one_stopper_leaves_the_others_and_the_stop() -> None:
     """The cancelled one is gone at once, the stop ends in its time."""
     service = Recorder()
@@ -268,6 +302,29 @@ async def test_no_context_of_a_caller_reaches_it() -> None:
     REQUEST.set("the one that started it")
     async with Recorder() as service:
         assert service.seen_request == "none"
+
+
+async def test_it_keeps_nothing_of_who_started_it_alive() -> None:
+    """Its task and callbacks hold no context of a request that is over."""
+
+    class Request:
+        pass
+
+    current: contextvars.ContextVar[Request] = contextvars.ContextVar("current")
+    seen: list[weakref.ref[Request]] = []
+    service = Service()
+
+    async def handler() -> None:
+        current.set(Request())
+        seen.append(weakref.ref(current.get()))
+        await service.start()
+
+    await asyncio.create_task(handler())
+    await asyncio.sleep(0)  # the loop lets go of the handler's task
+    gc.collect()
+
+    assert seen[0]() is None
+    await service.stop()
 
 
 async def test_a_failed_start_leaves_nothing_and_tells_everybody() -> None:

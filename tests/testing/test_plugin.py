@@ -121,11 +121,11 @@ def test_leak_check_is_silent_when_the_test_failed(project: pytest.Pytester) -> 
     result = run(
         project,
         """
-        import asyncio, pytest
+        import asyncio, os, pytest
         @pytest.mark.asyncio
         async def test_fails(leak_check):
-            global left
-            left = asyncio.create_task(asyncio.sleep(3600))
+            global left, file
+            left, file = asyncio.create_task(asyncio.sleep(3600)), os.pipe()
             assert False
         @pytest.mark.asyncio
         async def test_leaks(leak_check):
