@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import time
 import uuid as uuidlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -21,8 +20,8 @@ from eventpipe.errors import ClosedError, DeliveryError, InvalidEventError
 from eventpipe.events import DistinctId, Durability, Event, Overflow, Properties
 from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
 from eventpipe.outcomes import CloseReport, FlushReport, Outcome, OutcomeKind, Statistics
-from eventpipe.transport.arguments import NOBODY, describe, overflow_of, patient
 from eventpipe.transport.barrier import Until
+from eventpipe.transport.calls import NOBODY, describe, overflow_of, patient
 from eventpipe.transport.closing import Closing
 from eventpipe.transport.dispatcher import Dispatcher
 from eventpipe.transport.entrance import Entrance, RefusalError
@@ -97,7 +96,6 @@ class AsyncClient:
             options.json_default,
             frozenset().union(*(traits.lifted for _, traits in self._sinks)),
             clock=clock,
-            monotonic=self._monotonic,
             new_id=options.new_id,
             strict=options.strict,
         )
@@ -106,6 +104,7 @@ class AsyncClient:
         self._entrance = Entrance(self._dispatchers, options, self._encoder, self._hooks, inbox)
         self._runtime = Runtime(
             self._dispatchers,
+            begin=self._encoder.bind,
             drain=self._entrance.drain,
             held=inbox.__len__,
             after_fork=self._build,
@@ -412,8 +411,3 @@ class AsyncClient:
     def _check_open(self) -> None:
         if self._entrance.is_closed:
             raise ClosedError("the client was closed by aclose()")
-
-    def _monotonic(self) -> float:
-        """The clock of the loop that the events are for, which may not be the one of this thread."""
-        loop = self._runtime.loop
-        return time.monotonic() if loop is None else loop.time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 
@@ -24,6 +25,18 @@ class Clock:
             return asyncio.get_running_loop().time()
         except RuntimeError:
             return time.monotonic()
+
+    def reader(self, loop: asyncio.AbstractEventLoop | None) -> Callable[[], float]:
+        """The quickest function that reads the clock of ``loop``, from any thread; ``None``: no loop is known yet.
+
+        ``monotonic()`` looks for the running loop, which costs more than all the rest of reading a clock: 0.3 against
+        0.06 µs. A subclass that has a ``monotonic()`` of its own is read by that.
+        """
+        if type(self).monotonic is not Clock.monotonic:
+            return self.monotonic
+        if loop is None or type(loop).time is asyncio.BaseEventLoop.time:
+            return time.monotonic
+        return loop.time
 
     async def sleep(self, delay: float) -> None:
         """Wait ``delay`` seconds on the loop clock."""

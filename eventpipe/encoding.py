@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class Encoder:
                 know. ``None``: the built-in answers alone.
             lifted: Names of properties that are kept beside the envelope, each encoded by itself.
             clock: Where the wall clock is read, once per event. ``None``: the clock of this process.
-            monotonic: Where the loop clock is read, once per event, from any thread. ``None``: ``clock.monotonic``.
+            monotonic: Where the loop clock is read, once per event, from any thread. ``None``: ``clock``'s, see ``bind()``.
             new_id: Makes ids. ``None``: ``make_id()``.
             strict: Refuse what would otherwise be repaired.
         """
@@ -57,7 +58,8 @@ class Encoder:
         self._json_default = json_default
         self._lifted = lifted
         self._time = clock.time
-        self._monotonic = monotonic or clock.monotonic
+        self._clock = clock
+        self._monotonic = monotonic or clock.reader(None)
         self._new_id = None if new_id is make_id else new_id
         self._strict = strict
         # Wall clock, loop clock and text of the last stamp; one tuple, so that each thread sees three of one moment.
@@ -68,6 +70,10 @@ class Encoder:
     def repaired(self) -> int:
         """Events in which something was replaced so that they could be sent."""
         return sum(list(self._repaired.values()))
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stamp moments on the clock of ``loop`` from now on."""
+        self._monotonic = self._clock.reader(loop)
 
     def encode(
         self,

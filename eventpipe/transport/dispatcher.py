@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -258,18 +258,26 @@ class Dispatcher(Service):
 
     def abandon(self) -> None:
         """Drop everything that is pending, and cancel what is in flight."""
-        by_standing: dict[Standing, list[CapturedEvent]] = {}
-        for events, standing in self._backlog.take_everything():
-            by_standing.setdefault(standing, []).extend(events)
-        for standing, events in by_standing.items():
-            self._drop(tuple(events), DropReason.CLOSE_DEADLINE, standing)
+        self._give_up(self._backlog.take_everything())
         self._pool.cancel_all()
+
+    def _give_up(self, events_by_place: Iterable[tuple[Sequence[CapturedEvent], Standing]]) -> None:
+        """Drop what the close has no time for: all of it is booked before anybody is told of a part."""
+        by_standing: dict[Standing, list[CapturedEvent]] = {}
+        for events, standing in events_by_place:
+            by_standing.setdefault(standing, []).extend(events)
+        outcomes = []
+        for standing, given_up in by_standing.items():
+            outcomes.append(self._dropped(tuple(given_up), DropReason.CLOSE_DEADLINE))
+            self._settler.book(outcomes[-1:], standing)
+        if outcomes:
+            self._settler.tell(outcomes)
+            self._after_settling()
 
     def _is_finished(self) -> bool:
         if self._closing is None:
             return False
-        for batch in self._backlog.take_hopeless(self._closing):
-            self._drop(batch.events, DropReason.CLOSE_DEADLINE, batch.standing)
+        self._give_up((batch.events, batch.standing) for batch in self._backlog.take_hopeless(self._closing))
         if self._clock.monotonic() >= self._closing and self._backlog.pending:
             self.abandon()
         return self._backlog.pending == 0
@@ -279,15 +287,19 @@ class Dispatcher(Service):
         while self._pool.try_acquire():
             now = self._clock.monotonic()
             batch = self._backlog.next_batch(now, closing=self._closing is not None)
-            if batch is not None:
-                batch = self._without_expired(batch, now)
             if batch is None:
                 self._pool.release()
                 return
-            self._backlog.begin(batch, now)
-            self._attempts += 1
-            self._retries += batch.attempt > 1
-            self._pool.spawn(self._send(batch), batch)
+            expired, fresh = self._part_by_age(batch, now)
+            if fresh is not None:  # in flight before anybody is told of the others: each event is in one place
+                self._backlog.begin(fresh, now)
+                self._attempts += 1
+                self._retries += fresh.attempt > 1
+                self._pool.spawn(self._send(fresh), fresh)
+            else:
+                self._pool.release()
+            if expired:
+                self._drop(expired, DropReason.EXPIRED, batch.standing)
 
     async def _announce(self) -> None:
         for barrier in self._barriers.take_reached():
@@ -368,22 +380,22 @@ class Dispatcher(Service):
 
     # -- the doors ------------------------------------------------------------------------------------------------
 
-    def _without_expired(self, batch: OutboundBatch, now: float) -> OutboundBatch | None:
-        """Drop events that are older than ``max_event_age``; ``None`` when none is left."""
+    def _part_by_age(self, batch: OutboundBatch, now: float) -> tuple[tuple[CapturedEvent, ...], OutboundBatch | None]:
+        """The events that are older than ``max_event_age``, and a batch of the others if there are any."""
         max_age = self._options.max_event_age
         if max_age is None or batch.events[0].captured_at + max_age > now:
-            return batch
+            return (), batch
         expired = tuple(event for event in batch.events if event.captured_at + max_age <= now)
         fresh = tuple(event for event in batch.events if event.captured_at + max_age > now)
-        self._drop(expired, DropReason.EXPIRED, batch.standing)
-        return replace(batch, events=fresh) if fresh else None
+        return expired, replace(batch, events=fresh) if fresh else None
 
     def _drop(
         self, events: tuple[CapturedEvent, ...], reason: DropReason, standing: Standing, error: str | None = None
     ) -> None:
-        self._settle(
-            [Outcome(OutcomeKind.DROPPED, self.traits.name, 0, reason, error=error, captured=events)], standing
-        )
+        self._settle([self._dropped(events, reason, error)], standing)
+
+    def _dropped(self, events: tuple[CapturedEvent, ...], reason: DropReason, error: str | None = None) -> Outcome:
+        return Outcome(OutcomeKind.DROPPED, self.traits.name, 0, reason, error=error, captured=events)
 
     def _settle(
         self,
@@ -392,6 +404,10 @@ class Dispatcher(Service):
         keep: Callable[[Standing], None] | None = None,
     ) -> None:
         self._settler.settle(outcomes, standing, keep)
+        self._after_settling()
+
+    def _after_settling(self) -> None:
+        """Let in who waits for the room that was made, and see to the flushes that are over."""
         self.intake.admit_waiting()
         if self.intake.has_room:
             self._episodes.has_room()

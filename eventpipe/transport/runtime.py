@@ -31,6 +31,7 @@ class Runtime:
         self,
         dispatchers: Sequence[Dispatcher],
         *,
+        begin: Callable[[asyncio.AbstractEventLoop], None],
         drain: Callable[[], None],
         held: Callable[[], int],
         after_fork: Callable[[], None],
@@ -39,11 +40,13 @@ class Runtime:
 
         Args:
             dispatchers: What to run.
+            begin: Told of the loop, whenever it is another one.
             drain: Takes the events of other threads over; called on the loop.
             held: Events that other threads have left and nobody has taken over.
             after_fork: Called in a forked child, which must not send what its parent will send.
         """
         self._dispatchers = dispatchers
+        self._begin = begin
         self._drain = drain
         self._held = held
         self.after_fork = after_fork
@@ -82,6 +85,7 @@ class Runtime:
             return
         self._is_wanted = False
         self.thread = get_ident()
+        self._begin(self.loop)
         for dispatcher in self._dispatchers:
             dispatcher.launch()
         self._drain()

@@ -29,7 +29,14 @@ class Settler:
     def settle(
         self, outcomes: Sequence[Outcome], standing: Standing, keep: Callable[[Standing], None] | None = None
     ) -> None:
-        """Book what became of some events.
+        """Book what became of some events, then tell the observers; the arguments are those of ``book()``."""
+        self.book(outcomes, standing, keep)
+        self.tell(outcomes)
+
+    def book(
+        self, outcomes: Sequence[Outcome], standing: Standing, keep: Callable[[Standing], None] | None = None
+    ) -> None:
+        """Book what became of some events; ``tell()`` follows when all that left its place is booked.
 
         Args:
             outcomes: One per verdict; each event in exactly one of them.
@@ -52,6 +59,9 @@ class Settler:
                 stays = self._barriers.attempted(standing, events)
         if keep is not None:
             keep(stays)
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Hand booked outcomes to the observers."""
         for observer in self._observers:
             observer(outcomes)
 
