@@ -50,7 +50,7 @@ class Encoder:
                 know. ``None``: the built-in answers alone.
             lifted: Names of properties that are kept beside the envelope, each encoded by itself.
             clock: Where the wall clock is read, once per event. ``None``: the clock of this process.
-            monotonic: Where the loop clock is read, once per event, from any thread. ``None``: ``clock``'s, see ``bind()``.
+            monotonic: Where the loop clock is read, once per event, from any thread. ``None``: that of ``clock``.
             new_id: Makes ids. ``None``: ``make_id()``.
             strict: Refuse what would otherwise be repaired.
         """
