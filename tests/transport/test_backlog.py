@@ -1,0 +1,480 @@
+"""Where events are, which batch leaves next, and that no batch spans a barrier; with the real parts, without a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventpipe.core.ledger import Ledger
+from eventpipe.events import CapturedEvent
+from eventpipe.transport.backlog import Backlog
+from eventpipe.transport.barrier import Barriers, Standing
+from eventpipe.transport.batch import OutboundBatch
+from eventpipe.transport.batcher import Batcher
+from eventpipe.transport.intake import Intake
+from eventpipe.transport.schedule import Schedule
+from tests.transport.values import CREATED_AT, blank, numbering, outbound
+
+AGE = 1.0
+
+
+class Rig:
+    """A backlog over its real parts."""
+
+    def __init__(self, *, batch_events: int = 3, workers: int = 4, lanes: bool = False, room: int = 1_000) -> None:
+        self.ledger = Ledger()
+        self.intake = Intake(
+            self.ledger, max_events=room, max_bytes=10**6, batch_events=batch_events, wake=lambda: None
+        )
+        self.batcher = Batcher(
+            batch_events=batch_events,
+            batch_bytes=10**6,
+            batch_age=AGE,
+            lane_of=(lambda event: event.lane) if lanes else None,
+            new_id=numbering(),
+            wall=lambda: CREATED_AT,
+        )
+        self.schedule = Schedule(workers)
+        self.barriers = Barriers()
+        self.backlog = Backlog(self.intake, self.batcher, self.schedule, self.barriers)
+
+    def capture(self, *events: CapturedEvent) -> None:
+        for event in events:
+            assert self.intake.offer(event)
+
+    def cut(self) -> int:
+        """Open a barrier behind everything captured so far, in the way a flush does; returns its serial."""
+        barrier = self.barriers.open(
+            pending=self.backlog.pending, captured=self.ledger.accepted, attempts=0, until="settled"
+        )
+        self.barriers.place(barrier.serial, self.intake.position)
+        return barrier.serial
+
+    def leaving(self, now: float = 0.0, *, closing: bool = False) -> list[OutboundBatch]:
+        """Every batch that may leave now, with nothing begun."""
+        batches = []
+        while (batch := self.backlog.next_batch(now, closing=closing)) is not None:
+            batches.append(batch)
+        return batches
+
+    def places(self) -> tuple[int, int, int, int, int]:
+        """Events in line, queued, buffered, in flight and waiting for a retry."""
+        backlog = self.backlog
+        return (
+            self.intake.room.waiting,
+            len(self.intake.queue.events),
+            self.batcher.events,
+            backlog.in_flight_events,
+            self.schedule.events,
+        )
+
+
+def sizes(batches: Sequence[OutboundBatch]) -> list[int]:
+    return [len(batch.events) for batch in batches]
+
+
+def lane_events(names: str, *, at: float = 0.0) -> list[CapturedEvent]:
+    return [blank(lane=name, at=at) for name in names]
+
+
+async def in_line(rig: Rig, *events: CapturedEvent) -> None:
+    for event in events:
+        rig.intake.join(event, rig.barriers.serial)
+
+
+def test_an_empty_backlog_has_nothing() -> None:
+    """Nothing pending, nothing to send, no moment; the first event must be told of."""
+    backlog = Rig().backlog
+
+    assert (backlog.pending, backlog.in_flight, backlog.in_flight_events) == (0, {}, 0)
+    assert (backlog.next_batch(0.0, closing=False), backlog.next_batch(0.0, closing=True)) == (None, None)
+    assert (backlog.next_moment(0.0), backlog.events_until_full(0.0), backlog.pop_oldest()) == (inf, 1, None)
+    assert (list(backlog.take_hopeless(-inf)), list(backlog.take_everything())) == ([], [])
+
+
+def test_pending_is_the_sum_over_the_places() -> None:
+    """Each event is in one of them, and passes them in order."""
+    rig = Rig(batch_events=2, room=4)
+    rig.capture(*(blank() for _ in range(4)))
+    asyncio.run(in_line(rig, blank()))
+    assert rig.places() == (1, 4, 0, 0, 0)
+
+    batch = rig.backlog.next_batch(0.0, closing=False)
+    assert batch is not None
+    assert rig.places() == (1, 2, 0, 0, 0)
+    rig.backlog.begin(batch, 5.0)
+    assert rig.places() == (1, 2, 0, 2, 0)
+    assert rig.backlog.in_flight == {batch: 5.0}
+
+    assert rig.backlog.end(batch, succeeded=False) == 5.0
+    rig.schedule.add(batch, 9.0)
+    assert rig.places() == (1, 2, 0, 0, 2)
+    assert rig.backlog.pending == 5
+
+    rig.batcher.fill(rig.intake.queue.events, 1)
+    assert rig.places() == (1, 1, 1, 0, 2)
+    assert rig.backlog.pending == 5
+
+
+def test_an_attempt_ends_once() -> None:
+    """What was taken away meanwhile is not in flight any more."""
+    rig = Rig()
+    batch = outbound(2)
+    rig.backlog.begin(batch, 1.0)
+
+    assert rig.backlog.end(batch, succeeded=True) == 1.0
+    assert rig.backlog.end(batch, succeeded=True) is None
+    assert (rig.backlog.in_flight, rig.backlog.in_flight_events) == ({}, 0)
+
+
+def test_the_schedule_knows_what_is_in_flight() -> None:
+    """A lane that was paused reopens with one probe, and its success admits two."""
+    rig = Rig()
+    rig.schedule.pause(None, 0.0)
+    probe = outbound()
+
+    rig.backlog.begin(probe, 0.0)
+    assert not rig.schedule.is_open(None, 0.0)
+
+    rig.backlog.end(probe, succeeded=True)
+    rig.backlog.begin(outbound(), 0.0)
+    assert rig.schedule.is_open(None, 0.0)
+    rig.backlog.begin(outbound(), 0.0)
+    assert not rig.schedule.is_open(None, 0.0)
+
+
+def test_a_due_retry_goes_before_fresh_batches() -> None:
+    """It has waited longer; one that is not due yet does not hold them up."""
+    rig = Rig()
+    rig.capture(*(blank() for _ in range(3)))
+    rig.schedule.add(outbound(id="later"), 2.0)
+    rig.schedule.add(outbound(id="due"), 1.0)
+
+    assert [batch.id for batch in rig.leaving(1.0)] == ["due", "batch-1"]
+
+
+def test_full_batches_leave_now_and_the_rest_when_it_is_old_enough() -> None:
+    """Seven events are two batches of three; the seventh waits for company."""
+    rig = Rig(batch_events=3)
+    rig.capture(*(blank(at=float(number)) for number in range(7)))
+
+    assert sizes(rig.leaving(6.5)) == [3, 3]
+    assert (rig.backlog.next_moment(6.5), rig.places()) == (7.0, (0, 0, 1, 0, 0))
+    assert sizes(rig.leaving(6.9)) == []
+    assert sizes(rig.leaving(7.0)) == [1]
+
+
+def test_no_more_is_taken_from_the_queue_than_the_next_batch_needs() -> None:
+    """What stays in the queue can still be dropped in order."""
+    rig = Rig(batch_events=3)
+    rig.capture(*(blank() for _ in range(9)))
+
+    rig.backlog.next_batch(0.0, closing=False)
+
+    assert rig.places() == (0, 6, 0, 0, 0)
+
+
+def test_a_closed_lane_leaves_its_events_in_the_queue() -> None:
+    """Without lanes nothing is taken while nothing may leave."""
+    rig = Rig(batch_events=2)
+    rig.schedule.pause(None, 5.0)
+    rig.capture(*(blank() for _ in range(3)))
+
+    assert rig.leaving(4.9, closing=True) == []
+    assert rig.places() == (0, 3, 0, 0, 0)
+    assert rig.backlog.next_moment(0.0) == 5.0
+    assert sizes(rig.leaving(5.0)) == [2, 1]
+
+
+def test_a_closed_lane_does_not_hide_the_events_behind_it() -> None:
+    """With lanes the queue is searched for a batch that may leave."""
+    rig = Rig(batch_events=2, lanes=True)
+    rig.schedule.pause("x", 5.0)
+    rig.capture(*lane_events("xxxyxy"))
+
+    assert [(batch.lane, len(batch.events)) for batch in rig.leaving(0.0)] == [("y", 2)]
+    assert rig.places() == (0, 0, 4, 0, 0)
+    assert [(batch.lane, len(batch.events)) for batch in rig.leaving(5.0)] == [("x", 2), ("x", 2)]
+
+
+def test_closing_waits_for_no_company() -> None:
+    """The last events leave at once, after the full batches."""
+    rig = Rig(batch_events=3)
+    rig.capture(*(blank() for _ in range(5)))
+
+    assert sizes(rig.leaving(0.0, closing=True)) == [3, 2]
+
+
+def test_closing_cuts_no_batch_short_while_the_queue_has_more() -> None:
+    """Events that could still fill it are taken first."""
+    rig = Rig(batch_events=3)
+    rig.capture(blank())
+    rig.leaving(0.0)
+    rig.capture(*(blank() for _ in range(2)))
+
+    assert sizes(rig.leaving(0.0, closing=True)) == [3]
+
+
+def test_a_batch_never_spans_a_barrier() -> None:
+    """What was captured before it leaves at once, and what came after it begins a batch of its own."""
+    rig = Rig(batch_events=4)
+    rig.capture(*(blank() for _ in range(6)))
+    first = rig.cut()
+    rig.capture(*(blank() for _ in range(3)))
+    second = rig.cut()
+    rig.capture(*(blank() for _ in range(5)))
+
+    batches = rig.leaving(0.0)
+
+    assert [(len(batch.events), batch.standing.epoch) for batch in batches] == [(4, 0), (2, 0), (3, first), (4, second)]
+    assert rig.places() == (0, 0, 1, 0, 0)
+
+
+def test_a_barrier_cuts_what_was_taken_from_the_queue_before_it() -> None:
+    """Events that were buffered when it was opened leave now."""
+    rig = Rig(batch_events=4)
+    rig.capture(*(blank() for _ in range(2)))
+    assert rig.leaving(0.0) == []
+
+    rig.cut()
+
+    assert sizes(rig.leaving(0.0)) == [2]
+    rig.capture(blank())
+    assert rig.leaving(0.0) == []
+    assert sizes(rig.leaving(AGE)) == [1]
+
+
+def test_barriers_at_one_place_are_passed_together() -> None:
+    """Two flushes with nothing between them cut once, and what comes next stands behind both."""
+    rig = Rig(batch_events=2)
+    rig.capture(blank())
+    rig.cut()
+    serial = rig.cut()
+    rig.capture(blank(), blank())
+
+    assert [(len(batch.events), batch.standing.epoch) for batch in rig.leaving(0.0)] == [(1, 0), (2, serial)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.one_of(st.just("cut"), st.integers(1, 9), st.sampled_from(["take", "pop"])), max_size=30),
+    st.booleans(),
+)
+def test_every_event_leaves_once_in_order_and_on_its_side_of_every_barrier(steps: list[int | str], lanes: bool) -> None:
+    """However captures, barriers, batches and drops of the oldest event follow each other."""
+    rig = Rig(batch_events=4, lanes=lanes)
+    epochs: dict[CapturedEvent, int] = {}
+    order: list[CapturedEvent] = []
+    left: list[CapturedEvent] = []
+
+    def leave(events: Sequence[CapturedEvent], standing: Standing) -> None:
+        assert {epochs[event] for event in events} == {standing.epoch}
+        left.extend(events)
+
+    for step in steps:
+        if step == "cut":
+            rig.cut()
+        elif step == "take":
+            batch = rig.backlog.next_batch(0.0, closing=False)
+            if batch is not None:
+                leave(batch.events, batch.standing)
+        elif step == "pop":
+            oldest = rig.backlog.pop_oldest()
+            if oldest is not None:
+                leave((oldest[0],), oldest[1])
+        else:
+            assert isinstance(step, int)
+            for number in range(step):
+                event = blank(lane="xy"[number % 2], at=float(len(order)))
+                epochs[event] = rig.barriers.serial
+                order.append(event)
+                rig.capture(event)
+        assert rig.backlog.pending == len(order) - len(left)
+    for batch in rig.leaving(inf, closing=True):
+        leave(batch.events, batch.standing)
+
+    assert rig.backlog.pending == 0
+    for names in ("x", "y") if lanes else (("x", "y"),):
+        assert [event for event in left if event.lane in names] == [event for event in order if event.lane in names]
+    assert rig.intake.taken == rig.intake.position == len(order)
+
+
+@pytest.mark.parametrize("lanes", [False, True], ids=["one lane", "lanes"])
+def test_the_next_moment_is_the_first_at_which_anything_may_leave(lanes: bool) -> None:
+    """A buffered event's age, or a retry that falls due."""
+    rig = Rig(lanes=lanes)
+    rig.schedule.add(outbound(), 8.0)
+    assert rig.backlog.next_moment(5.0) == 8.0
+
+    rig.capture(blank(at=5.0))
+    rig.leaving(5.0)
+    assert rig.backlog.next_moment(5.0) == 6.0
+
+
+def test_a_pause_is_a_moment_for_whatever_waits_in_its_lane() -> None:
+    """Buffered, or in the queue where there is but one lane."""
+    rig = Rig(batch_events=2)
+    rig.schedule.pause(None, 5.0)
+    assert rig.backlog.next_moment(0.0) == inf
+
+    rig.capture(blank())
+    assert rig.backlog.next_moment(0.0) == 5.0
+
+    buffered = Rig(batch_events=2)
+    buffered.capture(blank())
+    buffered.leaving(0.0)
+    buffered.schedule.pause(None, 5.0)
+    assert buffered.backlog.next_moment(0.0) == 5.0
+
+
+def test_a_queue_of_lanes_says_nothing_of_the_usual_lane() -> None:
+    """Its events are not known to be of any lane before they are taken."""
+    rig = Rig(lanes=True)
+    rig.schedule.pause(None, 5.0)
+    rig.capture(*lane_events("x"))
+
+    assert rig.backlog.next_moment(0.0) == inf
+
+
+def test_the_dispatcher_is_told_of_the_first_event_and_then_of_a_full_batch() -> None:
+    """The first arms the timer; after that only as many as a batch lacks change anything."""
+    rig = Rig(batch_events=5)
+    assert rig.backlog.events_until_full(0.0) == 1
+
+    rig.capture(blank(), blank())
+    rig.leaving(0.0)
+    assert rig.backlog.events_until_full(0.0) == 3
+
+    rig.cut()
+    (batch,) = rig.leaving(0.0)
+    rig.backlog.begin(batch, 0.0)
+    assert rig.backlog.events_until_full(0.0) == 1
+
+
+def test_events_that_wait_for_a_worker_need_no_telling() -> None:
+    """A batch that is ready, or a queue that was left as it is, is looked at when a worker is free."""
+    rig = Rig(batch_events=5)
+    rig.capture(blank())
+    assert rig.backlog.events_until_full(0.0) == 5
+
+    rig = Rig(batch_events=5)
+    rig.capture(*(blank() for _ in range(5)))
+    rig.batcher.fill(rig.intake.queue.events, 5)
+    assert rig.backlog.events_until_full(0.0) == 5
+
+
+def test_while_closed_lanes_hold_events_the_queue_is_looked_at_in_time() -> None:
+    """At the age of the newest event held, and after that with the next that comes."""
+    rig = Rig(batch_events=5, lanes=True)
+    rig.schedule.pause("x", 100.0)
+    rig.capture(blank(at=1.0, lane="x"), blank(at=1.5, lane="x"))
+    rig.leaving(1.5)
+
+    assert (rig.backlog.next_moment(1.6), rig.backlog.events_until_full(1.6)) == (2.5, 3)
+    assert (rig.backlog.next_moment(2.5), rig.backlog.events_until_full(2.5)) == (100.0, 1)
+
+    rig.capture(blank(at=3.0, lane="y"))
+    rig.leaving(3.0)
+    assert (rig.backlog.next_moment(3.0), rig.backlog.events_until_full(3.0)) == (4.0, 3)
+
+
+def test_a_full_batch_of_a_closed_lane_is_held_like_any_other_event() -> None:
+    """Ready batches count for when the queue is looked at again."""
+    rig = Rig(batch_events=2, lanes=True)
+    rig.schedule.pause("x", 100.0)
+    rig.capture(blank(at=1.0, lane="x"), blank(at=1.5, lane="x"))
+    rig.leaving(1.5)
+
+    assert (rig.backlog.next_moment(1.6), rig.backlog.events_until_full(1.6)) == (2.5, 2)
+
+
+def test_the_oldest_event_is_given_up_wherever_it_waits_for_its_first_attempt() -> None:
+    """Buffered ones first, then the queue's head; never one that is in flight or waits for a retry."""
+    rig = Rig(batch_events=2)
+    first, second, third, fourth = (blank(at=float(number)) for number in range(4))
+    rig.schedule.add(outbound(), 0.0)
+    rig.backlog.begin(outbound(), 0.0)
+    rig.capture(first)
+    rig.batcher.fill(rig.intake.queue.events, 1)
+    rig.intake.taken = 1
+    rig.capture(second, third)
+    serial = rig.cut()
+    rig.capture(fourth)
+
+    popped = [rig.backlog.pop_oldest() for _ in range(5)]
+
+    assert popped == [
+        (first, Standing(0)),
+        (second, Standing(0)),
+        (third, Standing(0)),
+        (fourth, Standing(serial)),
+        None,
+    ]
+    assert rig.places() == (0, 0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("lanes", [False, True], ids=["one lane", "lanes"])
+def test_hopeless_is_what_waits_in_lanes_paused_beyond_the_deadline(lanes: bool) -> None:
+    """Retries, buffered events and the queue behind them; what is in flight goes on."""
+    rig = Rig(batch_events=2, lanes=lanes)
+    rig.schedule.pause(None, 9.0)
+    rig.backlog.begin(outbound(4), 0.0)
+    rig.schedule.add(outbound(3), 1.0)
+    rig.capture(*(blank() for _ in range(3)))
+
+    assert list(rig.backlog.take_hopeless(9.0)) == []
+    assert rig.backlog.pending == 10
+
+    assert sizes(list(rig.backlog.take_hopeless(8.9))) == [3, 2, 1]
+    assert rig.places() == (0, 0, 0, 4, 0)
+
+
+def test_lanes_that_reopen_in_time_are_not_hopeless() -> None:
+    """Their retries and events stay."""
+    rig = Rig(batch_events=2, lanes=True)
+    rig.schedule.pause("x", 9.0)
+    rig.schedule.pause("y", 3.0)
+    rig.schedule.add(outbound(lane="y"), 1.0)
+    rig.capture(*lane_events("xyzxx"))
+
+    assert [(batch.lane, len(batch.events)) for batch in rig.backlog.take_hopeless(5.0)] == [("x", 2), ("x", 1)]
+    assert rig.places() == (0, 0, 2, 0, 1)
+
+
+def test_everything_is_given_up_with_its_standing() -> None:
+    """In flight, waiting for a retry, buffered, queued and in line; nothing is pending afterwards."""
+    rig = Rig(batch_events=2, lanes=True, room=20)
+    in_flight, waiting = outbound(2, standing=Standing(7)), outbound(3, lane="w", standing=Standing(8, 9))
+    rig.backlog.begin(in_flight, 0.0)
+    rig.schedule.add(waiting, 50.0)
+    ready, buffered, queued, behind, line = (
+        lane_events("xxy"),
+        lane_events("z"),
+        lane_events("q"),
+        lane_events("r"),
+        blank(),
+    )
+    rig.schedule.pause("x", 9.0)
+    rig.capture(*ready, *buffered)
+    rig.leaving(0.0)
+    rig.capture(*queued)
+    serial = rig.cut()
+    rig.capture(*behind)
+    asyncio.run(in_line(rig, line))
+
+    gone = {event: standing for events, standing in rig.backlog.take_everything() for event in events}
+
+    assert gone == {
+        **dict.fromkeys(in_flight.events, Standing(7)),
+        **dict.fromkeys(waiting.events, Standing(8, 9)),
+        **dict.fromkeys([*ready, *buffered, *queued], Standing(0)),
+        **dict.fromkeys([*behind, line], Standing(serial)),
+    }
+    assert (rig.places(), rig.backlog.pending, rig.backlog.in_flight) == ((0, 0, 0, 0, 0), 0, {})
+    assert rig.schedule.is_open(None, 0.0)
+    assert rig.ledger.waiting == 0
