@@ -218,6 +218,11 @@ class Exchange:
             _link.set(link)
             try:
                 await self._post(session, link)
+            except asyncio.CancelledError:
+                if _is_being_cancelled():
+                    raise
+                # Nobody cancelled this attempt: a session that is closed cancels its look-ups of names.
+                raise TransientSinkError("the session was closed meanwhile", reason="network") from None
             except TimeoutError as exc:
                 raise TransientSinkError("the far end could not be reached in time", reason="timeout") from exc
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
@@ -267,6 +272,11 @@ class Exchange:
             return  # the status is known: the codec says what half a body is worth
         finally:
             self.body = self.body[:MAX_RESPONSE_BYTES]
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _no_answer(exc: Exception) -> TransientSinkError:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventpipe.clock import Clock, format_stamp
-from eventpipe.codecs import PostHogV0
+from eventpipe.codecs import PostHogV0, posthog
 from eventpipe.codecs.base import library_version
 from eventpipe.codecs.posthog import posthog_host
 from eventpipe.events import Batch, CapturedEvent
@@ -76,6 +76,39 @@ def test_a_server_library_says_what_it_is() -> None:
     assert isinstance(properties["$os_version"], str)
 
 
+@pytest.mark.parametrize(
+    ("system", "release", "expected"),
+    [
+        ("Linux", {"VERSION_ID": "12"}, ("Linux", "12")),
+        ("Linux", {}, ("Linux", "6.1")),
+        ("Linux", None, ("Linux", "6.1")),
+        ("Darwin", None, ("Mac OS X", "15.1")),
+    ],
+    ids=["distribution", "rolling distribution", "no distribution", "macOS"],
+)
+def test_the_system_is_named_as_posthog_names_it(
+    system: str, release: dict[str, str] | None, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A distribution's version where there is one, else the kernel's."""
+
+    def os_release() -> dict[str, str]:
+        if release is None:
+            raise OSError
+        return release
+
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.release", lambda: "6.1")
+    monkeypatch.setattr("platform.mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
+    monkeypatch.setattr("platform.freedesktop_os_release", os_release)
+    posthog._operating_system.cache_clear()
+    try:
+        properties = sent_event(make_event())["properties"]
+    finally:
+        posthog._operating_system.cache_clear()
+
+    assert (properties["$os"], properties["$os_version"]) == expected
+
+
 def test_geoip_can_be_left_to_the_server() -> None:
     """``disable_geoip=False`` leaves the property out, and a caller's own value in."""
     codec = PostHogV0(KEY, disable_geoip=False)
@@ -126,6 +159,17 @@ def test_headers_and_key_stay_here() -> None:
     said = sent_event(make_event(headers={"traceparent": "00-1"}, key="k"))
 
     assert set(said) == {"uuid", "timestamp", "distinct_id", "event", "properties"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 50], ids=str)
+def test_events_that_need_nothing_of_their_own_are_written_as_the_others_are(count: int) -> None:
+    """They are joined at once, with the same members after the properties of each; one odd event changes no other."""
+    plain = [make_event(f"e{n}", properties={"n": n, "text": '"{'}) for n in range(count)]
+    odd = make_event(distinct_id=None)
+
+    assert sent(make_batch(plain))["batch"] == sent(make_batch([*plain, odd]))["batch"][:-1]
+    assert sent(make_batch(plain))["batch"] == [sent_event(event) for event in plain]
+    assert [said["properties"]["n"] for said in sent(make_batch(plain))["batch"]] == list(range(count))
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=4))

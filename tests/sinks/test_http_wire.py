@@ -223,6 +223,39 @@ async def test_finding_the_address_is_part_of_connecting(lent: bool, monkeypatch
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("step", ["_resolve_host", "_wrap_create_connection"], ids=["looking up", "connecting"])
+async def test_a_send_that_is_connecting_meets_a_network_error_at_aclose(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for cancelled, since nobody cancelled it, and what it was to connect to is closed again."""
+    gate = asyncio.Event()
+    original = getattr(aiohttp.TCPConnector, step)
+
+    async def gated(*args: Any, **kwargs: Any) -> object:
+        result = await original(*args, **kwargs)
+        await gate.wait()
+        return result
+
+    monkeypatch.setattr(aiohttp.TCPConnector, step, gated)
+    async with ScriptedServer() as server:
+        baseline = Baseline.take()
+        async with http_sink(server.url.replace("127.0.0.1", "localhost")) as sink:
+            sending = asyncio.create_task(sink.send(make_batch()))
+            if step == "_wrap_create_connection":
+                await server.connected(1)
+            await asyncio.sleep(0.01)
+            await sink.aclose()
+            gate.set()
+
+            with pytest.raises(TransientSinkError) as caught:
+                await sending
+
+        assert (caught.value.reason, server.requests) == ("network", [])
+        await server.disconnected()
+        assert (baseline.tasks_left(), baseline.files_left()) == ([], [])
+
+
+@pytest.mark.asyncio
 async def test_an_answer_before_the_body_was_read_ends_the_connection() -> None:
     """A 413 at first sight of the head: the rest is thrown away, and the next batch gets a new connection."""
     batch = make_batch([make_event(properties={"text": "x" * (16 << 20)})])
@@ -550,6 +583,14 @@ async def test_a_lent_session_stays_with_the_process_that_lent_it(monkeypatch: p
         monkeypatch.undo()
 
         assert (caught.value.scope, server.connections) == ("sink", 0)
+
+
+@pytest.mark.asyncio
+async def test_a_lent_session_checks_certificates_as_its_owner_set_it() -> None:
+    """An ``ssl`` beside it would be without effect, and is refused."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(ValueError, match=r"^ssl must be None where a session is lent"):
+            HttpSink("https://collector.example", session=session, ssl=ssl.create_default_context())
 
 
 # Encrypted

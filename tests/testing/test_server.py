@@ -330,3 +330,21 @@ async def test_a_default_may_look_at_the_request() -> None:
 
         assert [await client.answer(), await client.answer()] == [(200, b""), (422, b"")]
         assert server.uuids == ["a"]
+
+
+async def test_a_status_without_a_name_is_answered_too() -> None:
+    """Far ends invent some."""
+    async with ScriptedServer(599) as server, client_of(server) as client:
+        client.post()
+
+        assert await client.answer() == (599, b"")
+
+
+async def test_a_body_that_it_cannot_decompress_is_an_error_for_who_reads_it() -> None:
+    """Not for the connection, and never taken for what was sent."""
+    async with ScriptedServer() as server, client_of(server) as client:
+        client.post(EVENTS, Content_Encoding="br")
+        await client.answer()
+
+        with pytest.raises(ValueError, match=r"^cannot read content-encoding 'br'$"):
+            _ = server.requests[0].events
