@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from eventpipe.contracts import Sink
 from eventpipe.errors import SinkError, TransientSinkError
@@ -54,13 +55,29 @@ async def attempt(sink: Sink, batch: Batch) -> Answer:
 
 
 def describe(error: BaseException) -> str:
-    """The type and the bounded text of an error; a ``__str__`` that raises costs the text only."""
+    """The type of an error with its bounded text, or, for an error that is not ours, with the place it came from.
+
+    A sink that raises ``SinkError`` answers for its text; any other may quote the events that it failed on, and what
+    is described here goes into logs.
+    """
+    name = type(error).__name__
+    if not isinstance(error, SinkError):
+        return name + _origin(error)
     try:
         text = str(error)
     except BaseException:  # noqa: BLE001  # an error's own code may do anything
         text = ""
-    name = type(error).__name__
     return f"{name}: {text[:_MAX_ERROR]}" if text else name
+
+
+def _origin(error: BaseException) -> str:
+    """Where an error was raised, as `` at sinks.py:12``."""
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" at {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
 def _sorted(batch: Batch, verdicts: Sequence[Verdict]) -> Answer:

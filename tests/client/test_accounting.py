@@ -1,0 +1,316 @@
+"""The books against the events themselves: each event is in one place, by id, at every moment anybody can look."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from eventpipe import (
+    AsyncClient,
+    Batch,
+    CapturedEvent,
+    DropReason,
+    Event,
+    Outcome,
+    OutcomeKind,
+    PermanentSinkError,
+    RetryPolicy,
+    TransientSinkError,
+    Verdict,
+)
+from eventpipe.errors import Scope
+from eventpipe.events import Overflow
+from eventpipe.sinks import CallbackSink, MemorySink
+from eventpipe.testing import GatedSink, HangingSink, check_ledger
+from eventpipe.transport.dispatcher import Dispatcher
+
+QUEUE_EVENTS = 60
+SCOPES: list[Scope] = ["size", "event", "sink", "batch"]
+
+pytestmark = pytest.mark.asyncio
+
+
+def places(dispatcher: Dispatcher) -> dict[str, list[CapturedEvent]]:
+    """The pending events, found one by one where they are; an event that is in two places is found twice."""
+    backlog = dispatcher._backlog
+    buffers = backlog.batcher._buffers.values()
+    heaps = [retry[2] for lane in backlog.schedule._lanes.values() for retry in lane.retries]
+    line = [waiter for waiter in backlog.intake.room._line if not callable(waiter)]
+    return {
+        "waiting_room": [waiter.item for waiter in line if waiter.in_line],
+        "queued": list(backlog.intake.queue.events),
+        "buffered": [
+            event
+            for buffer in buffers
+            for events in [*(batch.events for batch in buffer.ready), buffer.events]
+            for event in events
+        ],
+        "in_flight": [event for batch in backlog.in_flight for event in batch.events],
+        "waiting_retry": [event for batch in heaps for event in batch.events],
+    }
+
+
+class Far:
+    """A far end that accepts, refuses, judges and stalls by chance, and remembers whom it accepted."""
+
+    def __init__(self, chance: random.Random, look: Callable[[], None]) -> None:
+        self.accepted: list[str] = []
+        self.look = look
+        self._chance = chance
+
+    async def take(self, batch: Batch) -> list[Verdict] | None:
+        self.look()
+        await asyncio.sleep(self._chance.choice([0, 0, 0.01, 0.5]))
+        self.look()
+        kinds = [self._chance.choice(["deliver", "deliver", "deliver", "drop", "retry"]) for _ in batch.events]
+        match self._chance.randrange(8):
+            case 0:
+                raise TransientSinkError(retry_after=self._chance.choice([None, None, 1, 40]))
+            case 1:
+                raise PermanentSinkError(scope=self._chance.choice(SCOPES))
+            case 2:
+                raise RuntimeError
+            case 3:
+                self.accepted += [e.uuid for e, kind in zip(batch.events, kinds, strict=True) if kind == "deliver"]
+                verdicts = {"deliver": OutcomeKind.DELIVERED, "drop": OutcomeKind.DROPPED, "retry": OutcomeKind.RETRY}
+                return [Verdict(verdicts[kind]) for kind in kinds]
+        self.accepted += [event.uuid for event in batch.events]
+        return None
+
+
+class Auditor:
+    """Holds the counters against the events, whenever it is asked to look.
+
+    What it finds is kept, too: whoever asked may be a sink or a callback, whose errors are contained.
+    """
+
+    def __init__(self) -> None:
+        self.client: AsyncClient
+        self.far: Far
+        self.captured: set[str] = set()
+        self.dropped: list[str] = []
+        self.looks = 0
+        self.findings: list[str] = []
+
+    def on_drop(self, outcome: Outcome) -> None:
+        self.dropped += outcome.uuids
+        self.look()
+
+    def look(self) -> None:
+        self.looks += 1
+        try:
+            self._compare()
+        except AssertionError as error:
+            self.findings.append(str(error))
+
+    def _compare(self) -> None:
+        statistics = check_ledger(self.client)
+        found = places(self.client._dispatchers[0])
+        counted = {name: getattr(statistics, name) for name in found}
+        assert counted == {name: len(events) for name, events in found.items()}
+        pending = [event.uuid for events in found.values() for event in events]
+        assert statistics.pending == len(pending) == len(set(pending))
+        held = [event for name, events in found.items() if name != "waiting_room" for event in events]
+        assert statistics.queue_bytes == sum(
+            len(event.data) for event in held
+        )  # as they are held: without their closing braces
+        assert len(held) <= QUEUE_EVENTS
+        # What the far end accepted is booked when send has returned: until then the event is in flight as well.
+        settled = {*self.far.accepted, *self.dropped}
+        assert settled.isdisjoint(set(pending) - {event.uuid for event in found["in_flight"]})
+        # All outcomes of a batch are booked before the first of them is told.
+        untold = statistics.dropped - len(self.dropped)
+        assert len(self.captured - settled - set(pending)) <= untold
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_every_event_is_in_one_place_at_every_moment(seed: int) -> None:
+    """Counters, places and the far end agree before and after every await of client, sink and callback."""
+    chance = random.Random(seed)
+    auditor = Auditor()
+    far = auditor.far = Far(chance, auditor.look)
+    client = auditor.client = AsyncClient(
+        CallbackSink(far.take),
+        queue_events=QUEUE_EVENTS,
+        batch_events=7,
+        workers=3,
+        max_event_age=chance.choice([None, 3]),
+        retry=RetryPolicy(max_attempts=3),
+        on_drop=auditor.on_drop,
+    )
+
+    async def produce() -> None:
+        policies: list[Overflow] = ["drop_newest", "drop_oldest", "wait"]
+        for _ in range(60):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(chance.choice([None, 0.2])):
+                    receipt = await client.capture("e" * chance.choice([1, 300]), overflow=chance.choice(policies))
+                    auditor.captured.add(receipt.uuid)
+            auditor.look()
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.3]))
+
+    async def flush() -> None:
+        for _ in range(5):
+            await asyncio.sleep(chance.random() * 5)
+            await client.flush(timeout=chance.choice([0, 0.5, 60]))
+            auditor.look()
+
+    await asyncio.gather(*(produce() for _ in range(8)), flush(), flush())
+    await client.aclose(chance.choice([0, 1, 600]))
+
+    auditor.look()
+    assert auditor.findings == []
+    assert auditor.captured <= {*far.accepted, *auditor.dropped}
+    assert auditor.looks > 480
+    statistics = check_ledger(client, received=far.accepted, drained=True)
+    assert statistics.delivered == len(set(far.accepted))
+    assert statistics.dropped == len(auditor.dropped) == len(set(auditor.dropped))
+    assert statistics.captured == 480
+
+
+async def full(policy: Overflow) -> AsyncClient:
+    """A client whose queue holds one event, and a sink that holds it."""
+    client = AsyncClient(GatedSink(), queue_events=1, overflow=policy)
+    await client.capture("first")
+    return client
+
+
+async def queue_full() -> AsyncClient:
+    client = await full("drop_newest")
+    await client.capture("second")
+    return client
+
+
+async def closed() -> AsyncClient:
+    client = AsyncClient(MemorySink())
+    await client.aclose()
+    await client.capture("late")
+    return client
+
+
+async def invalid() -> AsyncClient:
+    client = AsyncClient(MemorySink())
+    await client.capture("")
+    return client
+
+
+async def too_large() -> AsyncClient:
+    client = AsyncClient(MemorySink(), max_event_bytes=1000)
+    await client.capture("large", properties={"text": "x" * 1000})
+    return client
+
+
+async def before_send() -> AsyncClient:
+    client = AsyncClient(MemorySink(), before_send=lambda event: None)
+    await client.capture("private")
+    return client
+
+
+async def abandoned() -> AsyncClient:
+    client = await full("wait")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await client.capture("second")
+    return client
+
+
+async def expired() -> AsyncClient:
+    def fail(batch: Batch) -> None:
+        raise TransientSinkError(retry_after=60)
+
+    client = AsyncClient(CallbackSink(fail), max_event_age=30)
+    await client.capture("old")
+    await asyncio.sleep(120)
+    return client
+
+
+def answering(error: Exception) -> Callable[[], Awaitable[AsyncClient]]:
+    """A client whose far end gives the same answer each time."""
+
+    def fail(batch: Batch) -> None:
+        raise error
+
+    async def scenario() -> AsyncClient:
+        client = AsyncClient(CallbackSink(fail), retry=RetryPolicy(max_attempts=2))
+        await client.capture("e")
+        await client.flush(timeout=60)
+        return client
+
+    return scenario
+
+
+async def close_deadline() -> AsyncClient:
+    client = AsyncClient(HangingSink())
+    await client.capture("stuck")
+    await client.aclose(timeout=1)
+    return client
+
+
+SCENARIOS: dict[DropReason, Callable[[], Awaitable[AsyncClient]]] = {
+    DropReason.QUEUE_FULL: queue_full,
+    DropReason.CLOSED: closed,
+    DropReason.INVALID: invalid,
+    DropReason.TOO_LARGE: too_large,
+    DropReason.BEFORE_SEND: before_send,
+    DropReason.ABANDONED: abandoned,
+    DropReason.EXPIRED: expired,
+    DropReason.EXHAUSTED: answering(TransientSinkError()),
+    DropReason.REJECTED: answering(PermanentSinkError(scope="event")),
+    DropReason.UNAUTHORIZED: answering(PermanentSinkError(scope="sink", reason=DropReason.UNAUTHORIZED)),
+    DropReason.MISCONFIGURED: answering(PermanentSinkError(scope="sink")),
+    DropReason.CLOSE_DEADLINE: close_deadline,
+}
+
+
+@pytest.mark.parametrize("reason", DropReason)
+async def test_every_reason_to_drop_is_reached(reason: DropReason) -> None:
+    """The list is closed, and there is a way to each member; the event leaves with it and with no other."""
+    client = await SCENARIOS[reason]()
+
+    assert check_ledger(client).dropped_by_reason == {reason: 1}
+
+    await client.aclose(timeout=0)
+
+
+async def test_what_is_told_is_booked_already() -> None:
+    """A callback meets numbers that agree and count the outcome it is told of."""
+    told: list[tuple[int, int]] = []
+
+    def on_drop(outcome: Outcome) -> None:
+        told.append((len(outcome.events), check_ledger(client).dropped))
+
+    def refuse(batch: Batch) -> None:
+        raise PermanentSinkError
+
+    client = AsyncClient(CallbackSink(refuse), batch_events=5, on_drop=on_drop)
+    async with client:
+        await client.capture_many([f"e{number}" for number in range(10)])
+        await client.flush()
+
+    assert told == [(5, 5), (5, 10)]
+
+
+async def test_no_log_line_shows_what_was_captured(caplog: pytest.LogCaptureFixture) -> None:
+    """Drops for each reason, a sink and a hook that quote the payload: no log record has it, at any level."""
+    secret = "hunter2"
+    caplog.set_level("DEBUG")
+
+    def quote(batch: Batch) -> None:
+        raise RuntimeError(batch.events[0].json.decode())
+
+    def quote_too(event: Event) -> Event:
+        raise ValueError(event.properties)
+
+    for hook in (None, quote_too):
+        client = AsyncClient(CallbackSink(quote), before_send=hook, retry=RetryPolicy(max_attempts=2), queue_events=2)
+        for _ in range(3):
+            await client.capture(secret, distinct_id=secret, properties={secret: secret})
+        await client.flush(timeout=60)
+        await client.aclose(timeout=0)
+
+    assert caplog.records != []
+    assert secret not in caplog.text
