@@ -35,6 +35,11 @@ class OnOutcome(Protocol):
         """Look at ``outcome``; what it returns is ignored."""
 
 
+def is_async(function: object) -> bool:
+    """Whether calling ``function`` makes a coroutine, as far as one can tell without calling it."""
+    return any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None))))  # noqa: B004
+
+
 class HookError(Exception):
     """A hook failed; the message names the hook and the type of its error, never its text, which may hold payload."""
 
@@ -50,7 +55,7 @@ class Hook(Generic[A, R]):
     def __init__(self, name: str, function: Callable[[A], R]) -> None:
         if not callable(function):
             raise TypeError(f"{name} must be a function of one argument, not {function!r}")
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+        if is_async(function):
             raise TypeError(
                 f"{name} must be a plain function, not an async one, because it runs inside capture() and settlement; "
                 f"to await something, hand the value to a task or a queue of your own"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from sys import maxsize
 from typing import Any
 
 from eventpipe.contracts import Sink, Where
 from eventpipe.transport.batcher import LaneOf
+from eventpipe.transport.hooks import is_async
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Traits:
         return cls(
             name=str(getattr(sink, "name", None) or type(sink).__name__),
             where=_function(sink, "where"),
-            lifted=frozenset(getattr(sink, "lifted", None) or ()),
+            lifted=_names(sink, "lifted"),
             max_event_bytes=_bytes(sink, "max_event_bytes"),
             max_batch_bytes=_bytes(sink, "max_batch_bytes"),
             lane=_function(sink, "lane"),
@@ -47,9 +49,17 @@ class Traits:
 
 def _function(sink: Sink, attribute: str) -> Any:  # Any: what it takes and returns cannot be checked before a call
     value = getattr(sink, attribute, None)
-    if value is not None and not callable(value):
+    if value is not None and (not callable(value) or is_async(value)):
         raise TypeError(f"{type(sink).__name__}.{attribute} must be a plain function or None, not {value!r}")
     return value
+
+
+def _names(sink: Sink, attribute: str) -> frozenset[str]:
+    value = getattr(sink, attribute, None) or ()
+    # A single string is a collection, of its letters.
+    if isinstance(value, str) or not isinstance(value, Collection) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"{type(sink).__name__}.{attribute} must be a collection of property names, not {value!r}")
+    return frozenset(value)
 
 
 def _bytes(sink: Sink, attribute: str) -> int:
