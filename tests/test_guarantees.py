@@ -1,4 +1,4 @@
-"""Every promise in ``docs/guarantees.md`` names tests that pytest collects."""
+"""Every promise in ``docs/guarantees.md``, and in the README, names tests that pytest collects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "guarantees.md"
-LINK = re.compile(r"\[`(tests/[\w/]+\.py)::([\w:]+)`\]\(\.\./([^)]+)\)")
+LINK = re.compile(r"\[`(tests/[\w/]+\.py)::([\w:]+)`\]\((?:\.\./)?([^)]+)\)")
 PROMISES = [
     "Accounting",
     "No wait",
@@ -36,6 +36,7 @@ def lines_by_promise() -> dict[str, list[str]]:
 
 
 LINES = lines_by_promise()
+LINKS = [match for page in (PAGE, ROOT / "README.md") for match in LINK.finditer(page.read_text())]
 
 
 def test_every_promise_has_its_lines() -> None:
@@ -53,17 +54,15 @@ def test_every_line_names_a_test() -> None:
 
 def test_links_lead_to_the_file_they_name() -> None:
     """A link's text and its address are the same file."""
-    links = [match for lines in LINES.values() for line in lines for match in LINK.finditer(line)]
-
-    assert links != []
-    assert [match[0] for match in links if match[1] != match[3]] == []
+    assert LINKS != []
+    assert [match[0] for match in LINKS if match[1] != match[3]] == []
 
 
 @pytest.mark.wallclock
 @pytest.mark.timeout(120)
 def test_every_named_test_is_collected() -> None:
     """Collection finds each test that the page names; one that was renamed or removed is missed here."""
-    named = {(match[1], match[2]) for lines in LINES.values() for line in lines for match in LINK.finditer(line)}
+    named = {(match[1], match[2]) for match in LINKS}
     files = sorted({file for file, _ in named})
     arguments = ["-q", "--collect-only", "-p", "no:randomly", "-p", "no:cacheprovider"]
     answer = subprocess.run(
@@ -71,5 +70,6 @@ def test_every_named_test_is_collected() -> None:
     )
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
     collected = {line.partition("[")[0] for line in answer.stdout.splitlines() if "::" in line}
+    collected |= {test.rpartition("::")[0] for test in collected}  # a class stands for its tests
 
     assert sorted(f"{file}::{name}" for file, name in named if f"{file}::{name}" not in collected) == []
