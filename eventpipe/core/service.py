@@ -11,6 +11,7 @@ from typing import Self
 
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.failures import where_raised
+from eventpipe.core.life import Life
 from eventpipe.errors import ClosedError
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Service:
         self.name = name or type(self).__name__
         self.error: BaseException | None = None
         self.on_end: Callable[[], None] = lambda: None
-        self._life: _Life | None = None
+        self._life: Life | None = None
         self._state = ServiceState.IDLE
 
     @property
@@ -190,7 +191,7 @@ class Service:
     def on_crash(self, error: BaseException) -> None:
         """See the error that the service failed with, after everybody who waited was told; must not raise."""
 
-    def _current(self) -> _Life | None:
+    def _current(self) -> Life | None:
         """The life that is not over, if there is one, and it is of this loop."""
         life = self._life
         if life is None or life.over.is_set() or life.is_abandoned:
@@ -200,11 +201,11 @@ class Service:
         return life
 
     def _begin(self) -> None:
-        life = self._life = _Life()
+        life = self._life = Life()
         life.task = life.loop.create_task(self._main(life), name=self.name)
         life.task.add_done_callback(lambda task: self._ended(life, task))
 
-    async def _main(self, life: _Life) -> None:
+    async def _main(self, life: Life) -> None:
         try:
             await self._open_unless_stopped(life)
             if not life.stop_requested.is_set():
@@ -221,7 +222,7 @@ class Service:
             if not life.loop.is_closed():  # else nothing can be awaited any more
                 await self._close()
 
-    async def _open_unless_stopped(self, life: _Life) -> None:
+    async def _open_unless_stopped(self, life: Life) -> None:
         if life.stop_requested.is_set():
             return
         life.is_opening = True
@@ -233,7 +234,7 @@ class Service:
         finally:
             life.is_opening = False
 
-    def _ended(self, life: _Life, task: asyncio.Task[None]) -> None:
+    def _ended(self, life: Life, task: asyncio.Task[None]) -> None:
         if life.error is None:
             life.error = asyncio.CancelledError() if task.cancelled() else task.exception()
         elif not task.cancelled():
@@ -249,25 +250,3 @@ class Service:
         self.on_end()
         if life.error is not None:
             self.on_crash(life.error)
-
-
-class _Life:
-    """One start to one stop. Whoever waits, waits for the life that was there when it began to wait."""
-
-    task: asyncio.Task[None]
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.opened = asyncio.Event()  # it runs, or never will
-        self.over = asyncio.Event()
-        self.stop_requested = asyncio.Event()
-        self.deadline = Deadline()
-        self.is_opening = False
-        self.is_closing = False
-        self.has_run = False
-        self.error: BaseException | None = None
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether its loop was closed under it: it will never be over."""
-        return self.loop.is_closed() and not self.over.is_set()
