@@ -52,7 +52,7 @@ def identifier(value: Any, path: str, repairs: Repairs) -> str | None:
     made: object = None
     if kind is str or kind is int:
         made = value
-    elif kind is not bool and issubclass(kind, _IDENTIFIERS):
+    elif issubclass(kind, _IDENTIFIERS):
         probe = Repairs()
         made, _ = repair(value, None, probe, path)
         if probe.count and not issubclass(kind, (str, int)):

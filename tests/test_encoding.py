@@ -97,10 +97,11 @@ class NoZone(BadZone):
 
 
 def encode(encoder: Encoder | None = None, event: object = "signed_up", **given: object) -> CapturedEvent:
-    """``Encoder.encode()`` by names, in the order that the client uses."""
+    """``Encoder.encode()`` by names; with a dict for properties, as that is the plain path."""
     names = ("distinct_id", "properties", "timestamp", "uuid", "headers", "key", "lane")
     assert set(given) <= set(names)
-    return (encoder or Encoder(clock=Hands())).encode(event, *(given.get(name) for name in names))
+    values = {"properties": {}} | given
+    return (encoder or Encoder(clock=Hands())).encode(event, *(values.get(name) for name in names))
 
 
 def refused(encoder: Encoder | None = None, **given: Any) -> InvalidEventError:
@@ -109,16 +110,27 @@ def refused(encoder: Encoder | None = None, **given: Any) -> InvalidEventError:
     return caught.value
 
 
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The process believes itself to be in Tokyo."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     "given_",
     [
         {},
+        {"properties": None},
         {"distinct_id": "u1", "properties": {"plan": "pro"}},
         {"distinct_id": 7, "properties": {"price": decimal.Decimal("9.50")}, "key": "k"},
         {"distinct_id": 'a"b\\c\u20ac', "properties": {}, "uuid": UUID_TEXT, "timestamp": datetime.datetime.now(UTC)},
         {"properties": {"bad": b""}, "timestamp": "yesterday", "uuid": "x"},
     ],
-    ids=["bare", "plain", "with-care", "given", "repaired"],
+    ids=["bare", "none", "plain", "with-care", "given", "repaired"],
 )
 def test_envelope_has_one_layout(given_: dict[str, Any]) -> None:
     """Id and stamp stand at fixed offsets, members in a fixed order, and two braces are left off."""
@@ -391,8 +403,8 @@ class TestArguments:
         assert encode(Encoder(strict=True), timestamp=given_).data[TIMESTAMP_AT] == expected
 
     @pytest.mark.parametrize("zone", [None, NoZone()], ids=["none", "zone-without-offset"])
-    def test_naive_timestamp_is_utc_and_counted(self, zone: datetime.tzinfo | None) -> None:
-        """A datetime without a zone is taken as UTC, which may be wrong: it counts, and strict mode refuses."""
+    def test_naive_timestamp_is_utc_and_counted(self, zone: datetime.tzinfo | None, far_from_utc: None) -> None:
+        """A datetime without a zone is taken as UTC, wherever the machine is: it counts, and strict mode refuses."""
         encoder = Encoder()
         naive = datetime.datetime(2026, 1, 2, tzinfo=zone)
 
@@ -643,13 +655,26 @@ def test_count_of_repairs_is_exact_over_threads() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_interruption_of_the_process_passes(error: type[BaseException]) -> None:
-    """Ctrl-C inside a caller's code is for the process."""
+    """Ctrl-C inside a caller's code is for the process, on either path."""
+
+    class Key(str):
+        armed = False
+
+        def __hash__(self) -> int:
+            if self.armed:
+                raise error
+            return str.__hash__(self)
 
     def default(_: object) -> object:
         raise error
 
+    properties = {Key("a"): 1}
+    Key.armed = True
+
     with pytest.raises(error):
         encode(Encoder(default), properties={"odd": object()})
+    with pytest.raises(error):
+        encode(Encoder(lifted=frozenset({"x"})), properties=properties)
 
 
 ANYTHING = st.one_of(

@@ -411,6 +411,10 @@ def test_fault_names_the_place_that_won() -> None:
         "retry.initial must be at most EVENTPIPE_RETRY_MAX_DELAY (1.0), not 2.0: "
         "lower retry.initial or raise EVENTPIPE_RETRY_MAX_DELAY"
     )
+    hidden = {"EVENTPIPE_RETRY_MAX_DELAY": "1", "EVENTPIPE_RETRY_INITIAL": "1"}
+    assert fault_of(lambda: resolve(ClientOptions(retry=RetryPolicy(initial=2)), {}, hidden)).startswith(
+        "retry.initial must be at most EVENTPIPE_RETRY_MAX_DELAY (1.0)"
+    )
 
 
 def test_unknown_keyword_is_refused() -> None:
