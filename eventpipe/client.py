@@ -256,7 +256,8 @@ class AsyncClient:
         self, described: Event, overflow: Overflow, captured: CapturedEvent | None
     ) -> tuple[Receipt, list[Dispatcher]]:
         try:
-            captured = captured or self._entrance.prepare(described)
+            if captured is None or self._entrance.is_closed:
+                captured = self._entrance.prepare(described)
         except RefusalError as refusal:
             return self._entrance.refuse(refusal), []
         return self._entrance.distribute(captured, overflow, strict=self._options.strict)
