@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from eventpipe.contracts import Sink
-from eventpipe.errors import SinkError, TransientSinkError
+from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.events import Batch, CapturedEvent
 from eventpipe.outcomes import DropReason, OutcomeKind, Verdict
 
@@ -47,7 +47,7 @@ async def attempt(sink: Sink, batch: Batch) -> Answer:
             raise
         return Answer(again=batch.events, error=TransientSinkError("send() raised CancelledError"))
     except SinkError as exc:
-        return Answer(again=batch.events, error=exc)
+        return Answer(again=batch.events, error=exc if _is_complete(exc) else TransientSinkError(describe(exc)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as exc:  # noqa: BLE001  # invariant: a worker never raises
@@ -80,24 +80,36 @@ def _origin(error: BaseException) -> str:
     return f" at {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
-def _sorted(batch: Batch, verdicts: Sequence[Verdict]) -> Answer:
+def _is_complete(error: SinkError) -> bool:
+    """Whether the error has what decisions and counters read: a subclass of a user's may have left it out."""
+    wait: object = getattr(error, "retry_after", None)
+    return (
+        isinstance(getattr(error, "reason", None), str)
+        and hasattr(error, "status")
+        and isinstance(wait, int | float | None)
+        and (hasattr(error, "scope") or not isinstance(error, PermanentSinkError))
+    )
+
+
+def _sorted(batch: Batch, returned: object) -> Answer:
     """Part the events by verdict."""
-    verdicts = list(verdicts)
+    verdicts = list(returned) if isinstance(returned, Iterable) else []
     if len(verdicts) != len(batch.events) or not all(isinstance(verdict, Verdict) for verdict in verdicts):
         raise TransientSinkError(f"send() must return None or {len(batch.events)} verdicts, not {len(verdicts)} values")
     delivered = []
     again = []
     dropped: dict[tuple[str, str | None], list[CapturedEvent]] = {}
+    first: Verdict | None = None
     retry_after: float | None = None
     for event, verdict in zip(batch.events, verdicts, strict=True):
-        if verdict.kind is OutcomeKind.DELIVERED:
+        if verdict.kind == OutcomeKind.DELIVERED:  # or the plain word, as a far end may have said it
             delivered.append(event)
-        elif verdict.kind is OutcomeKind.DROPPED:
+        elif verdict.kind == OutcomeKind.DROPPED:
             dropped.setdefault((_drop_reason(verdict), verdict.detail), []).append(event)
-        else:
+        else:  # any odd word as well: an event must be in somebody's hands
+            first = first or verdict
             again.append(event)
             retry_after = max(retry_after or 0.0, verdict.retry_after) if verdict.retry_after else retry_after
-    first = next((verdict for verdict in verdicts if verdict.kind is OutcomeKind.RETRY), None)
     error = None
     if first is not None:
         text = first.detail or "the far end asked for these events again"
