@@ -17,16 +17,17 @@ from eventpipe.core.ledger import Ledger
 from eventpipe.core.pool import Pool
 from eventpipe.core.room import Waiter
 from eventpipe.core.service import Service
-from eventpipe.errors import PermanentSinkError, SinkError
+from eventpipe.errors import PermanentSinkError
 from eventpipe.events import CapturedEvent
 from eventpipe.options import ClientOptions
 from eventpipe.outcomes import DropReason, Durations, Outcome, OutcomeKind, Statistics
-from eventpipe.transport.attempt import Answer, attempt, describe
+from eventpipe.transport.answered import outcomes_of
+from eventpipe.transport.attempt import Answer, attempt
 from eventpipe.transport.backlog import Backlog
 from eventpipe.transport.barrier import Barrier, Barriers, Standing, Until
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher
-from eventpipe.transport.decide import Decider, Drop, Retry, Split
+from eventpipe.transport.decide import Decider, Retry, Split
 from eventpipe.transport.episodes import Episodes
 from eventpipe.transport.intake import Intake
 from eventpipe.transport.schedule import Schedule
@@ -333,34 +334,20 @@ class Dispatcher(Service):
 
     def _finish(self, batch: OutboundBatch, answer: Answer) -> None:
         """Book the answer, and put what goes again where it waits."""
-        error = answer.error
-        transient = isinstance(error, SinkError) and not isinstance(error, PermanentSinkError)
-        began = self._backlog.end(batch, succeeded=not transient)
+        is_answered = answer.error is None or isinstance(answer.error, PermanentSinkError)
+        began = self._backlog.end(batch, succeeded=is_answered)
         if began is None:
             return  # the close gave it up, and counted it
         now = self._clock.monotonic()
         durations = Durations(max(began - batch.events[0].captured_at, 0.0), now - began)
-        outcome = partial(Outcome, sink=self.traits.name, attempt=batch.attempt, durations=durations)
-        outcomes = [
-            outcome(OutcomeKind.DROPPED, reason=reason, error=detail, captured=events)
-            for (reason, detail), events in answer.dropped.items()
-        ]
-        if answer.delivered:
-            outcomes.append(outcome(OutcomeKind.DELIVERED, captured=answer.delivered))
-        keep = None
-        if error is not None:
+        decision = None
+        if answer.error is not None:
             rest = batch if len(answer.again) == len(batch.events) else replace(batch, events=answer.again)
-            decision = self._decider.decide(rest, error, now, self._closing)
-            if isinstance(decision, Drop):
-                kind, reason = OutcomeKind.DROPPED, decision.reason
-            else:
-                kind, reason = OutcomeKind.RETRY, error.reason
-                keep = partial(self._keep, decision, now)
+            decision = self._decider.decide(rest, answer.error, now, self._closing)
             if not isinstance(decision, Split) and decision.pause_until is not None:
                 self._backlog.schedule.pause(batch.lane, decision.pause_until)
-            outcomes.append(
-                outcome(kind, reason=reason, status=error.status, error=describe(error), captured=answer.again)
-            )
+        keep = partial(self._keep, decision, now) if isinstance(decision, Retry | Split) else None
+        outcomes = outcomes_of(answer, decision, sink=self.traits.name, attempt=batch.attempt, durations=durations)
         self._settle(outcomes, batch.standing, keep)
 
     def _keep(self, decision: Retry | Split, now: float, standing: Standing) -> None:

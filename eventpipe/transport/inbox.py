@@ -35,7 +35,8 @@ class Inbox:
     """A bounded box that any thread puts events into and only the client's loop empties.
 
     Before there is a loop the box holds. An event is appended first and the wake-up asked for afterwards; the drain
-    clears the request first and empties the box afterwards: whichever comes second sees the other, without a lock.
+    clears the request first and empties the box afterwards: whichever comes second sees the other. The lock is held
+    for the bound and the count only, never while the loop is asked for anything.
 
     Attributes:
         refused: Events that found the box full since the last drain.
@@ -53,7 +54,8 @@ class Inbox:
         self._request_drain = request_drain
         self._entries: deque[Entry] = deque()
         self._is_drain_requested = False
-        self._lock = threading.Lock()  # for the count of refusals alone: += is not atomic over threads
+        # Reentrant, because a signal handler or a finalizer may capture in the middle of its own thread's put().
+        self._lock = threading.RLock()
         self.refused = 0
 
     def __len__(self) -> int:
@@ -61,11 +63,11 @@ class Inbox:
 
     def put(self, entry: Entry) -> bool:
         """Leave an event for the loop; ``False`` when the box is full."""
-        has_room = len(self._entries) < self._max_events
-        if has_room:
-            self._entries.append(entry)
-        else:
-            with self._lock:
+        with self._lock:
+            has_room = len(self._entries) < self._max_events
+            if has_room:
+                self._entries.append(entry)
+            else:
                 self.refused += 1
         if not self._is_drain_requested:
             self._is_drain_requested = True
