@@ -163,7 +163,7 @@ class AsyncClient:
         captured = None
         intake = self._intake
         # The plain path stands here and in capture_nowait(): a function of its own would cost 0.12 µs an event.
-        if intake is not None and get_ident() == self._runtime.thread and overflow is durability is None:
+        if intake is not None and get_ident() == self._runtime.thread and overflow is None and durability is None:
             try:
                 captured = self._encode(event, distinct_id, properties, timestamp, uuid, headers, key, lane)
             except InvalidEventError:
@@ -206,7 +206,7 @@ class AsyncClient:
         """
         captured = None
         intake = self._intake
-        if intake is not None and get_ident() == self._runtime.thread and overflow is durability is None:
+        if intake is not None and get_ident() == self._runtime.thread and overflow is None and durability is None:
             try:
                 captured = self._encode(event, distinct_id, properties, timestamp, uuid, headers, key, lane)
             except InvalidEventError:

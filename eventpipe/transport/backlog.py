@@ -8,6 +8,7 @@ from math import inf
 from sys import maxsize
 
 from eventpipe.events import CapturedEvent
+from eventpipe.outcomes import Statistics
 from eventpipe.transport.barrier import Barriers, Standing
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher, IsOpen
@@ -23,6 +24,8 @@ class Backlog:
         batcher: Events that were taken from the queue and have not left.
         in_flight: Batches that workers send, each with the moment its attempt began.
         in_flight_events: Their events.
+        attempts: Attempts that ever began.
+        retries: Those that were not the first of their batch.
         schedule: Batches that wait for a later attempt, and what each lane may do.
     """
 
@@ -31,6 +34,8 @@ class Backlog:
         self.batcher = batcher
         self.in_flight: dict[OutboundBatch, float] = {}
         self.in_flight_events = 0
+        self.attempts = 0
+        self.retries = 0
         self.schedule = schedule
         self._barriers = barriers
 
@@ -43,6 +48,27 @@ class Backlog:
             + self.batcher.events
             + self.in_flight_events
             + self.schedule.events
+        )
+
+    def statistics(self) -> Statistics:
+        """A snapshot of what came in, what left, and where the rest is."""
+        ledger = self.intake.ledger
+        return Statistics(
+            captured=ledger.captured,
+            recovered=ledger.recovered,
+            delivered=ledger.delivered,
+            dropped=ledger.dropped.total(),
+            dropped_by_reason=dict(ledger.dropped),
+            spooled=ledger.spooled,
+            pending=self.pending,
+            waiting_room=self.intake.room.waiting,
+            queued=len(self.intake.queue.events),
+            buffered=self.batcher.events,
+            in_flight=self.in_flight_events,
+            waiting_retry=self.schedule.events,
+            attempts=self.attempts,
+            retries=self.retries,
+            queue_bytes=ledger.held_bytes,
         )
 
     def next_batch(self, now: float, *, closing: bool) -> OutboundBatch | None:

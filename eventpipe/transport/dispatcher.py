@@ -93,8 +93,6 @@ class Dispatcher(Service):
         self._backlog = Backlog(self.intake, batcher, Schedule(options.workers), self._barriers)
         self._decider = Decider(options.retry, random.random, new_id)
         self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self.wake)
-        self._attempts = 0
-        self._retries = 0
         self._waiter: asyncio.Future[None] | None = None
         self._is_awake = False
         self._closing: float | None = None
@@ -151,7 +149,7 @@ class Dispatcher(Service):
         barrier = self._barriers.open(
             pending=self._backlog.pending - (len(own.events) if own else 0),
             captured=self.ledger.accepted + self.ledger.waiting,
-            attempts=self._attempts,
+            attempts=self._backlog.attempts,
             until=until,
             shared=own is None,
         )
@@ -199,25 +197,7 @@ class Dispatcher(Service):
 
     def statistics(self) -> Statistics:
         """A snapshot of this sink's counters."""
-        ledger = self.ledger
-        backlog = self._backlog
-        return Statistics(
-            captured=ledger.captured,
-            recovered=ledger.recovered,
-            delivered=ledger.delivered,
-            dropped=ledger.dropped.total(),
-            dropped_by_reason=dict(ledger.dropped),
-            spooled=ledger.spooled,
-            pending=backlog.pending,
-            waiting_room=self.intake.room.waiting,
-            queued=len(self.intake.queue.events),
-            buffered=backlog.batcher.events,
-            in_flight=backlog.in_flight_events,
-            waiting_retry=backlog.schedule.events,
-            attempts=self._attempts,
-            retries=self._retries,
-            queue_bytes=ledger.held_bytes,
-        )
+        return self._backlog.statistics()
 
     # -- the dispatcher task --------------------------------------------------------------------------------------
 
@@ -294,8 +274,6 @@ class Dispatcher(Service):
             expired, fresh = self._part_by_age(batch, now)
             if fresh is not None:  # in flight before anybody is told of the others: each event is in one place
                 self._backlog.begin(fresh, now)
-                self._attempts += 1
-                self._retries += fresh.attempt > 1
                 self._pool.spawn(self._send(fresh), fresh)
             else:
                 self._pool.release()
