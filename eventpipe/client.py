@@ -235,7 +235,7 @@ class AsyncClient:
         return [await self.capture(event) for event in events]
 
     async def _capture(self, described: Event, captured: CapturedEvent | None = None) -> Receipt:
-        """The long way: whatever is not plain. ``captured`` is the event if it was encoded already."""
+        """Go the long way, with whatever is not plain; ``captured`` is the event if it was encoded already."""
         if not self._options.enabled:
             return Receipt(NOBODY, accepted=False)
         overflow = overflow_of(described, self._options)

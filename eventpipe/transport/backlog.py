@@ -107,6 +107,8 @@ class Backlog:
         self.in_flight[batch] = now
         self.in_flight_events += len(batch.events)
         self.schedule.begin(batch)
+        self.attempts += 1
+        self.retries += batch.attempt > 1
 
     def end(self, batch: OutboundBatch, *, succeeded: bool) -> float | None:
         """A worker is done with ``batch``; returns when it began, ``None`` if the batch was taken away meanwhile."""

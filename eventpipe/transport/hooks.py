@@ -37,7 +37,7 @@ class OnOutcome(Protocol):
 
 def is_async(function: object) -> bool:
     """Whether calling ``function`` makes a coroutine, as far as one can tell without calling it."""
-    return any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None))))  # noqa: B004
+    return any(map(inspect.iscoroutinefunction, (function, getattr(type(function), "__call__", None))))  # noqa: B004
 
 
 class HookError(Exception):
