@@ -1,0 +1,119 @@
+"""One log line when drops begin, one when they are over."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from eventpipe.outcomes import DropReason
+from eventpipe.transport.episodes import QUIET, Episodes
+
+ENDED_BY_SUCCESS = (DropReason.UNAUTHORIZED, DropReason.MISCONFIGURED, DropReason.EXHAUSTED)
+
+
+class Rig:
+    """Episodes whose clock the test moves."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.now = 1_000.0
+        self.episodes = Episodes("eu", lambda: self.now)
+        self._caplog = caplog
+
+    def lines(self) -> list[tuple[int, str]]:
+        """What was logged since the last call."""
+        lines = [(record.levelno, record.getMessage()) for record in self._caplog.records]
+        assert {record.name for record in self._caplog.records} <= {"eventpipe"}
+        self._caplog.clear()
+        return lines
+
+
+@pytest.fixture
+def rig(caplog: pytest.LogCaptureFixture) -> Rig:
+    caplog.set_level(logging.DEBUG)
+    return Rig(caplog)
+
+
+def began(reason: str, because: str = "") -> tuple[int, str]:
+    return (logging.ERROR, f"sink eu: events are being dropped, reason {reason}{because}")
+
+
+def ended(reason: str, events: int) -> tuple[int, str]:
+    return (logging.WARNING, f"sink eu: {events} events were dropped, reason {reason}")
+
+
+@pytest.mark.parametrize("reason", list(DropReason))
+def test_the_first_drop_of_an_episode_is_logged_and_the_number_at_its_end(rig: Rig, reason: DropReason) -> None:
+    """Whatever the reason: events were lost is an error, that it is over a warning."""
+    rig.episodes.dropped(reason, 3, None)
+    rig.episodes.dropped(reason, 4, "never shown")
+    assert rig.lines() == [began(reason)]
+
+    rig.episodes.close()
+    assert rig.lines() == [ended(reason, 7)]
+
+    rig.episodes.close()
+    assert rig.lines() == []
+
+
+@pytest.mark.parametrize(("error", "because"), [("status 401", ": status 401"), (None, ""), ("", "")])
+def test_the_first_line_says_why(rig: Rig, error: str | None, because: str) -> None:
+    """In the words of the outcome, where it has some."""
+    rig.episodes.dropped("unauthorized", 1, error)
+
+    assert rig.lines() == [began("unauthorized", because)]
+
+
+def test_reasons_have_episodes_of_their_own(rig: Rig) -> None:
+    """They begin, count and end apart."""
+    rig.episodes.dropped("rejected", 1, None)
+    rig.episodes.dropped("exhausted", 2, None)
+    rig.episodes.dropped("rejected", 4, None)
+    rig.episodes.close()
+
+    assert rig.lines() == [began("rejected"), began("exhausted"), ended("rejected", 5), ended("exhausted", 2)]
+
+
+@pytest.mark.parametrize("reason", list(DropReason))
+def test_a_success_ends_what_it_proves_to_be_over(rig: Rig, reason: DropReason) -> None:
+    """The far end works and knows us again; a poison event or a full queue is another matter."""
+    rig.episodes.dropped(reason, 3, None)
+    rig.lines()
+
+    rig.episodes.delivered()
+    rig.episodes.delivered()
+
+    assert rig.lines() == ([ended(reason, 3)] if reason in ENDED_BY_SUCCESS else [])
+    rig.episodes.dropped(reason, 1, None)
+    assert rig.lines() == ([began(reason)] if reason in ENDED_BY_SUCCESS else [])
+
+
+@pytest.mark.parametrize("reason", list(DropReason))
+def test_a_queue_with_room_ends_the_episode_of_a_full_one(rig: Rig, reason: DropReason) -> None:
+    """And no other."""
+    rig.episodes.dropped(reason, 3, None)
+    rig.lines()
+
+    rig.episodes.has_room()
+    rig.episodes.has_room()
+
+    assert rig.lines() == ([ended(reason, 3)] if reason == DropReason.QUEUE_FULL else [])
+
+
+@pytest.mark.parametrize("reason", list(DropReason))
+def test_a_drop_after_a_quiet_minute_begins_another_episode(rig: Rig, reason: DropReason) -> None:
+    """Counted from the last drop; a full queue stays full until there is room, however quiet."""
+    rig.episodes.dropped(reason, 1, None)
+    rig.now += QUIET - 1
+    rig.episodes.dropped(reason, 2, None)
+    rig.now += QUIET - 1
+    rig.episodes.dropped(reason, 4, None)
+    assert rig.lines() == [began(reason)]
+
+    rig.now += QUIET
+    rig.episodes.dropped(reason, 8, "again")
+
+    is_queue = reason == DropReason.QUEUE_FULL
+    assert rig.lines() == ([] if is_queue else [ended(reason, 7), began(reason, ": again")])
+    rig.episodes.close()
+    assert rig.lines() == [ended(reason, 15 if is_queue else 8)]
