@@ -68,7 +68,7 @@ class LyingText(str):
         return '","event":"forged'
 
     def __hash__(self) -> int:
-        raise KeyError
+        raise asyncio.CancelledError
 
     __eq__ = __hash__  # type: ignore[assignment]
 

@@ -394,6 +394,19 @@ def test_foreign_key_is_never_hashed_or_compared() -> None:
     assert json_of(OddKeys(KeyError())) == ({"<type Hostile>": 1, "text": 2}, 1)
 
 
+def test_set_is_written_in_one_order() -> None:
+    """Texts of a set are in their order, a mixture in that of its JSON, whatever the hashes of this process are."""
+    texts = {f"t{n}" for n in range(10)}
+
+    assert json_of(texts) == (sorted(texts), 0)
+    assert json_of({*texts, *range(10), None}) == ([*sorted(texts), *range(10), None], 0)
+
+
+def test_whole_number_of_another_library_stays_whole() -> None:
+    """A registered ``Integral`` is written without a fraction."""
+    assert orjson.dumps(repair([Whole(), LyingInt(3)])[0]) == b"[7,3]"
+
+
 def test_default_is_asked_first_and_may_decline() -> None:
     """The caller's answer comes before the built-in ones; ``TypeError`` means that it has none."""
 
