@@ -15,14 +15,15 @@ from typing import Any, ClassVar, Final, TypedDict, TypeVar, Unpack, cast
 from pydantic import InstanceOf
 
 from eventpipe import environment
-from eventpipe.checked import Checked, option
+from eventpipe.checked import Checked, option, shown
 from eventpipe.clock import Clock
 from eventpipe.events import Durability, Overflow
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-NEEDS_SPOOL: Final = frozenset({"spill", "process", "power"})
+OVERFLOWS: Final = ("wait", "drop_oldest", "drop_newest", "raise")  # without a spool
+DURABILITIES: Final = ("memory",)  # without a spool
 
 JsonDefault = Callable[[Any], Any]  # Any: a value that JSON cannot carry, and one that it can
 
@@ -224,11 +225,11 @@ class ClientOptions(Checked):
         self.fill(cast("dict[str, Any]", values), {})
 
     def _contradictions(self, names: Mapping[str, str]) -> Iterator[str]:
-        for name, allowed in (("overflow", "wait, drop_oldest or drop_newest"), ("durability", "memory")):
+        for name, allowed in (("overflow", OVERFLOWS), ("durability", DURABILITIES)):
             value = getattr(self, name)
-            if value in NEEDS_SPOOL:
+            if value not in allowed:
                 name = names.get(name, name)
-                yield f"{name}={value!r} needs a spool, which this version does not have; use {allowed}"
+                yield f"{name}={value!r} needs a spool, which this version does not have; use {allowed[0]}"
         for name in ("json_default", "new_id"):
             if inspect.iscoroutinefunction(getattr(self, name)):
                 yield f"{name} must be a plain function, not an async def: capture_nowait() calls it too"
@@ -240,7 +241,9 @@ def check_overflow(overflow: Overflow | None) -> Overflow | None:
     Raises:
         ValueError: There is no such policy, or it needs a spool.
     """
-    return overflow and ClientOptions(overflow=overflow).overflow
+    if overflow is None or overflow in OVERFLOWS:
+        return overflow
+    return ClientOptions(overflow=overflow).overflow
 
 
 def check_durability(durability: Durability | None) -> Durability | None:
@@ -249,7 +252,9 @@ def check_durability(durability: Durability | None) -> Durability | None:
     Raises:
         ValueError: There is no such level, or it needs a spool.
     """
-    return durability and ClientOptions(durability=durability).durability
+    if durability is None or durability in DURABILITIES:
+        return durability
+    return ClientOptions(durability=durability).durability
 
 
 def resolve(
@@ -267,6 +272,8 @@ def resolve(
     Raises:
         ValueError: As ``ClientOptions`` does; a fault from the environment names its variable.
     """
+    if options is not None and not isinstance(options, ClientOptions):
+        raise ValueError(f"options must be a ClientOptions, not {shown(options)}")
     read, variables = environment.read(ClientOptions, os.environ if environ is None else environ)
     values = {name: value for name, value in read.items() if not name.startswith("retry.")}
     policy = {name.removeprefix("retry."): value for name, value in read.items() if name.startswith("retry.")}

@@ -195,7 +195,7 @@ def test_unknown_option_is_refused_even_when_it_is_none() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("overflow", "spill", "wait, drop_oldest or drop_newest"),
+        ("overflow", "spill", "wait"),
         ("durability", "process", "memory"),
         ("durability", "power", "memory"),
     ],
@@ -207,6 +207,13 @@ def test_what_needs_a_spool_says_so(name: str, value: str, words: str) -> None:
 
     assert fault_of(lambda: make(**{name: value})) == line
     assert fault_of(lambda: check(value)) == line
+
+
+@pytest.mark.parametrize("value", ["", "memory ", "block", 0, False, []], ids=repr)
+def test_one_call_may_not_ask_for_anything_else(value: Any) -> None:
+    """A call's own overflow and durability are as strict as a client's, empty ones included."""
+    assert fault_of(lambda: check_overflow(value)).startswith("overflow must be one of ")
+    assert fault_of(lambda: check_durability(value)).startswith("durability must be one of ")
 
 
 def test_one_call_may_ask_for_what_a_client_may() -> None:
@@ -378,10 +385,7 @@ def test_variable_is_read_as_its_option(variable: str, text: str, name: str, val
         ({"EVENTPIPE_RETRY_JITTER": "2"}, ["EVENTPIPE_RETRY_JITTER must be at most 1, not 2.0 (default: 0.5)"]),
         (
             {"EVENTPIPE_OVERFLOW": "spill"},
-            [
-                "EVENTPIPE_OVERFLOW='spill' needs a spool, which this version does not have; "
-                "use wait, drop_oldest or drop_newest"
-            ],
+            ["EVENTPIPE_OVERFLOW='spill' needs a spool, which this version does not have; use wait"],
         ),
         (
             {"EVENTPIPE_QUEUE_EVENTS": "10", "EVENTPIPE_BATCH_EVENTS": "11"},
@@ -415,6 +419,13 @@ def test_fault_names_the_place_that_won() -> None:
     assert fault_of(lambda: resolve(ClientOptions(retry=RetryPolicy(initial=2)), {}, hidden)).startswith(
         "retry.initial must be at most EVENTPIPE_RETRY_MAX_DELAY (1.0)"
     )
+
+
+def test_options_are_an_options_object() -> None:
+    """A dict of options is told to be given as keywords or as an object."""
+    options: Any = {"workers": 3}
+
+    assert fault_of(lambda: resolve(options, {}, {})) == "options must be a ClientOptions, not dict"
 
 
 def test_unknown_keyword_is_refused() -> None:
