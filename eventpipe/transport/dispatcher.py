@@ -258,7 +258,8 @@ class Dispatcher(Service):
     def _is_finished(self) -> bool:
         if self._closing is None:
             return False
-        self._give_up((batch.events, batch.standing) for batch in self._backlog.take_hopeless(self._closing))
+        while hopeless := list(self._backlog.take_hopeless(self._closing)):
+            self._give_up((batch.events, batch.standing) for batch in hopeless)  # and lets in who waited for room
         if self._clock.monotonic() >= self._closing and self._backlog.pending:
             self.abandon()
         return self._backlog.pending == 0
