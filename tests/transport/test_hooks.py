@@ -70,7 +70,7 @@ def test_a_hook_passes_the_argument_in_and_the_answer_out() -> None:
     assert (hook.errors, hook.is_running) == (0, False)
 
 
-@pytest.mark.parametrize("function", [5, "print", None, object()], ids=repr)
+@pytest.mark.parametrize("function", [5, "print", None, object()], ids=["int", "str", "None", "object"])
 def test_a_hook_must_be_a_function(function: Any) -> None:
     """Said at construction, with its name and the value."""
     with pytest.raises(TypeError) as info:
