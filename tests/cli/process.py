@@ -61,16 +61,23 @@ class Command:
                 process.stdin.write(stdin)
                 await process.stdin.drain()
             process.stdin.close()
-        async with asyncio.timeout(40):
-            stdout, stderr = await asyncio.gather(process.stdout.read(), process.stderr.read())
-            code = await process.wait()
-        return Ended(code, stdout.decode(), stderr.decode())
+        reading = asyncio.gather(process.stdout.read(), process.stderr.read())
+        await asyncio.wait({reading}, timeout=40)
+        is_hanging = not reading.done()
+        if is_hanging:
+            process.send_signal(signal.SIGABRT)  # faulthandler says where it stands
+        stdout, stderr = await reading
+        ended = Ended(await process.wait(), stdout.decode(), stderr.decode())
+        assert not is_hanging, f"it did not end:\n{ended.stdout}\n{ended.stderr}"
+        return ended
 
 
 @asynccontextmanager
 async def command(*words: str, environment: dict[str, str] | None = None) -> AsyncIterator[Command]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-X",
+        "faulthandler",
         "-m",
         "eventpipe",
         *words,
