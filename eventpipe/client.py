@@ -10,7 +10,7 @@ from dataclasses import replace
 from random import Random
 from threading import get_ident
 from types import TracebackType
-from typing import Self, Unpack, get_args
+from typing import Self, Unpack
 
 from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
@@ -20,7 +20,7 @@ from eventpipe.errors import ClosedError, DeliveryError, InvalidEventError
 from eventpipe.events import CapturedEvent, DistinctId, Durability, Event, Overflow, Properties
 from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
 from eventpipe.outcomes import CloseReport, FlushReport, Outcome, OutcomeKind, Statistics
-from eventpipe.transport.barrier import Until
+from eventpipe.transport.barrier import UNTIL, Until
 from eventpipe.transport.calls import NOBODY, describe, overflow_of, patient
 from eventpipe.transport.closing import Closing
 from eventpipe.transport.dispatcher import Dispatcher
@@ -286,18 +286,18 @@ class AsyncClient:
         Cancellation:
             Safe. The barrier is forgotten; no event is touched.
         """
-        if until not in get_args(Until):
+        if until not in UNTIL:
             raise ValueError(f"until must be 'settled' or 'attempted', not {until!r}")
         self._check_open()
         timeout = self._options.flush_timeout if timeout is None else timeout
         if not self._options.enabled:
             return FlushReport()
-        self._runtime.ensure()
-        return await self._runtime.run(self._flush(timeout, until))
+        work = self._flush(timeout, until)
+        return await (work if self._runtime.ensure() else self._runtime.run(work))
 
     async def _flush(self, timeout: float, until: Until) -> FlushReport:
         self._entrance.drain()
-        return await flush(self._dispatchers, Deadline.after(timeout), until, hurry=True)
+        return await flush(self._dispatchers, Deadline.after(timeout).when, until, hurry=True)
 
     async def deliver(
         self, event_or_events: str | Event | Iterable[Event], *, timeout: float | None = None
@@ -332,8 +332,8 @@ class AsyncClient:
         async with asyncio.timeout(timeout):
             receipts = [await self._capture(patient(event)) for event in events]
             for dispatcher in self._dispatchers:
-                # It makes them leave now; nobody waits at it.
-                dispatcher.leave_barrier(dispatcher.open_barrier("settled", hurry=False))
+                barrier, _ = dispatcher.open_barrier("settled", hurry=False)
+                dispatcher.leave_barrier(barrier)  # it makes them leave now; nobody waits at it
             outcomes = [await receipt.outcome() for receipt in receipts]
         if any(outcome.kind is OutcomeKind.DROPPED for outcome in outcomes):
             raise DeliveryError(outcomes)

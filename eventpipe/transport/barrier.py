@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from eventpipe.outcomes import DropReason, OutcomeKind
 
 Until = Literal["settled", "attempted"]
+UNTIL = get_args(Until)
 
 
 @dataclass(frozen=True, slots=True)

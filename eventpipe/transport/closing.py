@@ -49,7 +49,7 @@ class Closing:
             if self._is_draining:
                 self._request_stop()
         if any(dispatcher.own_events for dispatcher in self._dispatchers):
-            await flush(self._dispatchers, deadline, "settled", hurry=False)
+            await flush(self._dispatchers, deadline.when, "settled", hurry=False)
             return self._make_report(())
         self._callers += 1
         try:

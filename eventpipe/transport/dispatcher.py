@@ -134,7 +134,7 @@ class Dispatcher(Service):
 
     # -- flush ----------------------------------------------------------------------------------------------------
 
-    def open_barrier(self, until: Until, *, hurry: bool) -> Barrier:
+    def open_barrier(self, until: Until, *, hurry: bool) -> tuple[Barrier, int]:
         """Make everything that waits leave now, and open a barrier behind it.
 
         Args:
@@ -142,12 +142,14 @@ class Dispatcher(Service):
             hurry: Whether backoffs that wait are due at once as well.
 
         Returns:
-            The barrier, which others may share; ``leave_barrier()`` gives it back.
+            The barrier, which others may share, to be given back by ``leave_barrier()``; and the number of pending
+            events that it leaves out, because the calling task itself sends them.
         """
         own = self._own_batch()
+        left_out = len(own.events) if own else 0
         newest = self._barriers.serial
         barrier = self._barriers.open(
-            pending=self._backlog.pending - (len(own.events) if own else 0),
+            pending=self._backlog.pending - left_out,
             captured=self.ledger.accepted + self.ledger.waiting,
             attempts=self._backlog.attempts,
             until=until,
@@ -155,7 +157,7 @@ class Dispatcher(Service):
         )
         barrier.flushes += 1
         if barrier.is_reached:
-            return barrier
+            return barrier, left_out
         if barrier.serial > newest:
             if own is not None:
                 own.standing = replace(own.standing, exempt=own.standing.exempt | {barrier.serial})
@@ -163,24 +165,13 @@ class Dispatcher(Service):
         if hurry:
             self._backlog.schedule.hurry(self._clock.monotonic())
         self.wake()
-        return barrier
+        return barrier, left_out
 
     def leave_barrier(self, barrier: Barrier) -> None:
         """Give ``barrier`` back; it is forgotten when nobody else has it."""
         barrier.flushes -= 1
         if barrier.flushes == 0:
             self._barriers.forget(barrier)
-
-    async def wait_for(self, barrier: Barrier) -> None:
-        """Park until ``barrier`` is reached or this dispatcher ends.
-
-        Cancellation:
-            Safe. The barrier stays open.
-        """
-        if barrier.is_reached:
-            return
-        async with barrier.condition:
-            await barrier.condition.wait_for(lambda: barrier.is_reached or barrier.is_given_up)
 
     @property
     def own_events(self) -> int:

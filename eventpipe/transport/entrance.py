@@ -199,7 +199,7 @@ class Entrance:
             overflow: Overflow = "drop_oldest" if entry.overflow == "drop_oldest" else "drop_newest"
             here, _ = self.distribute(event, overflow, strict=False)
             receipt.accepted, receipt.reason = here.accepted, here.reason
-        refused = self._inbox.take_refused()
+        refused = self._inbox.take_refused() if self._inbox.refused else 0
         if refused:
             for dispatcher in self._dispatchers:
                 dispatcher.refuse_unseen(refused)

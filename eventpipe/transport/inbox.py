@@ -78,7 +78,7 @@ class Inbox:
     def drain(self) -> list[Entry]:
         """Empty the box, in the order in which events were put in."""
         self._is_drain_requested = False
-        entries = []
+        entries: list[Entry] = []
         while self._entries:
             entries.append(self._entries.popleft())
         return entries

@@ -71,24 +71,30 @@ class Runtime:
         """Events not settled, at all sinks, and those that other threads have left."""
         return sum(dispatcher.pending for dispatcher in self._dispatchers) + self._held()
 
-    def ensure(self) -> None:
+    def ensure(self) -> bool:
         """Start the dispatchers on the running loop, unless they are alive somewhere.
 
         What was queued for a loop that is gone is carried over.
+
+        Returns:
+            Whether they are here.
         """
-        if self.is_here or self.is_elsewhere:
-            return
+        if self.is_here:
+            return True
+        if self.is_elsewhere:
+            return False
         _watch(self)
         self.loop = asyncio.get_running_loop()
         if any(dispatcher.state is ServiceState.STOPPING for dispatcher in self._dispatchers):
             self._is_wanted = True  # somebody cancelled one of them; it starts again when it has ended
-            return
+            return True
         self._is_wanted = False
         self.thread = get_ident()
         self._begin(self.loop)
         for dispatcher in self._dispatchers:
             dispatcher.launch()
         self._drain()
+        return True
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:  # Any: as Coroutine's own
         """Run ``work`` on the loop of the dispatchers, and wait for it on this one.
