@@ -65,14 +65,18 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Do all tests pass? Arguments after ``--`` go to pytest, and leave out the measuring of coverage."""
+    """Do all tests pass? Long runs and coverage on the default Python only. Arguments after ``--`` go to pytest."""
     session.install("-e", ".[cli]", *group("test"))
-    if session.posargs or session.python != THIS_PYTHON:
-        session.run("pytest", "-n", "2", *session.posargs)
+    if session.posargs:
+        session.run("pytest", *session.posargs)
         return
-    # Not by a pytest plugin: pytest loads eventpipe's own before any other could begin to measure.
+    if session.python != THIS_PYTHON:
+        session.run("pytest", "-n", "2", "-m", "not stress")
+        return
+    session.run("pytest", "-n", "2", "-m", "stress")  # unmeasured: measuring doubles the time of a busy loop
+    # Not by a plugin of pytest: pytest loads eventpipe's own before any other could begin to measure.
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n", "2")
+    session.run("coverage", "run", "-m", "pytest", "-n", "2", "-m", "not stress")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -124,10 +128,11 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def stress(session: nox.Session) -> None:
-    """Do the long runs with random input hold? ``EVENTPIPE_TEST_SCALE`` sets their length (default here: 10)."""
+    """Do long runs with random input hold? ``EVENTPIPE_TEST_SCALE`` says how many times as long (default: 10)."""
     session.install("-e", ".[cli]", *group("test"))
-    scale = os.environ.get("EVENTPIPE_TEST_SCALE", "10")
-    session.run("pytest", "-m", "stress", "--timeout=1800", *session.posargs, env={"EVENTPIPE_TEST_SCALE": scale})
+    scale = {"EVENTPIPE_TEST_SCALE": os.environ.get("EVENTPIPE_TEST_SCALE", "10")}
+    arguments = session.posargs or ["-m", "stress or hypothesis or seeds", "-n", "2"]
+    session.run("pytest", "--timeout=3600", *arguments, env=scale)
 
 
 @nox.session

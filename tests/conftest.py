@@ -9,7 +9,7 @@ import aiohttp
 import aioresponses.core
 import pytest
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.scale"]
 
 
 class _AnsweredResponse(aiohttp.ClientResponse):

@@ -27,6 +27,7 @@ from eventpipe.events import Overflow
 from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import GatedSink, HangingSink, check_ledger
 from eventpipe.transport.dispatcher import Dispatcher
+from tests.scale import SCALE
 
 QUEUE_EVENTS = 60
 SCOPES: list[Scope] = ["size", "event", "sink", "batch"]
@@ -127,7 +128,8 @@ class Auditor:
         assert len(self.captured - settled - set(pending)) <= untold
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.seeds
+@pytest.mark.parametrize("seed", range(20 * SCALE))
 async def test_every_event_is_in_one_place_at_every_moment(seed: int) -> None:
     """Counters, places and the far end agree before and after every await of client, sink and callback."""
     chance = random.Random(seed)
