@@ -169,7 +169,8 @@ class AsyncClient:
             except InvalidEventError:
                 pass  # the long way says what is the matter
             else:
-                if len(captured.data) <= self._max_event_bytes and intake.offer(captured):
+                size = len(captured.data) + 2 if captured.extra is None else captured.size
+                if size <= self._max_event_bytes and intake.offer(captured):
                     if captured.captured_at is not self._checked_at:
                         # A new stamp, at most once a millisecond: see whether the loop is still the one it was.
                         self._checked_at = captured.captured_at
@@ -212,7 +213,8 @@ class AsyncClient:
             except InvalidEventError:
                 pass
             else:
-                if len(captured.data) <= self._max_event_bytes and intake.offer(captured):
+                size = len(captured.data) + 2 if captured.extra is None else captured.size
+                if size <= self._max_event_bytes and intake.offer(captured):
                     return Receipt(captured)
         described = describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
         if not self._options.enabled:

@@ -70,6 +70,13 @@ class Extra:
     key: str | None = None
     lifted: Mapping[str, bytes] | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes held, as UTF-8."""
+        headers = sum(len(name.encode()) + len(value.encode()) for name, value in (self.headers or {}).items())
+        lifted = sum(len(name.encode()) + len(value) for name, value in (self.lifted or {}).items())
+        return headers + lifted + len((self.key or "").encode())
+
 
 class CapturedEvent:
     """An event as it was captured: encoded once, never changed, shared by all attempts and sinks.
@@ -96,8 +103,12 @@ class CapturedEvent:
 
     @property
     def size(self) -> int:
-        """Bytes of the plain JSON envelope; lifted properties are counted by the codec that puts them back."""
-        return len(self.data) + 2
+        """Bytes of the whole JSON envelope, and of what is kept beside it.
+
+        Where every event passes, ``len(event.data) + 2 if event.extra is None else event.size`` stands instead, which
+        costs a third.
+        """
+        return len(self.data) + len(CLOSING) + (0 if self.extra is None else self.extra.size)
 
     @property
     def json(self) -> bytes:

@@ -18,21 +18,8 @@ PACKAGE = ROOT / "eventpipe"
 
 # From the bottom up; a unit imports from units before it, and from itself. Modules of one line may use each other.
 LAYERS = (
-    (
-        "answers",
-        "arguments",
-        "checked",
-        "clock",
-        "contracts",
-        "encoding",
-        "environment",
-        "errors",
-        "events",
-        "foreign",
-        "options",
-        "outcomes",
-        "repair",
-    ),
+    ("checked", "clock", "contracts", "environment", "errors", "events", "options", "outcomes"),
+    ("encoding",),
     ("core",),
     ("codecs",),
     ("sinks",),

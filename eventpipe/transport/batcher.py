@@ -185,7 +185,7 @@ class Batcher:
         """
         popleft = queue.popleft
         events = [popleft() for _ in range(run)]
-        size = buffer.size + sum([len(event.data) for event in events]) + 2 * run
+        size = buffer.size + sum([len(event.data) + 2 if event.extra is None else event.size for event in events])
         if size >= self._batch_bytes:
             queue.extendleft(reversed(events))
             return False
@@ -198,7 +198,7 @@ class Batcher:
 
     def _put(self, buffer: _Buffer, event: CapturedEvent) -> bool:
         """Add an event; true when a batch became ready."""
-        size = len(event.data) + 2
+        size = event.size
         overflows = bool(buffer.events) and buffer.size + size > self._batch_bytes
         if overflows:
             self._cut(buffer)

@@ -123,7 +123,7 @@ class Entrance:
         waiting = []
         failure: Exception | None = None
         for dispatcher in wanted:
-            if len(event.data) > self._limits[dispatcher]:
+            if event.size > self._limits[dispatcher]:
                 fault = self._too_large(dispatcher, event)
                 dispatcher.refuse(event, DropReason.TOO_LARGE, str(fault))
                 receipt.reason = DropReason.TOO_LARGE

@@ -12,12 +12,12 @@ from typing import Any, Final
 import orjson
 import uuid_utils
 
-from eventpipe.arguments import canonical, identifier, name_of, pairs, snapshot, timestamp_text
 from eventpipe.clock import Clock, format_stamp
+from eventpipe.encoding.arguments import canonical, identifier, name_of, pairs, snapshot, timestamp_text
+from eventpipe.encoding.foreign import contained
+from eventpipe.encoding.repair import NATIVE, Repairs, repair
 from eventpipe.errors import InvalidEventError
 from eventpipe.events import CapturedEvent, Extra
-from eventpipe.foreign import contained
-from eventpipe.repair import NATIVE, Repairs, repair
 
 STAMP_LIFE: Final = 0.001  # seconds for which events share the text of a stamp: writing it costs 1 µs
 

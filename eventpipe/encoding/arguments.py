@@ -14,11 +14,11 @@ from typing import Any, Final
 import orjson
 import uuid_utils
 
-from eventpipe.answers import Pairs, answer
 from eventpipe.clock import format_datetime
+from eventpipe.encoding.answers import Pairs, answer
+from eventpipe.encoding.foreign import Failed, contained, type_name
+from eventpipe.encoding.repair import MAX_WORK, Repairs, repair
 from eventpipe.errors import InvalidEventError
-from eventpipe.foreign import Failed, contained, type_name
-from eventpipe.repair import MAX_WORK, Repairs, repair
 
 MAX_HEADER_TEXT: Final = 8 * 1024  # characters of all headers: what HTTP servers commonly take
 

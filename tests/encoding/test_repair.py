@@ -27,8 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
+from eventpipe.encoding.repair import MAX_DEPTH, MAX_SURROGATES, MAX_TEXT, MAX_WORK, NATIVE, Repairs, repair
 from eventpipe.errors import InvalidEventError
-from eventpipe.repair import MAX_DEPTH, MAX_SURROGATES, MAX_TEXT, MAX_WORK, NATIVE, Repairs, repair
 
 LONE = "\ud800"
 BIG = 10**30
@@ -482,7 +482,9 @@ def test_healthy_parts_are_looked_for_a_bounded_number_of_times(monkeypatch: pyt
         tried.append(value)
         return orjson.dumps(value, *rest)
 
-    monkeypatch.setattr("eventpipe.repair.orjson", types.SimpleNamespace(dumps=dumps, Fragment=orjson.Fragment))
+    monkeypatch.setattr(
+        "eventpipe.encoding.repair.orjson", types.SimpleNamespace(dumps=dumps, Fragment=orjson.Fragment)
+    )
 
     repair([[1, 2], *[[Thing()] for _ in range(50)]])
 

@@ -22,10 +22,10 @@ from uuid import UUID
 
 import orjson
 
-from eventpipe.answers import UNKNOWN, Elements, Pairs, answer
 from eventpipe.checked import shown
+from eventpipe.encoding.answers import UNKNOWN, Elements, Pairs, answer
+from eventpipe.encoding.foreign import Failed, contained, type_name
 from eventpipe.errors import InvalidEventError
-from eventpipe.foreign import Failed, contained, type_name
 
 NATIVE: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 """Options for values as they come: a half-built dataclass, or a time zone that raises, ends the process in orjson."""
