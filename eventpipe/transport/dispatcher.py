@@ -102,7 +102,7 @@ class Dispatcher(Service):
 
     def refuse(self, event: CapturedEvent, reason: DropReason, error: str | None = None) -> None:
         """Count an event in and drop it at once."""
-        self.ledger.accept(event.size)
+        self.ledger.accept(event.held)
         self._drop((event,), reason, Standing(self._barriers.serial), error)
 
     def refuse_unseen(self, events: int) -> None:

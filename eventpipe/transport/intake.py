@@ -104,7 +104,7 @@ class Intake:
         """Let ``event`` in if there is room; ``False`` leaves it to the caller."""
         ledger = self.ledger
         accepted = ledger.accepted + 1
-        accepted_bytes = ledger.accepted_bytes + (len(event.data) + 2 if event.extra is None else event.size)
+        accepted_bytes = ledger.accepted_bytes + (len(event.data) if event.extra is None else event.held)
         if accepted >= self._gate or accepted_bytes >= self._gate_bytes:
             return self._offer_at_gate(event)
         ledger.accepted = accepted
@@ -127,7 +127,7 @@ class Intake:
 
     def join(self, event: CapturedEvent, epoch: int) -> Waiter[CapturedEvent]:
         """Let the caller wait for room."""
-        waiter = self.room.join(event, event.size, epoch)
+        waiter = self.room.join(event, event.held, epoch)
         self.ledger.waiting += 1
         self.set_gate()
         return waiter
@@ -168,7 +168,7 @@ class Intake:
         self._gate_bytes = min(ledger.left_bytes + self._max_bytes + 1, self._wake_at_bytes)
 
     def _offer_at_gate(self, event: CapturedEvent) -> bool:
-        if self.is_closed or self.room.waiting or not self._fits(event.size):
+        if self.is_closed or self.room.waiting or not self._fits(event.held):
             # A loop of captures that are all refused must let the others run as well.
             self._refused += 1
             if self._refused % self._batch_events == 0:
@@ -179,7 +179,7 @@ class Intake:
 
     def _put(self, event: CapturedEvent) -> None:
         ledger = self.ledger
-        ledger.accept(event.size)
+        ledger.accept(event.held)
         self._append(event)
         if ledger.accepted >= self._wake_at or ledger.accepted_bytes >= self._wake_at_bytes:
             self.batch_arrived = len(self.queue.events) > 1

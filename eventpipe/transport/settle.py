@@ -79,7 +79,7 @@ def _mark(outcome: Outcome) -> int:
     )
     size = 0
     for event in outcome.captured:
-        size += len(event.data) + 2 if event.extra is None else event.size
+        size += len(event.data) if event.extra is None else event.held
         waiting = event.settlement
         if waiting is None:
             event.settlement = settlement
