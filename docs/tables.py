@@ -1,7 +1,8 @@
-"""Write the tables of ``api.md``, ``cli.md`` and ``configuration.md`` from the code: ``python docs/tables.py``."""
+"""Write the tables of the pages from the code: ``python docs/tables.py``."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -19,7 +20,7 @@ from eventpipe.environment import variables
 from eventpipe.options import ClientOptions, RetryPolicy
 
 DOCS = Path(__file__).parent
-PAGES = (DOCS / "api.md", DOCS / "cli.md", DOCS / "configuration.md")
+PAGES = tuple(DOCS / page for page in ("api.md", "architecture.md", "cli.md", "configuration.md"))
 MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -70,6 +71,21 @@ def attributes(described: type) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
+def modules(package: str) -> str:
+    """The modules of a package, a line each, with the first line of its docstring."""
+    folder = Path(importlib.import_module(package).__path__[0])
+    lines = ["| module | is |", "|---|---|"]
+    for path in sorted(folder.glob("[!_]*.py")):
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        lines.append(f"| `{path.stem}` | {summary(docstring)} |")
+    return "\n".join(lines) + "\n"
+
+
+def summary(docstring: str) -> str:
+    """The first paragraph of a docstring, on one line, as Markdown."""
+    return " ".join(docstring.partition("\n\n")[0].split()).replace("``", "`")
+
+
 def names(package: str) -> str:
     """The public names of a package, a line each, with the first line of its docstring."""
     module = importlib.import_module(package)
@@ -77,14 +93,13 @@ def names(package: str) -> str:
     for name in module.__all__:
         thing = getattr(module, name)
         described = inspect.isclass(thing) or inspect.isfunction(thing)
-        summary = (inspect.getdoc(thing) or "").partition("\n\n")[0] if described else f"One of {choices(thing)}."
-        lines.append(f"| `{name}` | {' '.join(summary.split()).replace('``', '`')} |")
+        lines.append(f"| `{name}` | {summary(inspect.getdoc(thing) or '') if described else choices(thing)} |")
     return "\n".join(lines) + "\n"
 
 
 def choices(literal: object) -> str:
     """The words that a type of words allows."""
-    return ", ".join(f"`{word}`" for word in get_args(literal))
+    return f"One of {', '.join(f'`{word}`' for word in get_args(literal))}."
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -97,6 +112,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "codecs": partial(names, "eventpipe.codecs"),
     "sinks": partial(names, "eventpipe.sinks"),
     "testing": partial(names, "eventpipe.testing"),
+    "in_core": partial(modules, "eventpipe.core"),
+    "in_encoding": partial(modules, "eventpipe.encoding"),
+    "in_sinks": partial(modules, "eventpipe.sinks"),
+    "in_codecs": partial(modules, "eventpipe.codecs"),
+    "in_transport": partial(modules, "eventpipe.transport"),
 }
 
 

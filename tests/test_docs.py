@@ -125,7 +125,7 @@ def test_readme_names_the_command_that_ci_runs() -> None:
     assert command in (ROOT / "README.md").read_text().splitlines()
 
 
-@pytest.mark.parametrize("page", ["api.md", "cli.md", "configuration.md"])
+@pytest.mark.parametrize("page", ["api.md", "architecture.md", "cli.md", "configuration.md"])
 def test_tables_are_those_of_the_code(page: str) -> None:
     """Every option, with its default and meaning, as ``python docs/tables.py`` writes them."""
     spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
@@ -156,3 +156,27 @@ def test_accounting_explains_every_figure() -> None:
     page = (DOCS / "accounting.md").read_text()
 
     assert [field for field in Statistics.__slots__ if f"`{field}`" not in page] == []
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each call of ``eventpipe`` in a shell block: the subcommand and its words."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", "\n".join(page.read_text() for page in PAGES), re.DOTALL | re.MULTILINE)
+    return [call for block in blocks for call in re.findall(r"\beventpipe (\w+)(.*)", block)]
+
+
+def test_shell_blocks_use_options_that_exist() -> None:
+    """What a page tells a reader to type is an option of that command."""
+    page = (DOCS / "cli.md").read_text()
+    tables = {
+        name: set(re.findall(r"`(--[\w-]+)`", body))
+        for name, body in re.findall(r"<!-- (\w+) -->(.*?)<!-- end", page, re.DOTALL)
+    }
+    unknown = [
+        (name, word)
+        for name, words in commands()
+        for word in re.findall(r"--[\w-]+", words)
+        if word not in tables[name]
+    ]
+
+    assert commands() != []
+    assert unknown == []
