@@ -73,7 +73,12 @@ class Storm:
         self.spanning = 0
         retry = RetryPolicy(max_attempts=NEVER, initial=0.01, max_delay=self.longest_backoff, min_delay=0.0)
         self.client = AsyncClient(
-            CallbackSink(self.take), workers=WORKERS, batch_events=20, retry=retry, queue_events=1_000_000
+            CallbackSink(self.take),
+            workers=WORKERS,
+            batch_events=20,
+            retry=retry,
+            queue_events=1_000_000,
+            random=random.Random(chance.random()),
         )
         self._numbers = count()
         self._loop = asyncio.get_running_loop()
