@@ -93,7 +93,7 @@ class Barriers:
         self._cuts: deque[tuple[int, int]] = deque()
         self._reached: list[Barrier] = []
 
-    def open(self, *, pending: int, captured: int, attempts: int, until: Until, shared: bool = True) -> Barrier:
+    def open(self, *, pending: int, captured: int, attempts: int, until: Until, shared: bool) -> Barrier:
         """Open a barrier before everything captured from now on, or share the newest one if it stands there.
 
         Args:

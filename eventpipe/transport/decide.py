@@ -95,7 +95,5 @@ class Decider:
             bisection.requests_left -= 2
             batch = replace(batch, bisection=bisection)
         middle = (len(batch.events) + 1) // 2
-        return Split((self._part(batch, slice(0, middle)), self._part(batch, slice(middle, None))))
-
-    def _part(self, batch: OutboundBatch, which: slice) -> OutboundBatch:
-        return batch.part(self.new_id(), batch.events[which])
+        halves = (batch.events[:middle], batch.events[middle:])
+        return Split(tuple(batch.part(self.new_id(), events) for events in halves))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
@@ -168,6 +170,8 @@ def test_retry_after_is_read_as_seconds_or_any_http_date(value: str | None, seco
         "١٢",
         "soon",
         "10 s",
+        "X10",
+        "10X",
         "10\n",
         "Sun, 06 Nov 1994 08:49:06 GMT",
         "Sun, 06 Nov 1994 08:49:07 GMT",
@@ -210,6 +214,27 @@ def test_a_two_digit_year_is_at_most_fifty_years_ahead(two_digits: str, now_year
     stamp = parse_http_date(f"Monday, 01-Jan-{two_digits} 00:00:00 GMT", now)
 
     assert stamp == parse_http_date(f"Mon, 01 Jan {year} 00:00:00 GMT", 0.0)
+
+
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose local time is fourteen hours ahead."""
+    monkeypatch.setenv("TZ", "<+14>-14")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
+def test_dates_are_in_utc_wherever_the_machine_is() -> None:
+    """A date of HTTP, and the century of a two-digit year: at the end of 1994 UTC, it is 1995 there."""
+    now = 788_918_399.0  # Sat, 31 Dec 1994 23:59:59 GMT
+
+    assert parse_http_date("Sat, 31 Dec 1994 23:59:59 GMT", now) == now
+    assert parse_http_date("Sunday, 01-Jan-45 00:00:00 GMT", now) == parse_http_date(
+        "Mon, 01 Jan 1945 00:00:00 GMT", now
+    )
 
 
 def test_a_leap_second_is_the_second_after_59() -> None:

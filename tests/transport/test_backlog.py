@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from eventpipe.core.ledger import Ledger
 from eventpipe.events import CapturedEvent
+from eventpipe.outcomes import Statistics
 from eventpipe.transport.backlog import Backlog
 from eventpipe.transport.barrier import Barriers, Standing
 from eventpipe.transport.batch import OutboundBatch
@@ -50,7 +51,7 @@ class Rig:
     def cut(self) -> int:
         """Open a barrier behind everything captured so far, in the way a flush does; returns its serial."""
         barrier = self.barriers.open(
-            pending=self.backlog.pending, captured=self.ledger.accepted, attempts=0, until="settled"
+            pending=self.backlog.pending, captured=self.ledger.accepted, attempts=0, until="settled", shared=True
         )
         self.barriers.place(barrier.serial, self.intake.position)
         return barrier.serial
@@ -119,6 +120,56 @@ def test_pending_is_the_sum_over_the_places() -> None:
     rig.batcher.fill(rig.intake.queue.events, 1)
     assert rig.places() == (1, 1, 1, 0, 2)
     assert rig.backlog.pending == 5
+
+
+def test_attempts_are_counted_where_they_begin() -> None:
+    """Each of them, and those that are not their batch's first apart."""
+    rig = Rig()
+    for attempt in (1, 2, 1, 3):
+        rig.backlog.begin(outbound(attempt=attempt), 0.0)
+
+    assert (rig.backlog.attempts, rig.backlog.retries) == (4, 2)
+
+
+def test_statistics_show_what_came_in_what_left_and_where_the_rest_is() -> None:
+    """Each number from the place that keeps it; the reasons as a copy."""
+    rig = Rig(batch_events=2, room=6)
+    ledger = rig.ledger
+    rig.capture(*(blank(10) for _ in range(6)))
+    asyncio.run(in_line(rig, blank()))
+    batch = rig.backlog.next_batch(0.0, closing=False)
+    assert batch is not None
+    rig.backlog.begin(batch, 0.0)
+    rig.batcher.fill(rig.intake.queue.events, 1)
+    rig.schedule.add(outbound(5), 9.0)
+    for _ in range(20):
+        ledger.accept(0)
+    ledger.deliver(7, 0)
+    ledger.drop(4, 0, "rejected")
+    ledger.drop(1, 0, "expired")
+    ledger.recovered, ledger.spooled = 3, 8
+    rig.backlog.retries = 11
+
+    statistics = rig.backlog.statistics()
+    ledger.drop(1, 0, "rejected")
+
+    assert statistics == Statistics(
+        captured=24,
+        recovered=3,
+        delivered=7,
+        dropped=5,
+        dropped_by_reason={"rejected": 4, "expired": 1},
+        spooled=8,
+        pending=12,
+        waiting_room=1,
+        queued=3,
+        buffered=1,
+        in_flight=2,
+        waiting_retry=5,
+        attempts=1,
+        retries=11,
+        queue_bytes=48,
+    )
 
 
 def test_an_attempt_ends_once() -> None:
@@ -200,6 +251,17 @@ def test_a_closed_lane_does_not_hide_the_events_behind_it() -> None:
     assert [(batch.lane, len(batch.events)) for batch in rig.leaving(0.0)] == [("y", 2)]
     assert rig.places() == (0, 0, 4, 0, 0)
     assert [(batch.lane, len(batch.events)) for batch in rig.leaving(5.0)] == [("x", 2), ("x", 2)]
+
+
+def test_a_barrier_behind_a_closed_lane_does_not_end_the_search() -> None:
+    """What is behind it may leave, if it is of another lane: however little was found before it."""
+    rig = Rig(batch_events=2, lanes=True)
+    rig.schedule.pause("x", 5.0)
+    rig.capture(*lane_events("x"))
+    rig.cut()
+    rig.capture(*lane_events("yy"))
+
+    assert [(batch.lane, len(batch.events)) for batch in rig.leaving(0.0)] == [("y", 2)]
 
 
 def test_closing_waits_for_no_company() -> None:
@@ -385,12 +447,12 @@ def test_while_closed_lanes_hold_events_the_queue_is_looked_at_in_time() -> None
 
 def test_a_full_batch_of_a_closed_lane_is_held_like_any_other_event() -> None:
     """Ready batches count for when the queue is looked at again."""
-    rig = Rig(batch_events=2, lanes=True)
+    rig = Rig(batch_events=3, lanes=True)
     rig.schedule.pause("x", 100.0)
-    rig.capture(blank(at=1.0, lane="x"), blank(at=1.5, lane="x"))
+    rig.capture(*(blank(at=at, lane="x") for at in (1.0, 1.2, 1.5)))
     rig.leaving(1.5)
 
-    assert (rig.backlog.next_moment(1.6), rig.backlog.events_until_full(1.6)) == (2.5, 2)
+    assert (rig.backlog.next_moment(1.6), rig.backlog.events_until_full(1.6)) == (2.5, 3)
 
 
 def test_the_oldest_event_is_given_up_wherever_it_waits_for_its_first_attempt() -> None:
@@ -440,9 +502,11 @@ def test_lanes_that_reopen_in_time_are_not_hopeless() -> None:
     rig.schedule.pause("x", 9.0)
     rig.schedule.pause("y", 3.0)
     rig.schedule.add(outbound(lane="y"), 1.0)
+    rig.schedule.add(outbound(7, lane="x"), 1.0)
     rig.capture(*lane_events("xyzxx"))
 
-    assert [(batch.lane, len(batch.events)) for batch in rig.backlog.take_hopeless(5.0)] == [("x", 2), ("x", 1)]
+    gone = [(batch.lane, len(batch.events)) for batch in rig.backlog.take_hopeless(5.0)]
+    assert gone == [("x", 7), ("x", 2), ("x", 1)]
     assert rig.places() == (0, 0, 2, 0, 1)
 
 
@@ -476,5 +540,18 @@ def test_everything_is_given_up_with_its_standing() -> None:
         **dict.fromkeys([*behind, line], Standing(serial)),
     }
     assert (rig.places(), rig.backlog.pending, rig.backlog.in_flight) == ((0, 0, 0, 0, 0), 0, {})
-    assert rig.schedule.is_open(None, 0.0)
     assert rig.ledger.waiting == 0
+
+
+def test_a_probe_that_is_given_up_admits_no_crowd() -> None:
+    """It has proved nothing of the lane; and its place is free again."""
+    rig = Rig()
+    rig.schedule.pause(None, 0.0)
+    rig.backlog.begin(outbound(), 0.0)
+    assert not rig.schedule.is_open(None, 0.0)
+
+    list(rig.backlog.take_everything())
+
+    assert rig.schedule.is_open(None, 0.0)
+    rig.backlog.begin(outbound(), 0.0)
+    assert not rig.schedule.is_open(None, 0.0)

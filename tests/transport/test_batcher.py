@@ -133,6 +133,31 @@ def test_a_batch_is_closed_before_it_exceeds_its_size(sizes: list[int], batches:
     assert batcher.events == len(sizes) - sum(map(len, batches))
 
 
+@pytest.mark.parametrize("lane_of", [None, by_lane], ids=["one lane", "lanes"])
+def test_what_is_kept_beside_an_envelope_counts(lane_of: LaneOf | None) -> None:
+    """Headers and lifted properties are sent as well."""
+    batcher = make(events=50, size=100, lane_of=lane_of)
+
+    fill(batcher, blank(60, beside=50), blank(39, beside=30))
+    assert taken(batcher) == []
+
+    fill(batcher, blank(3, beside=1))
+    assert [len(batch.events) for batch in taken(batcher)] == [2]
+
+
+@pytest.mark.parametrize("lane_of", [None, by_lane], ids=["one lane", "lanes"])
+def test_a_batch_that_is_being_filled_takes_only_what_it_lacks(lane_of: LaneOf | None) -> None:
+    """However much waits in the queue."""
+    batcher = make(events=4, lane_of=lane_of)
+    fill(batcher, blank(), blank(), blank())
+    queue = deque(blank() for _ in range(9))
+
+    assert batcher.fill(queue, maxsize) == 1
+
+    assert (len(queue), batcher.events) == (8, 4)
+    assert [len(batch.events) for batch in taken(batcher)] == [4]
+
+
 def test_filling_stops_when_a_batch_is_ready() -> None:
     """What is behind it stays in the queue, where it can still be counted and dropped in order."""
     batcher = make(events=3)
@@ -391,24 +416,31 @@ class BatcherMachine(RuleBasedStateMachine):
 
     count = 4
     size = 100
+    lane_of: LaneOf | None = staticmethod(by_lane)
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.queue: deque[CapturedEvent] = deque()
-        self.batcher = make(events=self.count, size=self.size, lane_of=by_lane)
+        self.batcher = make(events=self.count, size=self.size, lane_of=self.lane_of)
         self.lanes: dict[str | None, Lane] = {}
         self.epochs: dict[CapturedEvent, int] = {}
         self.ready: dict[str | None, int] = {}  # lists that grow no more, by lane, at the start of a step
 
     @rule(
-        events=st.lists(st.tuples(st.sampled_from([None, "x", "y"]), st.sampled_from([5, 20, 34, 50, 99, 101, 150]))),
-        limit=st.integers(0, 6),
+        events=st.lists(
+            st.tuples(
+                st.sampled_from([None, "x", "y"]),
+                st.sampled_from([5, 20, 34, 50, 99, 101, 150]),
+                st.sampled_from([0, 0, 3]),
+            )
+        ),
+        limit=st.integers(0, 9),
     )
-    def fill(self, events: list[tuple[str | None, int]], limit: int) -> None:
-        for name, size in events:
+    def fill(self, events: list[tuple[str | None, int, int]], limit: int) -> None:
+        for name, size, beside in events:
             self.now += 0.0625  # every event has a time of its own
-            self.queue.append(blank(size, at=self.now, lane=name))
+            self.queue.append(blank(size, at=self.now, lane=name if self.lane_of else None, beside=beside))
         before = list(self.queue)
 
         count = self.batcher.fill(self.queue, limit)
@@ -493,5 +525,13 @@ class BatcherMachine(RuleBasedStateMachine):
             assert batcher.due_at(is_open) == min(moments, default=None)
 
 
+class OneLaneMachine(BatcherMachine):
+    """The same for a sink without lanes."""
+
+    lane_of = None
+
+
 TestBatcherMachine = BatcherMachine.TestCase
 TestBatcherMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestOneLaneMachine = OneLaneMachine.TestCase
+TestOneLaneMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

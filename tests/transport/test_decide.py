@@ -274,6 +274,7 @@ def search(batch: OutboundBatch, is_poison: Callable[[CapturedEvent], bool]) -> 
     while waiting:
         sent = waiting.popleft()
         found.extra += 1
+        assert found.extra < 10_000, "the search has no end"
         if not any(map(is_poison, sent.events)):
             found.delivered += sent.events
             continue
@@ -336,6 +337,7 @@ def test_a_batch_whose_every_event_is_too_large_is_halved_to_the_end(events: int
     requests, dropped = -1, 0
     while waiting:
         requests += 1
+        assert requests < 10_000, "halving has no end"
         decision = rules.decide(waiting.popleft(), PermanentSinkError(scope="size"), NOW, None)
         if isinstance(decision, Split):
             waiting.extend(decision.parts)

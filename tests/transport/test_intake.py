@@ -21,8 +21,8 @@ pytestmark = pytest.mark.asyncio
 
 
 def data(size: int) -> CapturedEvent:
-    """An event that counts for so many bytes: it is held without its closing braces."""
-    return blank(size + 2)
+    """An event that counts for so many bytes: it is held without its closing braces, half of it beside the envelope."""
+    return blank(size + 2, beside=size // 2)
 
 
 class Rig:

@@ -22,10 +22,10 @@ class Rig:
     """A door over a real ledger, barriers and episodes; remembers in which order things were told."""
 
     def __init__(self, events: int) -> None:
-        self.events = tuple(make_event(f"e{number}") for number in range(events))
+        self.events = tuple(make_event(f"e{number}", key="k" * (number % 2)) for number in range(events))
         self.ledger = Ledger()
         for event in self.events:
-            self.ledger.accept(len(event.data))
+            self.ledger.accept(event.held)
         self.barriers = Barriers()
         self.now = 0.0
         self.episodes = Episodes("eu", lambda: self.now)
@@ -35,7 +35,9 @@ class Rig:
         self.looks: list[tuple[int, int, int]] = []
 
     def open(self) -> Barrier:
-        return self.barriers.open(pending=len(self.events), captured=self.barriers.serial, attempts=0, until="settled")
+        return self.barriers.open(
+            pending=len(self.events), captured=self.barriers.serial, attempts=0, until="settled", shared=True
+        )
 
     def look(self, outcomes: Sequence[Outcome]) -> None:
         """An observer that reads the books."""
@@ -49,7 +51,7 @@ class Rig:
 
 
 def size(events: Sequence[CapturedEvent]) -> int:
-    return sum(len(event.data) for event in events)
+    return sum(event.held for event in events)
 
 
 DELIVERED, DROPPED, RETRY, INTERRUPTED = (
@@ -112,7 +114,7 @@ def test_what_stays_is_kept_with_its_standing_from_now_on() -> None:
 def test_parts_of_one_answer_count_by_the_standing_they_were_sent_with() -> None:
     """Whatever their order: events sent again do not hide the others from a barrier that waits for attempts."""
     rig = Rig(4)
-    barrier = rig.barriers.open(pending=4, captured=4, attempts=0, until="attempted")
+    barrier = rig.barriers.open(pending=4, captured=4, attempts=0, until="attempted", shared=True)
 
     rig.settler.settle([rig.outcome(RETRY, slice(0, 2)), rig.outcome(DELIVERED, slice(2, 4))], CAPTURED)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from eventpipe.events import CapturedEvent
+from eventpipe.events import CapturedEvent, Extra
 from eventpipe.transport.barrier import Standing
 from eventpipe.transport.batch import Bisection, OutboundBatch
 
 CREATED_AT = 1_767_225_600.0
 
 
-def blank(size: int = 10, *, at: float = 0.0, lane: str | None = None) -> CapturedEvent:
-    """An event of ``size`` bytes; what the bytes say is not looked at by any decision."""
-    return CapturedEvent(b"x" * (size - 2), lane, None, at)
+def blank(size: int = 10, *, at: float = 0.0, lane: str | None = None, beside: int = 0) -> CapturedEvent:
+    """An event of ``size`` bytes, so many of them ``beside`` its envelope; what they say is not looked at."""
+    extra = Extra(key="k" * beside) if beside else None
+    return CapturedEvent(b"x" * (size - 2 - beside), lane, extra, at)
 
 
 def blanks(events: int, size: int = 10) -> tuple[CapturedEvent, ...]:
