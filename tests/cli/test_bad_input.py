@@ -29,7 +29,6 @@ class Bad:
 
 
 BAD = {
-    "no address": Bad("send {file}", 'Command "send" parameter --to requires an argument; see eventpipe --help'),
     "no file": Bad("send --to {url}", "nothing to send: name a file, or - for standard input"),
     "stdin twice": Bad("send - - --to {url}", "standard input can be read once only"),
     "missing file": Bad("send {dir}/no.csv --to {url}", "cannot read {dir}/no.csv: no such file or directory"),
@@ -40,10 +39,6 @@ BAD = {
     ),
     "nameless text": Bad(
         "send {dir}/x.bin --format text --to {url}", "plain lines have no event name: give them one with --event"
-    ),
-    "unknown format": Bad(
-        "send {file} --format xml --to {url}",
-        'Invalid value "xml" for --format. Choose from: "ndjson", "csv", "text"; see eventpipe --help',
     ),
     "delimiter": Bad("send {file} --delimiter ab --to {url}", "--delimiter: must be one character, not 'ab'"),
     "scheme": Bad("send {file} --to ftp://x", "--to: url must begin with http:// or https://, not 'ftp://x'"),

@@ -29,23 +29,27 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "start"),
+    ("words", "about"),
     [
-        (["bogus"], 'eventpipe: Unknown command "bogus"'),
-        (["serve", "--bogus", "1"], "eventpipe: Unknown option: --bogus"),
-        (["serve", "--port", "http"], "eventpipe: Invalid value for --port"),
-        (["serve", "extra"], "eventpipe: Unused Tokens"),
+        (["bogus"], "bogus"),
+        (["serve", "--bogus", "1"], "--bogus"),
+        (["serve", "--port", "http"], "--port"),
+        (["serve", "extra"], "extra"),
+        (["send", "file.ndjson"], "--to"),
+        (["send", "file.ndjson", "--to", "http://localhost", "--format", "xml"], "--format"),
     ],
+    ids=["command", "option", "number", "word", "nothing required", "choice"],
 )
 def test_wrong_words_are_one_line_and_exit_code_2(
-    words: list[str], start: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], about: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the parser refuses is a usage error like any other."""
+    """What the parser refuses is a usage error like any other; its words for it differ between its versions."""
     assert main(words) == 2
 
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith(start)
+    assert shown.err.startswith("eventpipe: ")
+    assert about in shown.err
     assert shown.err.endswith("; see eventpipe --help\n")
     assert shown.err.count("\n") == 1
 
