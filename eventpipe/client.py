@@ -24,7 +24,7 @@ from eventpipe.transport.barrier import UNTIL, Until
 from eventpipe.transport.calls import NOBODY, describe, overflow_of, patient
 from eventpipe.transport.closing import Closing
 from eventpipe.transport.dispatcher import Dispatcher
-from eventpipe.transport.entrance import Entrance, RefusalError
+from eventpipe.transport.entrance import Entrance
 from eventpipe.transport.flushing import flush
 from eventpipe.transport.hooks import BeforeSend, Hooks, OnOutcome
 from eventpipe.transport.inbox import Inbox
@@ -224,7 +224,7 @@ class AsyncClient:
             mode = "drop_newest"
         if self._runtime.thread != get_ident():
             return self._entrance.leave_for_loop(described, mode, self._runtime)
-        return self._enter(described, mode, captured)[0]
+        return self._entrance.enter(described, mode, captured)[0]
 
     async def capture_many(self, events: Iterable[str | Event]) -> list[Receipt]:
         """Take events in, in order.
@@ -245,7 +245,7 @@ class AsyncClient:
             self._runtime.ensure()
         if self._runtime.is_elsewhere:
             return self._entrance.leave_for_loop(described, overflow, self._runtime)
-        receipt, waiting = self._enter(described, overflow, captured)
+        receipt, waiting = self._entrance.enter(described, overflow, captured)
         if waiting:
             await self._entrance.wait_for_room(receipt, waiting)
         elif any(dispatcher.intake.batch_arrived for dispatcher in self._dispatchers):
@@ -253,16 +253,6 @@ class AsyncClient:
                 dispatcher.intake.batch_arrived = False
             await asyncio.sleep(0)
         return receipt
-
-    def _enter(
-        self, described: Event, overflow: Overflow, captured: CapturedEvent | None
-    ) -> tuple[Receipt, list[Dispatcher]]:
-        try:
-            if captured is None or self._entrance.is_closed:
-                captured = self._entrance.prepare(described)
-        except RefusalError as refusal:
-            return self._entrance.refuse(refusal), []
-        return self._entrance.distribute(captured, overflow, strict=self._options.strict)
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

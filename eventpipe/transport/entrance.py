@@ -64,6 +64,20 @@ class Entrance:
         }
         self.max_event_bytes = min(self._limits.values(), default=options.max_event_bytes)
 
+    def enter(
+        self, described: Event, overflow: Overflow, captured: CapturedEvent | None
+    ) -> tuple[Receipt, list[Dispatcher]]:
+        """Take an event in, or count it as refused; ``captured`` is the event if it was encoded already.
+
+        Returns and Raises are those of ``distribute()`` and ``refuse()``.
+        """
+        try:
+            if captured is None or self.is_closed:
+                captured = self.prepare(described)
+        except RefusalError as refusal:
+            return self.refuse(refusal), []
+        return self.distribute(captured, overflow, strict=self._options.strict)
+
     def prepare(self, described: Event) -> CapturedEvent:
         """Run ``before_send`` and encode.
 
