@@ -232,7 +232,7 @@ class Entrance:
         where = dispatcher.traits.where
         try:
             return where is None or bool(where(event))
-        except Exception:  # noqa: BLE001  # a filter may be there for privacy: what it cannot judge does not pass
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001  # it may be there for privacy: unjudged, no pass
             self.filter_errors += 1
             return False
 
