@@ -19,11 +19,15 @@ from eventpipe.cli.producer import Producer
 from eventpipe.cli.reconciliation import Reconciliation
 from eventpipe.cli.signals import Stop, stop_signals
 from eventpipe.client import AsyncClient
+from eventpipe.options import ClientOptionsDict
 from eventpipe.outcomes import Outcome
 from eventpipe.sinks.http import HttpSink
 
 MAX_EVENTS = 1_000_000  # every id is kept to compare, at about 200 bytes in each of the two processes
 MAX_RATE = 50_000.0  # handlers per second: more than one loop can run
+DEFAULT_RATE = 2000.0
+QUEUE_SECONDS = 5.0  # the outage, and the backoffs after it
+EVENT_BYTES = 4096  # ten times what an event of the demo takes, so that the number is what bounds
 FLUSH_TIMEOUT = 60.0  # seconds: several times a stall and the outage together
 
 STALL = "0.1:5s"
@@ -39,12 +43,12 @@ class DemoOptions:
 
     Attributes:
         seconds: How long events are produced; sending the last of them may take some seconds more.
-        rate: Events per second.
+        rate: Events per second; above 2000 the client gets a queue for five seconds of them.
         json: Print the report as JSON, and nothing else.
     """
 
     seconds: float = 10.0
-    rate: float = 2000.0
+    rate: float = DEFAULT_RATE
     json: bool = False
 
     def check(self) -> None:
@@ -60,6 +64,13 @@ class DemoOptions:
             raise UsageError(
                 f"--seconds times --rate: at most {MAX_EVENTS:,} events, not {self.seconds * self.rate:,.0f}"
             )
+
+    def client_options(self) -> ClientOptionsDict:
+        """The client's defaults, which hold five seconds of 2000 events, or as many seconds of more."""
+        if self.rate <= DEFAULT_RATE:
+            return {}
+        queue_events = round(self.rate * QUEUE_SECONDS)
+        return {"queue_events": queue_events, "queue_bytes": queue_events * EVENT_BYTES}
 
     def faults(self) -> list[str]:
         """The collector's faults, as options of ``eventpipe serve``."""
@@ -98,7 +109,7 @@ async def _demo(options: DemoOptions, console: Console) -> DemoReport:
 
     with stop_signals() as stop:
         async with collector_process(*options.faults()) as url:
-            client = AsyncClient(HttpSink(f"{url}/events"), on_drop=on_drop)
+            client = AsyncClient(HttpSink(f"{url}/events"), on_drop=on_drop, **options.client_options())
             producer = Producer(client, options.rate)
             started = time.monotonic()
             try:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventpipe.cli.demo import DemoOptions
 from eventpipe.cli.histogram import BUCKETS, SHORTEST, STEP, Histogram
 from eventpipe.cli.producer import LAG_INTERVAL, Producer
 from eventpipe.client import AsyncClient
@@ -82,3 +83,9 @@ def test_durations_outside_the_buckets_are_counted() -> None:
     assert histogram.quantile(0.5) == pytest.approx(SHORTEST, rel=0.03)
     assert histogram.quantile(1.0) == pytest.approx(SHORTEST * STEP ** (BUCKETS - 0.5))
     assert Histogram().quantile(0.5) == 0.0
+
+
+def test_a_higher_rate_gets_a_longer_queue() -> None:
+    """The default rate runs on the client's defaults; a higher one gets room for as many seconds."""
+    assert DemoOptions().client_options() == {}
+    assert DemoOptions(rate=5000).client_options() == {"queue_events": 25_000, "queue_bytes": 25_000 * 4096}
