@@ -37,6 +37,11 @@ class DropReason(StrEnum):
     MISCONFIGURED = "misconfigured"
     CLOSE_DEADLINE = "close_deadline"
 
+    @classmethod
+    def listed(cls, reason: str | None) -> DropReason:
+        """``reason`` if it is in the list, else ``REJECTED``: a far end's own word for it stays in the detail."""
+        return cls(reason) if reason in set(cls) else cls.REJECTED
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePath
 
 from eventpipe.contracts import Sink
@@ -82,20 +83,24 @@ def _origin(error: BaseException) -> str:
 
 def _is_complete(error: SinkError) -> bool:
     """Whether the error has what decisions and counters read: a subclass of a user's may have left it out."""
-    wait: object = getattr(error, "retry_after", None)
-    return (
-        isinstance(getattr(error, "reason", None), str)
-        and hasattr(error, "status")
-        and isinstance(wait, int | float | None)
-        and (hasattr(error, "scope") or not isinstance(error, PermanentSinkError))
-    )
+    try:
+        return (
+            isinstance(getattr(error, "reason", None), str)
+            and hasattr(error, "status")
+            and isinstance(getattr(error, "retry_after", None), int | float | None)
+            and (hasattr(error, "scope") or not isinstance(error, PermanentSinkError))
+        )
+    except BaseException:  # noqa: BLE001  # a property of it may do anything
+        return False
 
 
 def _sorted(batch: Batch, returned: object) -> Answer:
     """Part the events by verdict."""
-    verdicts = list(returned) if isinstance(returned, Iterable) else []
+    # One more than there are events shows that there are more: an iterator may have no end.
+    verdicts = list(islice(returned, len(batch.events) + 1)) if isinstance(returned, Iterable) else []
     if len(verdicts) != len(batch.events) or not all(isinstance(verdict, Verdict) for verdict in verdicts):
-        raise TransientSinkError(f"send() must return None or {len(batch.events)} verdicts, not {len(verdicts)} values")
+        found = f"{len(verdicts)} values" if len(verdicts) <= len(batch.events) else "more values"
+        raise TransientSinkError(f"send() must return None or {len(batch.events)} verdicts, not {found}")
     delivered = []
     again = []
     dropped: dict[tuple[str, str | None], list[CapturedEvent]] = {}
@@ -105,7 +110,7 @@ def _sorted(batch: Batch, returned: object) -> Answer:
         if verdict.kind == OutcomeKind.DELIVERED:  # or the plain word, as a far end may have said it
             delivered.append(event)
         elif verdict.kind == OutcomeKind.DROPPED:
-            dropped.setdefault((_drop_reason(verdict), verdict.detail), []).append(event)
+            dropped.setdefault((DropReason.listed(verdict.reason), verdict.detail), []).append(event)
         else:  # any odd word as well: an event must be in somebody's hands
             first = first or verdict
             again.append(event)
@@ -115,8 +120,3 @@ def _sorted(batch: Batch, returned: object) -> Answer:
         text = first.detail or "the far end asked for these events again"
         error = TransientSinkError(text, retry_after=retry_after, reason=first.reason or "retry")
     return Answer(tuple(delivered), {key: tuple(events) for key, events in dropped.items()}, tuple(again), error)
-
-
-def _drop_reason(verdict: Verdict) -> str:
-    """The list of reasons is closed: a word of the far end's own is ``rejected``, and stays in the detail."""
-    return verdict.reason if verdict.reason in set(DropReason) else DropReason.REJECTED

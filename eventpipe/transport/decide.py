@@ -71,27 +71,26 @@ class Decider:
         self, batch: OutboundBatch, retry_after: float | None, now: float, closing: float | None
     ) -> Decision:
         due = now + backoff(self.policy, batch.attempt, self.random, retry_after)
-        pause_until = None if retry_after is None else due
+        # The lane pauses for as long as it was asked to and no longer: with the random part of each delay on top, the
+        # pause would end when the last of the batches is due, and all that were parked together would leave together.
+        earliest = now if retry_after is None else now + min(retry_after, self.policy.max_retry_after)
+        pause_until = None if retry_after is None else earliest
         if batch.attempt >= self.policy.max_attempts or batch.final:
             return Drop(DropReason.EXHAUSTED, pause_until)
         again = batch.next_attempt(batch.events)
         if closing is None:
             return Retry(again, due, pause_until)
-        if closing <= now:
+        if closing <= now or earliest > closing:
             return Drop(DropReason.CLOSE_DEADLINE, pause_until)
-        if due > closing:
-            if retry_after is not None:
-                return Drop(DropReason.CLOSE_DEADLINE, pause_until)
-            due = now
-        return Retry(replace(again, final=True), due, pause_until)
+        return Retry(replace(again, final=True), due if due <= closing else earliest, pause_until)
 
     def _permanent(self, batch: OutboundBatch, error: PermanentSinkError) -> Decision:
         if len(batch.events) == 1 or error.scope not in ("size", "event"):
-            return Drop(error.reason)
+            return Drop(DropReason.listed(error.reason))
         if error.scope == "event":
             bisection = batch.bisection or Bisection.of(len(batch.events))
             if bisection.requests_left < 2:
-                return Drop(error.reason)
+                return Drop(DropReason.listed(error.reason))
             bisection.requests_left -= 2
             batch = replace(batch, bisection=bisection)
         middle = (len(batch.events) + 1) // 2

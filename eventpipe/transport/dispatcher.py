@@ -17,7 +17,7 @@ from eventpipe.core.ledger import Ledger
 from eventpipe.core.pool import Pool
 from eventpipe.core.room import Waiter
 from eventpipe.core.service import Service
-from eventpipe.errors import PermanentSinkError
+from eventpipe.errors import PermanentSinkError, TransientSinkError
 from eventpipe.events import CapturedEvent
 from eventpipe.options import ClientOptions
 from eventpipe.outcomes import DropReason, Durations, Outcome, OutcomeKind, Statistics
@@ -95,6 +95,7 @@ class Dispatcher(Service):
         self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self.wake)
         self._waiter: asyncio.Future[None] | None = None
         self._is_awake = False
+        self._is_serving = False
         self._closing: float | None = None
         self.stragglers: list[str] = []
 
@@ -206,6 +207,7 @@ class Dispatcher(Service):
         await self._pool.start()
 
     async def _serve(self) -> None:
+        self._is_serving = True
         try:
             while not self._is_finished():
                 self._is_awake = False
@@ -213,6 +215,7 @@ class Dispatcher(Service):
                 await self._announce()
                 await self._park()
         finally:
+            self._is_serving = False
             self.on_end()  # once now, so that nobody counts on it any longer, and once when it is over
             self._barriers.give_up()
             await self._announce()
@@ -328,7 +331,15 @@ class Dispatcher(Service):
             self._backlog.schedule.add(replace(decision.batch, standing=standing), decision.due)
 
     def _lost(self, batch: OutboundBatch) -> None:
-        """A worker was cancelled: its batch goes back unharmed, and the attempt does not count."""
+        """A worker did not come back with an answer.
+
+        When this dispatcher ends, its batch goes back unharmed, and the attempt does not count. Otherwise the attempt
+        failed: a sink that cancels its own task would be called again without a pause and without an end.
+        """
+        if self._is_serving:
+            error = TransientSinkError("send() cancelled its own task, or was cancelled by somebody else")
+            self._finish(batch, Answer(again=batch.events, error=error))
+            return
         if self._backlog.end(batch, succeeded=False) is None:
             return
         outcome = Outcome(OutcomeKind.INTERRUPTED, self.traits.name, batch.attempt, captured=batch.events)

@@ -160,7 +160,7 @@ async def test_an_event_with_an_odd_verdict_is_sent_again(kind: Any) -> None:
     ("verdicts", "text"),
     [
         ([DELIVERED], "send() must return None or 2 verdicts, not 1 values"),
-        ([DELIVERED] * 3, "send() must return None or 2 verdicts, not 3 values"),
+        ([DELIVERED] * 3, "send() must return None or 2 verdicts, not more values"),
         ([], "send() must return None or 2 verdicts, not 0 values"),
         ([DELIVERED, None], "send() must return None or 2 verdicts, not 2 values"),
         ("ok", "send() must return None or 2 verdicts, not 2 values"),
