@@ -47,6 +47,8 @@ def _since(moment: float | None) -> float | None:
 
 TRANSIENT = TransientSinkError("down")
 RETRY_AFTER = TransientSinkError("slow down", retry_after=5.0)
+SHORT_RETRY_AFTER = TransientSinkError("slow down", retry_after=0.5)
+HUGE_RETRY_AFTER = TransientSinkError("slow down", retry_after=1e9)
 UNKNOWN = SinkError("neither", reason="odd")
 EXHAUSTED = DropReason.EXHAUSTED
 CLOSE_DEADLINE = DropReason.CLOSE_DEADLINE
@@ -66,6 +68,8 @@ OPEN, SOON, NOW_OR_BEFORE, ENDLESS = None, NOW + 3.0, NOW, inf
         (UNKNOWN, 1, False, OPEN, ("retry", 1.0, False, None)),
         (RETRY_AFTER, 1, False, OPEN, ("retry", 5.0, False, 5.0)),
         (RETRY_AFTER, 2, False, OPEN, ("retry", 5.0, False, 5.0)),
+        (SHORT_RETRY_AFTER, 2, False, OPEN, ("retry", 2.0, False, 0.5)),
+        (HUGE_RETRY_AFTER, 1, False, OPEN, ("retry", 300.0, False, 300.0)),
         (RETRY_AFTER, 3, False, OPEN, ("drop", EXHAUSTED, 5.0)),
         (RETRY_AFTER, 1, True, OPEN, ("drop", EXHAUSTED, 5.0)),
         # closing, the deadline in three seconds: one final attempt, when its backoff falls due or at once
@@ -77,6 +81,7 @@ OPEN, SOON, NOW_OR_BEFORE, ENDLESS = None, NOW + 3.0, NOW, inf
         (RETRY_AFTER, 1, False, SOON, ("drop", CLOSE_DEADLINE, 5.0)),
         (RETRY_AFTER, 3, False, SOON, ("drop", EXHAUSTED, 5.0)),
         (RETRY_AFTER, 1, True, SOON, ("drop", EXHAUSTED, 5.0)),
+        (SHORT_RETRY_AFTER, 2, False, SOON, ("retry", 2.0, True, 0.5)),
         # closing, and the deadline is now: nothing is sent after it
         (TRANSIENT, 1, False, NOW_OR_BEFORE, ("drop", CLOSE_DEADLINE, None)),
         (TRANSIENT, 1, True, NOW_OR_BEFORE, ("drop", EXHAUSTED, None)),
@@ -125,6 +130,21 @@ def test_a_retry_after_that_outlasts_the_deadline_ends_the_batch(closing: float,
     assert shown(decider().decide(outbound(), RETRY_AFTER, NOW, closing)) == expected
 
 
+@pytest.mark.parametrize(
+    ("closing", "expected"),
+    [
+        (NOW + 0.4, ("drop", CLOSE_DEADLINE, 0.5)),
+        (NOW + 0.5, ("retry", 0.5, True, 0.5)),
+        (NOW + 1.9, ("retry", 0.5, True, 0.5)),
+        (NOW + 2.0, ("retry", 2.0, True, 0.5)),
+    ],
+    ids=["beyond the deadline", "at it", "its backoff beyond", "its backoff at it"],
+)
+def test_the_final_attempt_is_made_as_soon_as_the_far_end_allows(closing: float, expected: tuple[object, ...]) -> None:
+    """Where the backoff outlasts the deadline, and the wait that was asked for does not."""
+    assert shown(decider().decide(outbound(attempt=2), SHORT_RETRY_AFTER, NOW, closing)) == expected
+
+
 def test_a_retry_is_the_same_batch_one_attempt_later() -> None:
     """Id, events, stamps, barriers and what a flush did stay; the batch that was sent is unchanged."""
     bisection = Bisection(3)
@@ -152,7 +172,7 @@ def test_the_delay_is_the_policy_s_with_its_chance() -> None:
     assert [shown(decision) for decision in due] == [
         ("retry", 4.5, False, None),
         ("retry", 6.75, False, None),
-        ("retry", 7.25, False, 7.25),
+        ("retry", 7.25, False, 5.0),
     ]
 
 
