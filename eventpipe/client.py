@@ -15,7 +15,7 @@ from typing import Self, Unpack
 from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
-from eventpipe.encoding import Encoder, make_id
+from eventpipe.encoding import Encoder, dependable
 from eventpipe.errors import ClosedError, DeliveryError, InvalidEventError
 from eventpipe.events import CapturedEvent, DistinctId, Durability, Event, Overflow, Properties
 from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
@@ -85,7 +85,7 @@ class AsyncClient:
         options = self._options
         clock = options.clock or Clock()
         random = options.random or Random()  # noqa: S311  # jitter
-        new_id = options.new_id or make_id
+        new_id = dependable(options.new_id)
         self._dispatchers = [
             Dispatcher(
                 sink, traits, options, observers=[self._hooks.observe], clock=clock, random=random, new_id=new_id
@@ -170,12 +170,13 @@ class AsyncClient:
                 pass  # the long way says what is the matter
             else:
                 size = len(captured.data) + 2 if captured.extra is None else captured.size
+                yields = intake.batch_arrived  # by an earlier capture, and the dispatcher has not run since
                 if size <= self._max_event_bytes and intake.offer(captured):
                     if captured.captured_at is not self._checked_at:
                         # A new stamp, at most once a millisecond: see whether the loop is still the one it was.
                         self._checked_at = captured.captured_at
                         self._runtime.ensure()
-                    if intake.batch_arrived:
+                    if yields:
                         intake.batch_arrived = False
                         await asyncio.sleep(0)
                     return Receipt(captured)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +13,7 @@ from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.ledger import Ledger
+from eventpipe.core.log import contained_logger
 from eventpipe.core.pool import Pool
 from eventpipe.core.room import Waiter
 from eventpipe.core.service import Service
@@ -37,7 +37,7 @@ from eventpipe.transport.traits import Traits
 # A cancelled send has this long to end: within the 0.25 s that a close may take beyond its deadline.
 STRAGGLER_TIMEOUT = 0.1
 
-logger = logging.getLogger("eventpipe")
+logger = contained_logger("eventpipe")
 
 
 class Dispatcher(Service):
@@ -94,6 +94,8 @@ class Dispatcher(Service):
         self._decider = Decider(options.retry, random.random, new_id)
         self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self.wake)
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
         self._is_awake = False
         self._is_serving = False
         self._closing: float | None = None
@@ -201,6 +203,7 @@ class Dispatcher(Service):
             waiter.set_result(None)
 
     async def _open(self) -> None:
+        self._stop_timer()  # of a loop that was closed without a word
         # What was in flight on a loop that is gone goes again; whether it arrived, nobody can know.
         for batch in list(self._backlog.in_flight):
             self._lost(batch)
@@ -260,6 +263,7 @@ class Dispatcher(Service):
 
     def _pump(self) -> None:
         """Start what may be sent now: a slot first, then the fullest batch there is."""
+        self.intake.batch_arrived = False
         while self._pool.try_acquire():
             now = self._clock.monotonic()
             batch = self._backlog.next_batch(now, closing=self._closing is not None)
@@ -291,14 +295,24 @@ class Dispatcher(Service):
         # With every worker busy a full batch changes nothing here; it still is when a producer lets others run.
         self.intake.wake_after(self._backlog.events_until_full(now), self._batch_bytes)
         loop = asyncio.get_running_loop()
+        if moment < self._timer_at:
+            # One that would come too late is replaced; one that comes too early costs less than a new one each time.
+            self._stop_timer()
+            self._timer, self._timer_at = loop.call_at(moment, self._ring), moment
         self._waiter = loop.create_future()
-        timer = loop.call_at(moment, self.wake) if moment < inf else None
         try:
             await self._waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
+
+    def _ring(self) -> None:
+        self._timer, self._timer_at = None, inf
+        self.wake()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, inf
 
     # -- the workers ----------------------------------------------------------------------------------------------
 

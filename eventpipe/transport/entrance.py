@@ -247,5 +247,6 @@ class Entrance:
     def _stub(self, described: Event) -> CapturedEvent:
         """As much of a refused event as reports need: an id and a name."""
         given: object = described.event
-        name = given[:_MAX_NAME] if isinstance(given, str) and given else "(no name)"
-        return self._encoder.encode(name, None, None, None, None, None, None, None)
+        text = str.__str__(given)[:_MAX_NAME] if issubclass(type(given), str) else ""
+        clean = text.encode(errors="replace").decode()  # a lone surrogate would be refused again, in strict mode
+        return self._encoder.encode(clean or "(no name)", None, None, None, None, None, None, None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from eventpipe.core.log import contained_logger
 from eventpipe.outcomes import DropReason
 
-logger = logging.getLogger("eventpipe")
+logger = contained_logger("eventpipe")
 
 # A reason that concerns single events (a poison event, an invalid one) has no natural end: its episode is over when it
 # has been quiet for this long. A minute is what alerting rules usually look at.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import time
 from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import Generic, Protocol, TypeVar
 
+from eventpipe.core.log import contained_logger
 from eventpipe.events import Event
 from eventpipe.outcomes import Outcome, OutcomeKind
 
-logger = logging.getLogger("eventpipe")
+logger = contained_logger("eventpipe")
 
 # A hook runs on the event loop: above this it holds up every handler of the process, and is named in the log.
 SLOW_HOOK = 0.1
@@ -95,9 +95,9 @@ class Hook(Generic[A, R]):
 
     def _took(self, duration: float) -> None:
         if duration > self.slowest:
+            self.slowest = duration  # first: a log handler may capture, which comes here again
             if duration > SLOW_HOOK:
                 logger.warning("%s held up its caller for %.3f s", self._name, duration)
-            self.slowest = duration
 
 
 class Hooks:

@@ -37,7 +37,7 @@ class Intake:
         queue: Events that no batch has taken yet.
         room: Callers that wait for capacity.
         taken: Events that ever left the queue.
-        batch_arrived: A full batch has come together since this was last cleared: time to let other tasks run.
+        batch_arrived: A full batch has come together and the dispatcher has not run since: time to let it.
         is_closed: Nothing is let in any more.
     """
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import logging
 import os
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from threading import get_ident
 from typing import Any, TypeVar
 
+from eventpipe.core.log import contained_logger
 from eventpipe.core.service import ServiceState
 from eventpipe.transport.dispatcher import Dispatcher
 
 T = TypeVar("T")
 
-logger = logging.getLogger("eventpipe")
+logger = contained_logger("eventpipe")
 
 
 class Runtime:
