@@ -31,6 +31,13 @@ def make_id() -> str:
     return str(_uuid7())
 
 
+def dependable(new_id: Callable[[], str] | None) -> Callable[[], str]:
+    """An id maker that never fails: where ``new_id`` raises, or makes no UUID, ``make_id()`` stands in."""
+    if new_id is None or new_id is make_id:
+        return make_id
+    return lambda: canonical(contained(new_id), Repairs()) or make_id()
+
+
 class Encoder:
     """Encodes events; any number of threads may use it at once, and none waits."""
 
@@ -64,8 +71,9 @@ class Encoder:
         self._monotonic = monotonic or clock.reader(None)
         self._new_id = None if new_id is make_id else new_id
         self._strict = strict
-        # Wall clock, loop clock and text of the last stamp; one tuple, so that each thread sees three of one moment.
-        self._stamp: tuple[float, float, str] = (math.nan, math.nan, "")
+        # The last stamp: its bounds on the wall clock, on the loop clock, and its text; one tuple, so that each thread
+        # sees what belongs together.
+        self._stamp: tuple[float, float, float, float, str] = (math.nan, math.nan, math.nan, math.nan, "")
         self._repaired: dict[int, int] = {}  # events by thread; each thread writes its own number only
 
     @property
@@ -98,30 +106,31 @@ class Encoder:
         """
         wall = time.time() if self._is_system_clock else self._clock.time()
         now = self._monotonic()
-        stamp = self._stamp
-        if not (0.0 <= wall - stamp[0] < STAMP_LIFE and 0.0 <= now - stamp[1] < STAMP_LIFE):
-            self._stamp = stamp = (wall, now, format_stamp(wall))
+        since, until, moment, moment_until, stamp = self._stamp
+        if not (since <= wall < until and moment <= now < moment_until):
+            moment, stamp = now, format_stamp(wall)
+            self._stamp = (wall, wall + STAMP_LIFE, now, now + STAMP_LIFE, stamp)
         is_native = True
         try:
             if (
-                type(event) is str
+                timestamp is uuid is headers is key is None
+                and type(event) is str
                 and event
                 and (type(distinct_id) is str or distinct_id is None)
                 and type(properties) is dict
-                and timestamp is uuid is headers is key is None
                 and (lane is None or type(lane) is str)
                 and self._new_id is None
                 and (not self._lifted or self._lifted.isdisjoint(properties))
             ):
                 envelope = {
                     "uuid": str(_uuid7()),
-                    "timestamp": stamp[2],
+                    "timestamp": stamp,
                     "distinct_id": distinct_id,
                     "event": event,
                     "properties": properties,
                 }
                 # The slice drops the closing braces, and with them the 4 KiB that orjson's own result holds on to.
-                return CapturedEvent(_dumps(envelope, None, NATIVE)[:-2], lane, None, stamp[1])
+                return CapturedEvent(_dumps(envelope, None, NATIVE)[:-2], lane, None, moment)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001 - something odd in the event; it is looked at again, with care
@@ -130,7 +139,7 @@ class Encoder:
         members, lifted = self._properties(properties, repairs, is_native)
         cared: dict[str, object] = {
             "uuid": self._id(uuid, repairs),
-            "timestamp": timestamp_text(timestamp, repairs) or stamp[2],
+            "timestamp": timestamp_text(timestamp, repairs) or stamp,
             "distinct_id": identifier(distinct_id, "distinct_id", repairs),
             "event": name_of(event, repairs),
             "properties": members,
@@ -142,7 +151,7 @@ class Encoder:
         if repairs.count:
             thread = threading.get_ident()
             self._repaired[thread] = self._repaired.get(thread, 0) + 1
-        return CapturedEvent(_dumps(cared)[:-2], kept_lane, extra, stamp[1])
+        return CapturedEvent(_dumps(cared)[:-2], kept_lane, extra, moment)
 
     def _id(self, given: object, repairs: Repairs) -> str:
         made = canonical(given, repairs) if given is not None else None
