@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, NoReturn
 
 from eventpipe.core.crew import Crew, ItemT, Work, Worker
 from eventpipe.core.failures import where_raised
+from eventpipe.core.log import contained_logger
 from eventpipe.errors import ClosedError
 
-_logger = logging.getLogger(__name__)
+_logger = contained_logger(__name__)
 
 
 class Pool(Generic[ItemT]):

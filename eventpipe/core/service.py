@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Self
@@ -12,9 +11,10 @@ from typing import Self
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.failures import where_raised
 from eventpipe.core.life import Life
+from eventpipe.core.log import contained_logger
 from eventpipe.errors import ClosedError
 
-_logger = logging.getLogger(__name__)
+_logger = contained_logger(__name__)
 
 
 class ServiceState(StrEnum):

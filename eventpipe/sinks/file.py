@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Literal
 
 from eventpipe.clock import Clock
+from eventpipe.core.log import contained_logger
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.sinks.base import BaseSink, check_count, check_seconds
 from eventpipe.sinks.lines import CsvLines, Lines, NdjsonLines
@@ -41,7 +41,7 @@ _MISCONFIGURED: Final = frozenset(
     }
 )
 
-_log = logging.getLogger(__name__)
+_log = contained_logger(__name__)
 
 
 class FileSink(BaseSink):

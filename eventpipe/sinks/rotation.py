@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from eventpipe.core.log import contained_logger
 from eventpipe.sinks.appending import append, create, fsync_folder
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TEMPORARY_SUFFIX: Final = ".part"
 
-_log = logging.getLogger(__name__)
+_log = contained_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

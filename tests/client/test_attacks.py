@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,13 +14,17 @@ import pytest
 from eventpipe import (
     AsyncClient,
     Batch,
+    ClosedError,
     DropReason,
+    Event,
+    InvalidEventError,
     OutcomeKind,
     PermanentSinkError,
     RetryPolicy,
     TransientSinkError,
     Verdict,
 )
+from eventpipe.sinks import MemorySink
 from eventpipe.testing import check_ledger
 
 pytestmark = pytest.mark.asyncio
@@ -110,3 +116,123 @@ async def test_attempts_that_come_to_nothing_are_counted_and_have_an_end(send: C
     assert asyncio.get_running_loop().time() == pytest.approx(4, abs=0.1)  # an age of 1 s, pauses of 1 s and 2 s
     await client.aclose()
     check_ledger(client, drained=True)
+
+
+# -- functions and handlers of the user's -----------------------------------------------------------------------------
+
+
+async def test_batches_have_ids_where_the_id_maker_fails() -> None:
+    """An id maker that raises costs nothing: ids are made as if there were none."""
+
+    def new_id() -> str:
+        raise ValueError
+
+    def ask_for_less(batch: Batch) -> None:
+        if len(batch.events) > 1:
+            raise PermanentSinkError("too much", scope="size")
+
+    client = AsyncClient(OddSink(ask_for_less), new_id=new_id)
+    await client.capture_many(["a", "b", "c"])
+
+    report = await client.aclose()
+
+    assert report.delivered == 3
+
+
+class Shouting(str):
+    """A text that raises when anything is asked of it."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> str:
+        raise ValueError
+
+    def __len__(self) -> int:
+        raise ValueError
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("name", ["\ud800", Shouting("e")], ids=["lone surrogate", "raises"])
+async def test_refusals_are_counted_whatever_the_name_is(name: str, strict: bool) -> None:
+    """An event that is refused for its properties, or after the close, is a drop even where its name is odd too."""
+    client = AsyncClient(MemorySink(), strict=strict)
+    refusals: list[type[Exception]] = [InvalidEventError, ClosedError] if strict else []
+    async with client:
+        with contextlib.suppress(*refusals[:1]):
+            await client.capture(name, properties=5)  # type: ignore[arg-type]  # not a mapping
+    with contextlib.suppress(*refusals[1:]):
+        await client.capture(name)
+
+    statistics = check_ledger(client, drained=True)
+
+    assert statistics.dropped_by_reason == {DropReason.INVALID: 1, DropReason.CLOSED: 1}
+
+
+class Handler(logging.Handler):
+    """A log handler that calls a function."""
+
+    def __init__(self, emit: Callable[[], object]) -> None:
+        super().__init__()
+        self._emit = emit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._emit()
+
+
+@pytest.fixture
+def log_to() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Have a function called for each line that the package logs."""
+    handlers = []
+
+    def log_to(emit: Callable[[], object]) -> None:
+        handlers.append(Handler(emit))
+        logging.getLogger("eventpipe").addHandler(handlers[-1])
+
+    yield log_to
+    for handler in handlers:
+        logging.getLogger("eventpipe").removeHandler(handler)
+
+
+LogTo = Callable[[Callable[[], object]], None]
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+async def test_log_handlers_that_raise_cost_nobody_anything(log_to: LogTo, error: type[BaseException]) -> None:
+    """Drops are booked, flushes return and the close is clean although no line about them can be written."""
+
+    def emit() -> None:
+        raise error
+
+    def refuse(batch: Batch) -> None:
+        raise PermanentSinkError
+
+    log_to(emit)
+    async with AsyncClient(OddSink(refuse), queue_events=5, workers=1) as client:
+        await client.capture_many(["e"] * 20)
+
+        report = await client.flush(5)
+
+        assert (report.delivered, report.pending) == (0, 0)
+        check_ledger(client)
+    statistics = check_ledger(client, drained=True)
+    assert statistics.dropped == 20
+    assert statistics.dropped_by_reason.keys() == {DropReason.QUEUE_FULL, DropReason.REJECTED}
+
+
+async def test_line_about_a_slow_hook_does_not_feed_on_itself(log_to: LogTo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that captures each line meets the slow hook again, which is not named again."""
+    now = 0.0
+
+    def before_send(event: Event) -> Event:
+        nonlocal now
+        now += 1
+        return event
+
+    monkeypatch.setattr("eventpipe.transport.hooks.time.perf_counter", lambda: now)
+    client = AsyncClient(MemorySink(), before_send=before_send)
+    log_to(lambda: client.capture_nowait("line"))
+
+    await client.capture("a")
+
+    assert client.statistics().captured == 2
+    await client.aclose()
