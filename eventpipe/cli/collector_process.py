@@ -85,6 +85,9 @@ async def _url(process: asyncio.subprocess.Process) -> str:
     try:
         async with asyncio.timeout(START_TIMEOUT):
             line = (await process.stdout.readline()).decode()
+            if not line:
+                # Signalled while asyncio has not noticed its end, a process is reaped twice, which asyncio warns of.
+                await process.wait()
     except TimeoutError as error:
         raise CommandError(f"the collector did not start within {START_TIMEOUT:g} s") from error
     if not line.startswith(GREETING):

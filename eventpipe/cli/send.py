@@ -112,7 +112,7 @@ async def _send(
     try:
         await check_reachable(options.to, options.codec)
         rejects.open()
-        view = _View(sending, client, inputs, options.to, started)
+        view = SendView(sending, client, inputs, options.to, started)
         with stop_signals() as stop:
             running = sending.run(client, stop, drain=drain, announce=lambda line: say(err, line))
             if options.json:
@@ -134,7 +134,7 @@ def _check_rejects(rejects: Path | None, inputs: Sequence[Input]) -> None:
                 raise UsageError(f"--rejects: {rejects} is one of the files to send")
 
 
-class _View:
+class SendView:
     """Puts a running send into words."""
 
     def __init__(self, sending: Sending, client: AsyncClient, inputs: Sequence[Input], to: str, started: float) -> None:

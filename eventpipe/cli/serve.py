@@ -113,7 +113,7 @@ async def _serve(collector: Collector, options: ServeOptions, console: Console) 
             raise CommandError(f"cannot {what}: {reason_of(error)}") from error
         try:
             say(console, f"eventpipe serve: listening on {collector.url}")
-            view = _View(collector)
+            view = ServeView(collector)
             if options.quiet:
                 await _until(stop, options.seconds)
             else:
@@ -136,7 +136,7 @@ async def _until(stop: Stop, seconds: float | None) -> None:
         pass
 
 
-class _View:
+class ServeView:
     """Puts a collector's numbers into words."""
 
     def __init__(self, collector: Collector) -> None:

@@ -1,0 +1,123 @@
+"""What terminals are shown, without a terminal."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console, RenderableType
+
+from eventpipe.cli.collector import Collector
+from eventpipe.cli.demo_report import DemoReport
+from eventpipe.cli.demo_view import DemoView
+from eventpipe.cli.fields import Fields
+from eventpipe.cli.inputs import Input
+from eventpipe.cli.producer import Producer
+from eventpipe.cli.reconciliation import Reconciliation
+from eventpipe.cli.rejects import Rejects
+from eventpipe.cli.send import SendView
+from eventpipe.cli.sending import Sending
+from eventpipe.cli.serve import ServeView
+from eventpipe.client import AsyncClient
+from eventpipe.outcomes import Statistics
+from eventpipe.sinks import MemorySink
+
+DELIVERED = Statistics(captured=12, delivered=12)
+
+
+def rendered(frame: RenderableType) -> dict[str, str]:
+    """The rows of a frame by their names."""
+    out = io.StringIO()
+    Console(file=out, width=100, force_terminal=True, color_system=None).print(frame)
+    rows = (line.rstrip().partition("  ") for line in out.getvalue().splitlines())
+    return {name.strip(): value.strip() for name, _, value in rows if name.strip()}
+
+
+def test_serve_shows_counts_and_the_most_frequent_names() -> None:
+    """All numbers, the ten most frequent names, the rest in one row, and the latest refusal."""
+    collector = Collector(remember_ids=True)
+    for number in range(12):
+        collector._tally.take([{"event": f"name {number:02}", "uuid": str(number)}] * (number + 1), 100)
+    collector._tally.refuse(400, "no \x1b[31mJSON")
+
+    rows = rendered(ServeView(collector).frame())
+
+    assert rows["events"] == "78"
+    assert rows["batches"] == "12"
+    assert rows["received"] == "1.2 KiB"
+    assert rows["duplicates"] == "66"
+    assert rows["on purpose"] == "0 failed, 0 reset, 0 stalled"
+    assert rows["last error"] == "400: no ?[31mJSON"
+    assert list(rows)[-11:] == [*(f"name {number:02}" for number in range(11, 1, -1)), "2 more"]
+    assert rows["2 more"] == "3"
+
+
+def test_serve_shows_no_names_before_the_first_event() -> None:
+    """An idle collector shows its zeros alone, and has nothing to say in lines."""
+    view = ServeView(Collector())
+
+    assert "by name" not in rendered(view.frame())
+    assert view.line() is None
+
+
+@pytest.mark.asyncio
+async def test_demo_shows_what_the_client_counts() -> None:
+    """While it produces the time, afterwards that the rest is sent, and in the end that it is done."""
+    async with AsyncClient(MemorySink()) as client:
+        producer = Producer(client, 100)
+        now = time.monotonic()
+        await client.capture("a")
+        during = rendered(DemoView(client, producer, now - 3.0, 10.0).frame())
+        after = rendered(DemoView(client, producer, now - 12.0, 10.0).frame())
+        await client.flush()
+        done = rendered(DemoView(client, producer, now - 12.0, 10.0).frame())
+
+    assert [rows["time"] for rows in (during, after, done)] == ["3 of 10 s", "12 s, sending the rest", "12 s, done"]
+    assert (during["captured"], during["delivered"][0], done["delivered"][0]) == ("1", "0", "1")
+
+
+@pytest.mark.parametrize(
+    ("size", "read", "bar"),
+    [(4096, "1.0 KiB of 4.0 KiB", "25 %"), (None, "1.0 KiB", ""), (0, "1.0 KiB of 0 B", "100 %")],
+    ids=["known", "unknown", "empty"],
+)
+@pytest.mark.asyncio
+async def test_send_shows_how_far_it_is(size: int | None, read: str, bar: str) -> None:
+    """With files whose size is known a share, otherwise what was read."""
+    inputs = [Input("in.ndjson", "ndjson", ",", size)]
+    sending = Sending(inputs, Fields(), Rejects(None), lambda _line: None)
+    sending.bytes_read = 1024
+    client = AsyncClient(MemorySink())
+
+    frame = SendView(sending, client, inputs, "http://[bold]host", time.monotonic()).frame()
+
+    out = io.StringIO()
+    Console(file=out, width=100, force_terminal=True, color_system=None).print(frame)
+    assert "sending to http://[bold]host" in out.getvalue()
+    assert rendered(frame)["read"] == read
+    assert out.getvalue().splitlines()[1].rstrip().endswith(bar)
+
+
+@pytest.mark.parametrize(
+    ("statistics", "seen", "verdict"),
+    [
+        (DELIVERED, dict.fromkeys("abcdefghijkl", 1), "They agree, by event id: nothing was lost."),
+        (DELIVERED, {}, "They do not agree."),
+        (Statistics(captured=12, pending=12), {}, "They agree, by event id, and not every event arrived."),
+    ],
+    ids=["all well", "lost", "pending"],
+)
+@pytest.mark.asyncio
+async def test_demo_ends_with_a_verdict(statistics: Statistics, seen: dict[str, int], verdict: str) -> None:
+    """The last line says whether the two agree, and lost events are named."""
+    found = Reconciliation.of(set("abcdefghijkl"), {}, statistics, seen)
+    faults = {"stalls": 1, "failed": 2, "resets": 3, "events": 12}
+    report = DemoReport.of(found, statistics, Producer(AsyncClient(MemorySink()), 1), faults, 2.0)
+
+    lines = report.text()
+
+    assert lines[-1] == verdict
+    assert "on the way: 1 stall, 2 answers of 503, 3 resets; 0 retries" in lines
+    assert ("lost:       a, b, c, d, e, f, g, h, i, j, …" in lines) is (not seen)
+    assert report.as_json()["faults"] == {"stalls": 1, "failed": 2, "resets": 3}
