@@ -39,9 +39,9 @@ class OutboundBatch(Batch):
     final: bool = False
     bisection: Bisection | None = None
 
-    def next_attempt(self, events: tuple[CapturedEvent, ...]) -> OutboundBatch:
-        """The same batch, reduced to ``events``, one attempt later."""
-        return replace(self, events=events, attempt=self.attempt + 1)
+    def next_attempt(self) -> OutboundBatch:
+        """The same batch, one attempt later."""
+        return replace(self, attempt=self.attempt + 1)
 
     def part(self, new_id: str, events: tuple[CapturedEvent, ...]) -> OutboundBatch:
         """A new batch of some of the events: a new id, attempt 1; it inherits the barriers."""

@@ -77,7 +77,7 @@ class Decider:
         pause_until = None if retry_after is None else earliest
         if batch.attempt >= self.policy.max_attempts or batch.final:
             return Drop(DropReason.EXHAUSTED, pause_until)
-        again = batch.next_attempt(batch.events)
+        again = batch.next_attempt()
         if closing is None:
             return Retry(again, due, pause_until)
         if closing <= now or earliest > closing:

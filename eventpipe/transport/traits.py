@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from sys import maxsize
@@ -73,9 +72,8 @@ def _bytes(sink: Sink, attribute: str) -> int:
 
 def named_apart(traits: list[Traits]) -> list[Traits]:
     """Give sinks of the same name a number, because counters are kept by name."""
-    seen: Counter[str] = Counter()
-    apart = []
+    names: dict[str, None] = {}  # in order
     for one in traits:
-        seen[one.name] += 1
-        apart.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name}-{seen[one.name]}"))
-    return apart
+        candidates = (one.name, *(f"{one.name}-{number}" for number in range(2, len(traits) + 1)))
+        names[next(name for name in candidates if name not in names)] = None
+    return [replace(one, name=name) for one, name in zip(traits, names, strict=True)]

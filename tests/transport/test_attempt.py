@@ -113,6 +113,14 @@ async def test_retry_verdicts_make_one_error() -> None:
     assert (str(error), error.reason, error.retry_after, error.status) == ("try later", "busy", 5.0, None)
 
 
+async def test_a_wait_below_a_second_stays_as_it_is() -> None:
+    """It is no less a wait than a longer one."""
+    _, answer = await judged(Verdict(OutcomeKind.RETRY, retry_after=0.25))
+
+    assert isinstance(answer.error, TransientSinkError)
+    assert answer.error.retry_after == 0.25
+
+
 @pytest.mark.parametrize("retry_after", [None, 0, 0.0])
 async def test_a_bare_retry_verdict_says_what_can_be_said(retry_after: float | None) -> None:
     """Zero seconds ask for nothing."""
@@ -271,6 +279,13 @@ async def test_ctrl_c_and_the_end_of_the_generator_pass_through(error: BaseExcep
     """They are not the sink's."""
     with pytest.raises(type(error)):
         await attempt(raising(error), make_batch())
+
+
+async def test_a_cancelled_error_of_the_sink_s_own_is_named() -> None:
+    """It was no cancellation of ours."""
+    answer = await attempt(raising(asyncio.CancelledError("secret")), make_batch())
+
+    assert str(answer.error) == "send() raised CancelledError"
 
 
 async def test_the_cancellation_of_the_worker_itself_passes_through() -> None:

@@ -125,6 +125,7 @@ def test_an_error_in_a_hook_is_counted_and_named_without_its_text(
     hook: Hook[object, None] = Hook("before_send", raising(error))
 
     for _ in range(3):
+        assert len(caplog.records) == min(hook.errors, 1)
         with pytest.raises(HookError, match=rf"^before_send raised {type(error).__name__}$") as info:
             hook(None)
         assert info.value.__cause__ is None

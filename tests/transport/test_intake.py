@@ -90,6 +90,17 @@ async def test_events_get_in_up_to_the_bytes_that_may_be_held() -> None:
     assert (rig.ledger.held, rig.ledger.held_bytes) == (2, 100)
 
 
+async def test_an_event_that_fills_the_bytes_exactly_gets_in_whichever_way() -> None:
+    """The first one, which wakes the dispatcher, and one from the line."""
+    rig = Rig(max_bytes=100)
+    assert rig.offer_all(101, 100) == [False, True]
+
+    waiter = rig.intake.join(data(100), 0)
+    rig.settle(1, 100)
+
+    assert waiter.is_admitted
+
+
 async def test_what_has_left_the_queue_counts_until_it_is_settled() -> None:
     """Taking a batch makes no room."""
     rig = Rig(max_events=2)
@@ -279,19 +290,31 @@ async def test_a_producer_is_told_when_a_batch_has_come_together() -> None:
     assert arrived == [False, False, False, True, False, False, True]
 
 
+async def test_two_events_are_a_batch_for_who_asked_for_the_second() -> None:
+    """The queue was not empty, so the dispatcher has something to do."""
+    rig = Rig(max_events=99, batch_events=9)
+    rig.offer_all(1)
+    rig.intake.batch_arrived = False
+    rig.intake.wake_after(1, NEVER)
+
+    rig.offer_all(1)
+
+    assert rig.intake.batch_arrived
+
+
 async def test_a_producer_whose_events_are_refused_is_told_as_often() -> None:
     """A loop of refused captures must let the others run, or nothing would ever make room."""
-    rig = Rig(max_events=1, batch_events=3)
+    rig = Rig(max_events=1, batch_events=4)
     rig.offer_all(1)
     rig.intake.batch_arrived = False
 
     told = []
-    for _ in range(7):
+    for _ in range(9):
         rig.intake.offer(data(1))
         told.append(rig.intake.batch_arrived)
         rig.intake.batch_arrived = False
 
-    assert told == [False, False, True, False, False, True, False]
+    assert told == [False, False, False, True, False, False, False, True, False]
 
 
 SIZES = st.integers(0, 30)

@@ -224,6 +224,13 @@ async def test_a_foreign_receipt_waits_at_home() -> None:
     assert len(ran) == 2
 
 
+async def test_a_receipt_is_of_an_event_that_was_taken_in_unless_it_says_otherwise() -> None:
+    """The usual case is the short one."""
+    receipt = Receipt(make_event())
+
+    assert (receipt.accepted, receipt.reason) == (True, None)
+
+
 @pytest.mark.parametrize(
     ("accepted", "reason", "state"),
     [

@@ -10,7 +10,7 @@ import pytest
 from eventpipe.events import Batch, CapturedEvent
 from eventpipe.testing.events import make_event
 from eventpipe.testing.sinks import GatedSink
-from eventpipe.transport.traits import Traits
+from eventpipe.transport.traits import Traits, named_apart
 
 
 class PlainSink:
@@ -136,3 +136,24 @@ def test_lifted_names_are_a_collection_of_names(value: object) -> None:
         Traits.of(saying(lifted=value))
 
     assert str(info.value) == f"PlainSink.lifted must be a collection of property names, not {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("names", "apart"),
+    [
+        ([], []),
+        (["a", "b"], ["a", "b"]),
+        (["a", "a", "b", "a"], ["a", "a-2", "b", "a-3"]),
+        (["a", "a", "a-2"], ["a", "a-2", "a-2-2"]),
+        (["a-2", "a", "a"], ["a-2", "a", "a-3"]),
+    ],
+    ids=str,
+)
+def test_sinks_of_one_name_are_numbered(names: list[str], apart: list[str]) -> None:
+    """Each name occurs once, also where a sink was given a name that looks like a number of ours."""
+    traits = [Traits.of(saying(name=name, max_batch_bytes=number)) for number, name in enumerate(names, 1)]
+
+    found = named_apart(traits)
+
+    assert [one.name for one in found] == apart
+    assert [one.max_batch_bytes for one in found] == list(range(1, len(names) + 1))
