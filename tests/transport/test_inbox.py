@@ -20,6 +20,8 @@ from eventpipe.transport.receipts import ForeignReceipt
 class Nowhere:
     """A home that nobody runs anything at."""
 
+    has_loop = False
+
     async def run(self, work: object) -> Outcome:
         raise NotImplementedError
 

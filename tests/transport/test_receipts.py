@@ -207,6 +207,8 @@ async def test_a_foreign_receipt_waits_at_home() -> None:
     ran: list[str] = []
 
     class Home:
+        has_loop = True
+
         async def run(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
             ran.append(getattr(work, "__qualname__", ""))
             return await work
