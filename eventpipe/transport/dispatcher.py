@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +29,7 @@ from eventpipe.transport.batcher import Batcher
 from eventpipe.transport.decide import Decider, Retry, Split
 from eventpipe.transport.episodes import Episodes
 from eventpipe.transport.intake import Intake
+from eventpipe.transport.parking import Parking
 from eventpipe.transport.schedule import Schedule
 from eventpipe.transport.settle import Observer, Settler
 from eventpipe.transport.traits import Traits
@@ -93,10 +93,7 @@ class Dispatcher(Service):
         self._backlog = Backlog(self.intake, batcher, Schedule(options.workers), self._barriers)
         self._decider = Decider(options.retry, random.random, new_id)
         self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self.wake)
-        self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = inf
-        self._is_awake = False
+        self._parking = Parking()
         self._is_serving = False
         self._closing: float | None = None
         self.stragglers: list[str] = []
@@ -197,13 +194,11 @@ class Dispatcher(Service):
 
     def wake(self) -> None:
         """Let the dispatcher task look again; from its own loop only."""
-        self._is_awake = True
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._parking.wake()
 
     async def _open(self) -> None:
-        self._stop_timer()  # of a loop that was closed without a word
+        self._closing = None  # a close that was cut short has no deadline here; another one sets its own
+        self._parking.leave()  # the timer of a loop that was closed without a word
         # What was in flight on a loop that is gone goes again; whether it arrived, nobody can know.
         for batch in list(self._backlog.in_flight):
             self._lost(batch)
@@ -213,12 +208,13 @@ class Dispatcher(Service):
         self._is_serving = True
         try:
             while not self._is_finished():
-                self._is_awake = False
+                self._parking.is_awake = False
                 self._pump()
                 await self._announce()
                 await self._park()
         finally:
             self._is_serving = False
+            self._parking.leave()
             self.on_end()  # once now, so that nobody counts on it any longer, and once when it is over
             self._barriers.give_up()
             await self._announce()
@@ -286,7 +282,7 @@ class Dispatcher(Service):
 
     async def _park(self) -> None:
         """Wait until an event, an attempt's end, a flush, the close, or the next moment asks for a decision."""
-        if self._is_awake or self._barriers.has_reached:
+        if self._parking.is_awake or self._barriers.has_reached:
             return
         now = self._clock.monotonic()
         moment = inf if self._closing is None else self._closing
@@ -294,25 +290,7 @@ class Dispatcher(Service):
             moment = min(moment, self._backlog.next_moment(now))
         # With every worker busy a full batch changes nothing here; it still is when a producer lets others run.
         self.intake.wake_after(self._backlog.events_until_full(now), self._batch_bytes)
-        loop = asyncio.get_running_loop()
-        if moment < self._timer_at:
-            # One that would come too late is replaced; one that comes too early costs less than a new one each time.
-            self._stop_timer()
-            self._timer, self._timer_at = loop.call_at(moment, self._ring), moment
-        self._waiter = loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _ring(self) -> None:
-        self._timer, self._timer_at = None, inf
-        self.wake()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_at = None, inf
+        await self._parking.park(moment)
 
     # -- the workers ----------------------------------------------------------------------------------------------
 
