@@ -322,7 +322,7 @@ class AsyncClient:
         return await self._runtime.run(self._deliver(events, timeout))
 
     async def _deliver(self, events: list[str | Event], timeout: float | None) -> list[Outcome]:
-        async with asyncio.timeout(timeout):
+        async with Deadline.after(timeout).scope():
             receipts = [await self._capture(patient(event)) for event in events]
             for dispatcher in self._dispatchers:
                 barrier, _ = dispatcher.open_barrier("settled", hurry=False)
@@ -352,17 +352,20 @@ class AsyncClient:
         if self._closing is not None and self._closing.report is not None:
             return self._closing.report
         timeout = self._options.close_timeout if timeout is None else timeout
-        if self._closing is None:
+        if self._closing is None or self._closing.is_cut_short:
             self._runtime.ensure()
         return await self._runtime.run(self._aclose(timeout))
 
     async def _aclose(self, timeout: float) -> CloseReport:
         deadline = Deadline.after(timeout)
-        if self._closing is None:
-            self._entrance.drain()
-            self._entrance.is_closed = True
-            self._closing = Closing(self._dispatchers, deadline)
-        return await self._closing.wait(deadline)
+        while True:
+            if self._closing is None or self._closing.is_cut_short:
+                self._entrance.drain()
+                self._entrance.is_closed = True
+                self._closing = Closing(self._dispatchers, deadline)
+            report = await self._closing.wait(deadline)
+            if report is not None:
+                return report
 
     async def __aenter__(self) -> Self:
         self._check_open()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 from collections.abc import Sequence
 
+from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
 from eventpipe.outcomes import CloseReport, Statistics
 from eventpipe.transport.attempt import describe
@@ -29,16 +31,25 @@ class Closing:
         self.report: CloseReport | None = None
         self._deadline = deadline
         self._is_draining = False
+        self._patience: asyncio.Timeout | None = None
         for dispatcher in dispatchers:
             dispatcher.intake.close()
         self._task = asyncio.get_running_loop().create_task(
             self._run(), name="eventpipe-close", context=contextvars.Context()
         )
 
-    async def wait(self, deadline: Deadline) -> CloseReport:
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it will never be over: its loop was closed under it, or somebody cancelled its task."""
+        return self.report is None and (self._task.done() or self._task.get_loop().is_closed())
+
+    async def wait(self, deadline: Deadline) -> CloseReport | None:
         """Wait for the end of the close, at the latest a little after ``deadline``.
 
         Inside a sink's own ``send`` it cannot be waited for: there, everything but that batch is.
+
+        Returns:
+            What became of every event; ``None`` when somebody cancelled the close and not this caller.
 
         Cancellation:
             Others who wait go on waiting. When the last is cancelled, what is in flight is cancelled, and what is
@@ -48,6 +59,8 @@ class Closing:
             self._deadline = deadline
             if self._is_draining:
                 self._request_stop()
+            if self._patience is not None and not self._patience.expired():
+                self._patience.reschedule(asyncio.get_running_loop().time() + self._sinks_may_take())
         if any(dispatcher.own_events for dispatcher in self._dispatchers):
             await flush(self._dispatchers, deadline.when, "settled", hurry=False)
             return self._make_report(())
@@ -61,7 +74,7 @@ class Closing:
             raise
         finally:
             self._callers -= 1
-        return self._task.result()
+        return None if self._task.cancelled() else self._task.result()
 
     def _request_stop(self) -> None:
         self._is_draining = True
@@ -86,11 +99,13 @@ class Closing:
     async def _end_sinks(self) -> list[str]:
         """Close the sinks side by side; one that hangs or raises is named, and keeps nobody."""
         tasks = {
-            asyncio.get_running_loop().create_task(dispatcher.sink.aclose(), name=f"{dispatcher.name} aclose")
+            asyncio.get_running_loop().create_task(_end(dispatcher.sink), name=f"{dispatcher.name} aclose")
             for dispatcher in self._dispatchers
         }
-        patience = max(STRAGGLER_TIMEOUT, min(self._deadline.remaining(), MAX_SINK_CLOSE))
-        _, hanging = await asyncio.wait(tasks, timeout=patience)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._sinks_may_take()) as self._patience:
+                await asyncio.wait(tasks)
+        hanging = {task for task in tasks if not task.done()}
         if hanging:
             for task in hanging:
                 task.cancel()
@@ -99,6 +114,9 @@ class Closing:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 logger.warning("%s failed: %s", task.get_name(), describe(error))
         return [task.get_name() for task in tasks if not task.done()]
+
+    def _sinks_may_take(self) -> float:
+        return max(STRAGGLER_TIMEOUT, min(self._deadline.remaining(), MAX_SINK_CLOSE))
 
     def _make_report(self, stragglers: Sequence[str]) -> CloseReport:
         total = sum((dispatcher.statistics() for dispatcher in self._dispatchers), Statistics())
@@ -111,6 +129,13 @@ class Closing:
             stragglers=tuple(stragglers),
             elapsed=asyncio.get_running_loop().time() - self._began,
         )
+
+
+async def _end(sink: Sink) -> None:
+    """Close one sink, in whatever way its ``aclose()`` fails: also by raising, or by returning, at the call."""
+    ending: object = sink.aclose()
+    if inspect.isawaitable(ending):
+        await ending
 
 
 # A sink that has nothing to send closes its connections in milliseconds; five seconds is for a file system that stalls.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 from eventpipe.encoding import Encoder
@@ -57,6 +58,7 @@ class Entrance:
         self._encoder = encoder
         self._hooks = hooks
         self._inbox = inbox
+        self._late = threading.RLock()
         self.is_closed = False
         self.filter_errors = 0
         self._limits = {
@@ -191,6 +193,9 @@ class Entrance:
             receipt = ForeignReceipt(refusal.event, home)
             receipt.accepted, receipt.reason = False, refusal.reason
             self._inbox.put(Entry(refusal.event, receipt, overflow, refusal.reason, refusal.error))
+            if self.is_closed and not home.has_loop:
+                with self._late:  # no loop will ever do it, and nothing else moves any more
+                    self.drain()
             if self._options.strict and refusal.cause is not None:
                 raise refusal.cause from None
             return receipt

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from eventpipe.core.deadline import Deadline
 from eventpipe.events import CapturedEvent, Pending
 from eventpipe.outcomes import DropReason, Outcome, OutcomeKind, Settlement
 
 
 class Home(Protocol):
     """Runs a coroutine on the loop that settles events, from whatever loop the caller is on."""
+
+    @property
+    def has_loop(self) -> bool:
+        """Whether there is a loop that can take over what other threads leave."""
 
     async def run(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:  # Any: as Coroutine's own
         """Run ``work`` there and hand back what it returns."""
@@ -52,7 +58,7 @@ class Receipt:
         event = self._event
         if isinstance(event.settlement, Settlement):
             return Outcome.of(event.settlement, (event,))
-        async with asyncio.timeout(timeout):
+        async with Deadline.after(timeout).scope():
             return await self._settled()
 
     async def _settled(self) -> Outcome:
@@ -88,8 +94,26 @@ class Waiters(Pending):
         """Keep the settlement and wake whoever waits."""
         event.settlement = settlement
         for future in self.futures:
-            if not future.done() and not future.get_loop().is_closed():
+            loop = future.get_loop()
+            if future.done() or loop.is_closed():
+                continue
+            if loop is _running_loop():
                 future.set_result(None)
+            else:
+                with contextlib.suppress(RuntimeError):  # closed in this very moment
+                    loop.call_soon_threadsafe(_wake, future)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class FanIn(Waiters):
@@ -124,7 +148,8 @@ async def wait_for_settlement(event: CapturedEvent) -> Outcome:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters.futures.append(future)
         try:
-            await future
+            if not isinstance(event.settlement, Settlement):  # by another thread, in this very moment
+                await future
         finally:
             waiters.futures.remove(future)  # the list stays the same when a FanIn takes it over
     return Outcome.of(event.settlement, (event,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from threading import get_ident
@@ -53,6 +54,8 @@ class Runtime:
         self.thread: int | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._is_wanted = False
+        # Held while the dispatchers are started, which waits for nothing; reentrant for a signal handler that captures.
+        self._lock = threading.RLock()
         for dispatcher in dispatchers:
             dispatcher.on_end = self._ended
 
@@ -65,6 +68,11 @@ class Runtime:
     def is_elsewhere(self) -> bool:
         """Whether they run on another loop that is alive."""
         return self.thread is not None and self.loop is not None and not self.loop.is_closed() and not self.is_here
+
+    @property
+    def has_loop(self) -> bool:
+        """Whether there is a loop that can take over what other threads leave."""
+        return self.loop is not None and not self.loop.is_closed()
 
     @property
     def pending(self) -> int:
@@ -84,6 +92,15 @@ class Runtime:
         if self.is_elsewhere:
             return False
         _watch(self)
+        with self._lock:
+            is_here = self._start_here()
+        if is_here:
+            self._drain()
+        return is_here
+
+    def _start_here(self) -> bool:
+        if self.is_elsewhere:
+            return False  # another thread was quicker
         self.loop = asyncio.get_running_loop()
         if any(dispatcher.state is ServiceState.STOPPING for dispatcher in self._dispatchers):
             self._is_wanted = True  # somebody cancelled one of them; it starts again when it has ended
@@ -93,7 +110,6 @@ class Runtime:
         self._begin(self.loop)
         for dispatcher in self._dispatchers:
             dispatcher.launch()
-        self._drain()
         return True
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:  # Any: as Coroutine's own
@@ -118,7 +134,7 @@ class Runtime:
         """Have the events of other threads taken over soon; any thread may call it. ``False`` when no loop is there."""
         _watch(self)
         loop = self.loop
-        if self.thread is None or loop is None:
+        if loop is None:
             return False
         try:
             loop.call_soon_threadsafe(self._drain)

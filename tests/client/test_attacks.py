@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from eventpipe import (
     Verdict,
 )
 from eventpipe.sinks import MemorySink
-from eventpipe.testing import check_ledger
+from eventpipe.testing import GatedSink, check_ledger
 
 pytestmark = pytest.mark.asyncio
 
@@ -236,3 +237,78 @@ async def test_line_about_a_slow_hook_does_not_feed_on_itself(log_to: LogTo, mon
 
     assert client.statistics().captured == 2
     await client.aclose()
+
+
+# -- the close --------------------------------------------------------------------------------------------------------
+
+
+def raise_at_once() -> None:
+    raise OSError
+
+
+@pytest.mark.parametrize("end", [lambda: None, raise_at_once], ids=["returns", "raises"])
+async def test_sinks_whose_end_cannot_be_awaited_do_not_break_the_close(end: Callable[[], Any]) -> None:
+    """``aclose`` of one sink is a plain function; the others are ended, and the report is there."""
+    odd, other = OddSink(lambda batch: None), MemorySink()
+    odd.aclose = end  # type: ignore[method-assign]
+    client = AsyncClient(odd, other)
+    await client.capture("a")
+
+    report = await client.aclose()
+
+    assert (report.delivered, report.pending, other.is_closed) == (2, 0, True)
+
+
+async def test_later_closer_brings_the_end_of_the_sinks_forward() -> None:
+    """A close that waits for a sink to end is as much hurried by an earlier deadline as one that still sends."""
+    sink = OddSink(lambda batch: None)
+    sink.aclose = lambda: asyncio.sleep(3600)  # type: ignore[method-assign]
+    client = AsyncClient(sink)
+    await client.capture("a")
+    first = asyncio.create_task(client.aclose(15))
+    await asyncio.sleep(1)
+    assert not first.done()
+    began = asyncio.get_running_loop().time()
+
+    report = await client.aclose(0.1)
+
+    assert asyncio.get_running_loop().time() - began <= 0.35
+    assert await first is report
+
+
+async def test_plain_captures_after_the_close_are_counted() -> None:
+    """``capture_nowait`` on the loop, and in a thread when the loop is gone, is a drop with an outcome."""
+    client = AsyncClient(MemorySink())
+    await client.aclose()
+
+    receipt = client.capture_nowait("b")
+
+    assert (receipt.accepted, receipt.reason) == (False, DropReason.CLOSED)
+    assert (await receipt.outcome(1)).reason == DropReason.CLOSED
+    assert check_ledger(client, drained=True).dropped_by_reason == {DropReason.CLOSED: 1}
+
+
+@pytest.mark.parametrize("timeout", [math.nan, math.inf, -1.0])
+@pytest.mark.parametrize("call", ["outcome", "deliver", "flush", "aclose"])
+async def test_odd_timeouts_are_refused_never_or_at_once(call: str, timeout: float) -> None:
+    """No number is ``ValueError``, infinity waits without end, and less than zero is over."""
+    sink = GatedSink()
+    client = AsyncClient(sink)
+    receipt = await client.capture("a")
+    calls: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "outcome": lambda: receipt.outcome(timeout),
+        "deliver": lambda: client.deliver("b", timeout=timeout),
+        "flush": lambda: client.flush(timeout),
+        "aclose": lambda: client.aclose(timeout),
+    }
+    task = asyncio.create_task(calls[call]())
+    await asyncio.wait({task}, timeout=3600)
+
+    assert task.done() is (timeout != math.inf)
+    if math.isnan(timeout):
+        assert isinstance(task.exception(), ValueError)
+    sink.release()
+    await asyncio.wait({task})
+    await client.aclose()
+    task.exception()  # seen
+    check_ledger(client, drained=True)

@@ -1,0 +1,128 @@
+"""One client and several loops, in one thread after another and in several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from eventpipe import AsyncClient, ClosedError, DropReason, Outcome, OutcomeKind, Receipt
+from eventpipe.sinks import MemorySink
+from eventpipe.testing import GatedSink, HangingSink, check_ledger
+from eventpipe.transport import runtime
+
+pytestmark = pytest.mark.wallclock
+
+
+def in_thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a loop closed by hand leaves tasks
+@pytest.mark.parametrize("ending", ["run", "close"])
+def test_close_that_its_loop_cut_short_is_made_good_on_the_next(ending: str) -> None:
+    """Neither an error of the first loop nor a wait for it: another close, by its own deadline."""
+    client = AsyncClient(HangingSink())
+
+    async def begin() -> asyncio.Task[object]:
+        await client.capture("a")
+        closing: asyncio.Task[object] = asyncio.create_task(client.aclose(30))
+        await asyncio.sleep(0.01)
+        return closing
+
+    if ending == "run":
+        asyncio.run(begin())
+    else:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(begin())
+        loop.close()
+
+    report = asyncio.run(client.aclose(0))
+
+    assert (report.dropped_by_reason, report.pending) == ({DropReason.CLOSE_DEADLINE: 1}, 0)
+    check_ledger(client, drained=True)
+    gc.collect()  # while the test catches what asyncio logs of the first loop's tasks
+
+
+def test_captures_after_the_close_and_its_loop_are_counted() -> None:
+    """Nobody is left to take events over, so whoever leaves one counts it."""
+    client = AsyncClient(MemorySink(), strict=True)
+    asyncio.run(client.aclose())
+
+    with pytest.raises(ClosedError):
+        client.capture_nowait("a")
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ClosedError):
+        executor.submit(client.capture_nowait, "b").result()
+
+    assert check_ledger(client, drained=True).dropped_by_reason == {DropReason.CLOSED: 2}
+
+
+def test_outcome_is_told_on_another_loop_than_the_one_that_settles() -> None:
+    """A receipt waited for in a thread wakes that thread's loop, whether its event came from here or from there."""
+    sink = GatedSink()
+    client = AsyncClient(sink, max_batch_age=0)
+    outcomes: list[Outcome] = []
+
+    def wait_for(make: Callable[[], Receipt], waiting: Callable[[], object]) -> threading.Thread:
+        async def wait() -> None:
+            task = asyncio.create_task(make().outcome(20))
+            await asyncio.sleep(0)
+            waiting()
+            outcomes.append(await task)
+
+        return in_thread(lambda: asyncio.run(wait()))
+
+    early = threading.Event()
+    threads = [wait_for(lambda: client.capture_nowait("before there is a runtime"), early.set)]
+    early.wait()
+
+    async def main() -> None:
+        receipt = await client.capture("here")
+        waiting, loop = asyncio.Event(), asyncio.get_running_loop()
+        threads.append(wait_for(lambda: receipt, lambda: loop.call_soon_threadsafe(waiting.set)))
+        await waiting.wait()
+        sink.release()
+        await client.aclose()
+
+    began = time.monotonic()
+    asyncio.run(main())
+    for thread in threads:
+        thread.join()
+
+    assert [outcome.kind for outcome in outcomes] == [OutcomeKind.DELIVERED] * 2
+    assert time.monotonic() - began < 10  # and not when the timeout woke the loop
+
+
+def test_loops_that_capture_first_at_once_share_one_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever thread is quicker has the dispatchers; the other leaves its event for that loop."""
+    sink = MemorySink()
+    client = AsyncClient(sink)
+    both, done = threading.Barrier(2), threading.Barrier(2)
+    met: set[int] = set()
+
+    def meet(_: runtime.Runtime) -> None:
+        """Stand where a thread has seen that no runtime is there, until the other has seen it too."""
+        if threading.get_ident() not in met:
+            met.add(threading.get_ident())
+            both.wait(10)
+
+    async def capture() -> None:
+        await client.capture("e")
+        await asyncio.to_thread(done.wait, 10)
+
+    monkeypatch.setattr(runtime, "_watch", meet)
+    with ThreadPoolExecutor(2) as executor:
+        runs = [executor.submit(asyncio.run, capture()) for _ in range(2)]
+        errors = [run.exception() for run in runs]
+    monkeypatch.undo()
+    asyncio.run(client.aclose())
+
+    assert errors == [None, None]
+    assert len(sink.events) == check_ledger(client, drained=True).captured == 2
