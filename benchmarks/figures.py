@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.workload import EVENT_BYTES, Result
 
-HEADING = f"{'':<60}{'floor':>10}{'eventpipe':>12}{'ratio':>8}  {'lowest-highest':<16}{'bound':>7}"
+HEADING = f"{'':<56}{'floor':>9}{'eventpipe':>12}{'ratio':>7}  {'lowest-highest':<16}{'runs':>4}{'bound':>7}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class Figure:
         return None if self.bound is None else self.judged <= self.bound
 
 
-def compared(name: str, bound: float | None, key: str, pairs: Sequence[tuple[Result, Result]]) -> Figure:
-    """A figure out of neighbouring runs: the median of their ratios."""
-    floors, values = [floor[key] for floor, _ in pairs], [mine[key] for _, mine in pairs]
-    ratios = [mine / floor for floor, mine in zip(floors, values, strict=True)]
-    median = statistics.median
-    return Figure(
-        name, "µs", median(floors), median(values), median(ratios), min(ratios), max(ratios), bound, len(pairs)
-    )
+def compared(
+    name: str, bound: float | None, key: str, turns: Sequence[dict[str, Result]], floor: str = "floor"
+) -> Figure:
+    """A figure out of runs that took turns: the median of their ratios."""
+    floors, values = [turn[floor][key] for turn in turns], [turn["eventpipe"][key] for turn in turns]
+    ratios = [value / below for value, below in zip(values, floors, strict=True)]
+    middles = (statistics.median(floors), statistics.median(values), statistics.median(ratios))
+    return Figure(name, "µs", *middles, min(ratios), max(ratios), bound, len(turns))
 
 
 def alone(name: str, unit: str, bound: float | None, values: Sequence[float]) -> Figure:
@@ -71,7 +71,8 @@ def line(figure: Figure, *, judge: bool = True) -> str:
     spread = f"{figure.lowest:.2f}-{figure.highest:.2f}"
     bound = "" if figure.bound is None else f"≤ {figure.bound:g}"
     word = {True: "met", False: "NOT MET", None: ""}[figure.is_met] if judge else ""
-    return f"{figure.name:<60}{floor:>10}{value:>12}{ratio:>8}  {spread:<16}{bound:>7}  {word}".rstrip()
+    shown = f"{figure.name:<56}{floor:>9}{value:>12}{ratio:>7}  {spread:<16}{figure.runs:>4}{bound:>7}"
+    return f"{shown}  {word}".rstrip()
 
 
 def environment() -> dict[str, Any]:  # Any: JSON
