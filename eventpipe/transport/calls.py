@@ -26,10 +26,10 @@ def describe(event: str | Event, *arguments: object) -> Event:
     Raises:
         TypeError: An ``Event`` and arguments were given.
     """
-    if isinstance(event, Event):
+    if issubclass(type(event), Event):  # by its type: isinstance() would ask the object, which may raise
         if any(argument is not None for argument in arguments):
             raise TypeError("an Event has all arguments of capture() already; give them to Event(...)")
-        return event
+        return event  # type: ignore[return-value]
     return Event(event, *arguments)  # type: ignore[arg-type]  # checked by the encoder
 
 
