@@ -200,7 +200,7 @@ ROWS: dict[str, tuple[Callable[[], Event], DropReason | None, bool]] = {
     "lane that is hostile": (having(lane=Hostile(GeneratorExit)), None, True),
 }
 
-Way = Callable[[AsyncClient, list[Event]], Awaitable[None]]
+Way = Callable[[AsyncClient, list[Event]], Awaitable[object]]
 
 
 async def one_by_one(client: AsyncClient, events: list[Event]) -> None:
@@ -227,10 +227,6 @@ async def without_waiting(client: AsyncClient, events: list[Event]) -> None:
         client.capture_nowait(event)
 
 
-async def all_at_once(client: AsyncClient, events: list[Event]) -> None:
-    await client.capture_many(events)
-
-
 async def from_a_thread(client: AsyncClient, events: list[Event]) -> None:
     await client.capture("started")
     await asyncio.to_thread(lambda: [client.capture_nowait(event) for event in events])
@@ -241,29 +237,30 @@ async def delivered(client: AsyncClient, events: list[Event]) -> None:
         await client.deliver(events)
 
 
+HOOKED = "past a before_send"
 WAYS: dict[str, Way] = {
     "capture(Event)": one_by_one,
     "capture(arguments)": by_arguments,
     "capture_nowait": without_waiting,
-    "capture_many": all_at_once,
+    "capture_many": AsyncClient.capture_many,
+    HOOKED: AsyncClient.capture_many,
     "from a thread": from_a_thread,
     "deliver": delivered,
 }
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("hooked", [False, True], ids=["plain", "before_send"])
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("make", "reason", "counts"), ROWS.values(), ids=ROWS)
 async def test_bad_event_costs_at_most_itself(
-    make: Callable[[], Event], reason: DropReason | None, counts: bool, way: Way, hooked: bool
+    make: Callable[[], Event], reason: DropReason | None, counts: bool, way: str
 ) -> None:
     """Repaired or refused, the event beside it in every way to capture arrives, and the numbers say what happened."""
     sink = MemorySink()
     events = [Event("good", properties={"number": number}) for number in range(NEIGHBOURS)]
     events.insert(NEIGHBOURS // 2, make())
-    async with AsyncClient(sink, before_send=(lambda event: event) if hooked else None) as client:
-        await way(client, events)
+    async with AsyncClient(sink, before_send=(lambda event: event) if way == HOOKED else None) as client:
+        await WAYS[way](client, events)
         await client.flush()
 
     good = [event for event in sink.events if event.event == "good"]
@@ -334,3 +331,116 @@ async def test_callback_that_returns_something_hostile_costs_nothing() -> None:
 
     assert attempts == [1, 2]
     assert check_ledger(client, drained=True).delivered == 1
+
+
+async def later(event: Event) -> Event:
+    return event
+
+
+# What is given, and what the message has to say: the option, the value, the rule.
+WRONG_OPTIONS: list[tuple[dict[str, Any], str, str, str]] = [
+    *[
+        ({name: value}, name, str(value), "at least 1")
+        for name in ("queue_events", "queue_bytes", "batch_events", "max_batch_bytes", "max_event_bytes", "workers")
+        for value in (0, -2)
+    ],
+    *[({"workers": value}, "workers", repr(value), "a whole number") for value in (2.5, True, "4")],
+    *[
+        ({name: value}, name, str(value), "finite")
+        for name in ("max_batch_age", "max_event_age", "overflow_timeout", "flush_timeout", "close_timeout")
+        for value in (math.nan, math.inf)
+    ],
+    *[({name: -1}, name, "-1", "at least 0") for name in ("max_batch_age", "flush_timeout", "close_timeout")],
+    *[
+        ({name: value}, name, str(value), "above 0")
+        for name in ("max_event_age", "overflow_timeout")
+        for value in (0, -1)
+    ],
+    ({"overflow": "block"}, "overflow", "'block'", "one of 'drop_newest'"),
+    ({"overflow": "spill"}, "overflow", "'spill'", "needs a spool"),
+    ({"durability": "disk"}, "durability", "'disk'", "one of 'memory'"),
+    ({"durability": "power"}, "durability", "'power'", "needs a spool"),
+    ({"spool": "/var/spool"}, "spool", "'/var/spool'", "must be None"),
+    ({"strict": "yes"}, "strict", "'yes'", "True or False"),
+    ({"enabled": 1}, "enabled", "1", "True or False"),
+    ({"retry": 3}, "retry", "3", "a RetryPolicy"),
+    ({"clock": time.time}, "clock", "builtin_function_or_method", "a Clock"),
+    ({"json_default": "str"}, "json_default", "'str'", "callable"),
+    ({"new_id": 7}, "new_id", "7", "callable"),
+    ({"json_default": later}, "json_default", "async def", "plain function"),
+    ({"batch_events": 11, "queue_events": 10}, "batch_events", "11", "at most queue_events (10)"),
+    ({"max_event_bytes": 11, "queue_bytes": 10}, "max_event_bytes", "11", "at most queue_bytes (10)"),
+    ({"worker": 3}, "worker", "unknown option", "did you mean 'workers'"),
+]
+WRONG_POLICIES: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"max_attempts": 0}, "max_attempts", "0", "at least 1"),
+    ({"initial": 0}, "initial", "0", "above 0"),
+    ({"factor": 0.5}, "factor", "0.5", "at least 1"),
+    ({"max_delay": math.nan}, "max_delay", "nan", "finite"),
+    ({"min_delay": -1}, "min_delay", "-1", "at least 0"),
+    ({"jitter": 1.5}, "jitter", "1.5", "at most 1"),
+    ({"max_retry_after": math.inf}, "max_retry_after", "inf", "finite"),
+    ({"initial": 2, "max_delay": 1}, "initial", "2", "at most "),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "option", "value", "rule"), WRONG_OPTIONS, ids=[str(given) for given, *_ in WRONG_OPTIONS]
+)
+def test_wrong_option_is_refused_where_the_client_is_made(
+    given: dict[str, Any], option: str, value: str, rule: str
+) -> None:
+    """The message names the option, the value and the rule."""
+    with pytest.raises(ValueError, match=option) as caught:
+        AsyncClient(MemorySink(), **given)
+
+    assert value in str(caught.value)
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "option", "value", "rule"), WRONG_POLICIES, ids=[str(given) for given, *_ in WRONG_POLICIES]
+)
+def test_wrong_retry_policy_is_refused_wherever_it_comes_from(
+    given: dict[str, Any], option: str, value: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where it is made, and where the environment has it: then the message names the variable."""
+    for name, one in given.items():
+        monkeypatch.setenv(f"EVENTPIPE_RETRY_{name.upper()}", str(one))
+
+    for make, called in ((lambda: RetryPolicy(**given), option), (lambda: AsyncClient(MemorySink()), option.upper())):
+        with pytest.raises(ValueError, match=called) as caught:
+            make()
+        assert value in str(caught.value)
+        assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hooks", "error", "words"),
+    [
+        ([], {}, ValueError, "at least one sink"),
+        ([print], {}, TypeError, "CallbackSink"),
+        ([MemorySink], {}, TypeError, "a sink must be an object"),
+        ([None], {}, TypeError, "not None"),
+        ([MemorySink()], {"before_send": "scrub"}, TypeError, "before_send must be a function"),
+        ([MemorySink()], {"before_send": later}, TypeError, "before_send must be a plain function"),
+        ([MemorySink()], {"on_drop": later}, TypeError, "on_drop must be a plain function"),
+        ([MemorySink()], {"on_error": 7}, TypeError, "on_error must be a function"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_sink_or_hook_is_refused(
+    arguments: list[Any], hooks: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    """At construction, with the way out."""
+    with pytest.raises(error) as caught:
+        AsyncClient(*arguments, **hooks)
+
+    assert words in str(caught.value)
+
+
+def test_sink_given_twice_is_refused() -> None:
+    """Its counters would be those of two."""
+    sink = MemorySink()
+    with pytest.raises(ValueError, match="each sink must be given once"):
+        AsyncClient(sink, sink)
