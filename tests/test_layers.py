@@ -185,21 +185,13 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module")
-def fresh_import() -> dict[str, object]:
-    """What a new interpreter saw while it imported the package."""
+@pytest.mark.wallclock
+def test_import_has_no_side_effect() -> None:
+    """Importing changes no environment, signal handler or logging, and starts no thread and opens no file."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    answer = subprocess.run(
+    seen = subprocess.run(
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
     )
-    assert answer.stderr == ""
-    seen: dict[str, object] = json.loads(answer.stdout)
-    return seen
 
-
-@pytest.mark.wallclock
-def test_import_has_no_side_effect(fresh_import: dict[str, object]) -> None:
-    """Importing changes no environment, signal handler or logging, and starts no thread and opens no file."""
-    assert fresh_import["changed"] is False
-    assert fresh_import["threads"] == 0
-    assert fresh_import["files"] == 0
+    assert seen.stderr == ""
+    assert json.loads(seen.stdout) == {"changed": False, "threads": 0, "files": 0}
