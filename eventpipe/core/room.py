@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+SLACK = 64  # a line this short is not worth closing up
+
 
 @dataclass(slots=True, eq=False)
 class Waiter(Generic[T]):
@@ -21,7 +23,7 @@ class Waiter(Generic[T]):
         epoch: The newest barrier when it got in line: it belongs to later ones.
         future: Resolved with ``True`` once the item is in, with ``False`` when it was turned away.
         is_admitted: Whether its item is in.
-        in_line: Whether it still waits; who left stays in the deque until the head reaches it.
+        in_line: Whether it still waits; who left stays in the deque for a while.
     """
 
     item: T
@@ -58,6 +60,7 @@ class Room(Generic[T]):
         self._admit = admit
         self._line: deque[Waiter[T] | Callable[[], None]] = deque()
         self.waiting = 0
+        self._gone = 0  # those who left and still stand there
 
     def join(self, item: T, size: int, epoch: int) -> Waiter[T]:
         """Get in line; the caller awaits ``waiter.future`` and calls ``leave()`` when it gives up."""
@@ -72,7 +75,10 @@ class Room(Generic[T]):
             return False
         waiter.in_line = False
         self.waiting -= 1
+        self._gone += 1
         self._head()
+        if self._gone > self.waiting + SLACK:
+            self._close_up()
         return True
 
     def mark(self, reached: Callable[[], None]) -> None:
@@ -102,6 +108,14 @@ class Room(Generic[T]):
             turned.append(waiter)
         return turned
 
+    def _close_up(self) -> None:
+        """Forget those who left, wherever they stood: the head may wait for long, and many may come and go behind it.
+
+        Done when they are most of the line, so that leaving costs the same in any line.
+        """
+        self._line = deque(entry for entry in self._line if not isinstance(entry, Waiter) or entry.in_line)
+        self._gone = 0
+
     def _head(self) -> Waiter[T] | None:
         """The first who still waits; calls the marks before it and forgets those who left."""
         while self._line:
@@ -110,6 +124,7 @@ class Room(Generic[T]):
                 if entry.in_line:
                     return entry
                 self._line.popleft()
+                self._gone -= 1
             else:
                 self._line.popleft()
                 entry()

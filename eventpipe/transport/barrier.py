@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -77,6 +78,10 @@ class Barrier:
         return self.unsettled <= 0 or (self.until == "attempted" and self.unattempted <= 0)
 
 
+def _serial(barrier: Barrier) -> int:
+    return barrier.serial
+
+
 class Barriers:
     """The open barriers of one sink, oldest first.
 
@@ -99,7 +104,8 @@ class Barriers:
         Args:
             pending: Events that are pending now and shall be waited for.
             captured: Events that ever came in: where that is the same, so are the events to wait for.
-            attempts: Attempts that began so far. A barrier that waits for attempts is shared only when none began.
+            attempts: Attempts that began so far. A barrier that waits for attempts is shared only when none began and
+                none failed.
             until: What to wait for.
             shared: ``False`` when ``pending`` leaves something out, so that nobody else may wait here.
         """
@@ -110,7 +116,7 @@ class Barriers:
             and newest.serial == self.serial
             and newest.captured == captured
             and newest.until == until
-            and (until == "settled" or newest.attempts == attempts)
+            and (until == "settled" or (newest.attempts == attempts and newest.unattempted == pending))
         ):
             return newest
         self.serial += 1
@@ -120,7 +126,13 @@ class Barriers:
         return barrier
 
     def place(self, serial: int, position: int) -> None:
-        """Give a barrier its place in the queue."""
+        """Give a barrier its place in the queue.
+
+        A cut at the same place is not needed beside it, and one that nobody waits at any longer is not either: what
+        came before it leaves with the events before this one, in batches that need not end there.
+        """
+        while self._cuts and (self._cuts[-1][0] == position or not self._is_open(self._cuts[-1][1])):
+            self._cuts.pop()
         self._cuts.append((position, serial))
 
     def next_cut(self) -> int | None:
@@ -180,6 +192,10 @@ class Barriers:
         """Nobody waits for this barrier any longer."""
         if barrier in self._open:
             self._open.remove(barrier)
+
+    def _is_open(self, serial: int) -> bool:
+        index = bisect_left(self._open, serial, key=_serial)
+        return index < len(self._open) and self._open[index].serial == serial
 
     def _counting(self, standing: Standing) -> list[Barrier]:
         return [

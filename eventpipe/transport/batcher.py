@@ -125,7 +125,7 @@ class Batcher:
             return None
         if not choice.ready:
             self._cut(choice)
-        return self._leave(choice.ready.popleft())
+        return self._leave(choice, choice.ready.popleft())
 
     def due_at(self, is_open: IsOpen) -> float | None:
         """When the next batch of an open lane will have waited long enough; ``None`` when none waits."""
@@ -161,10 +161,12 @@ class Batcher:
         if not buffer.ready:
             event = buffer.events.pop(0)
             buffer.size -= event.size
+            self._forget_if_empty(buffer)
             return event, Standing(self.epoch)
         batch = buffer.ready[0]
         if len(batch.events) == 1:
             buffer.ready.popleft()
+            self._forget_if_empty(buffer)
         else:
             buffer.ready[0] = replace(batch, events=batch.events[1:])
         return batch.events[0], batch.standing
@@ -174,9 +176,7 @@ class Batcher:
         buffer = self._buffer(lane)
         if buffer.events:
             self._cut(buffer)
-        batches = [self._leave(batch) for batch in buffer.ready]
-        buffer.ready.clear()
-        return batches
+        return [self._leave(buffer, buffer.ready.popleft()) for _ in range(len(buffer.ready))]
 
     def _put_run(self, buffer: _Buffer, queue: deque[CapturedEvent], run: int) -> bool:
         """Add the next ``run`` events at once, unless their size decides; an event at a time costs three times as much.
@@ -223,9 +223,15 @@ class Batcher:
         buffer.events.clear()
         buffer.size = 0
 
-    def _leave(self, batch: OutboundBatch) -> OutboundBatch:
+    def _leave(self, buffer: _Buffer, batch: OutboundBatch) -> OutboundBatch:
         self.events -= len(batch.events)
+        self._forget_if_empty(buffer)
         return batch
+
+    def _forget_if_empty(self, buffer: _Buffer) -> None:
+        """Keep no lane that has nothing: a sink may name a lane per customer, and every look goes over all lanes."""
+        if not buffer.ready and not buffer.events:
+            self._buffers.pop(buffer.lane, None)
 
     def _buffer(self, lane: str | None) -> _Buffer:
         buffer = self._buffers.get(lane)

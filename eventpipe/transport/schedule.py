@@ -65,6 +65,7 @@ class Schedule:
         _, state = min(due, key=lambda pair: pair[0][:2])
         batch = heapq.heappop(state.retries)[2]
         self.events -= len(batch.events)
+        self._forget_if_usual(batch.lane)
         return batch
 
     def due_at(self, lanes_with_fresh: list[str | None], now: float) -> float | None:
@@ -98,6 +99,8 @@ class Schedule:
             state.in_flight.remove(batch)
             if succeeded:
                 state.admitted = min(state.admitted * 2, self._workers)
+                state.paused_until = -inf  # it began after the pause
+        self._forget_if_usual(batch.lane)
 
     def pause(self, lane: str | None, until: float) -> None:
         """Begin no attempt in this lane before ``until``, and then a single one."""
@@ -138,11 +141,23 @@ class Schedule:
         batches = [batch for _, _, batch in sorted(state.retries, key=lambda entry: entry[:2])]
         state.retries.clear()
         self.events -= sum(len(batch.events) for batch in batches)
+        self._forget_if_usual(lane)
         return batches
 
     def lanes(self) -> Iterator[str | None]:
-        """Every lane that was ever used."""
+        """Every lane in which something waits, runs, or differs from the usual."""
         return iter(list(self._lanes))
+
+    def _forget_if_usual(self, lane: str | None) -> None:
+        """Keep no lane of which there is nothing to know: a sink may name one per customer."""
+        state = self._lanes.get(lane)
+        if (
+            state is not None
+            and not (state.retries or state.in_flight)
+            and state.paused_until == -inf
+            and state.admitted == self._workers
+        ):
+            del self._lanes[lane]
 
     def _lane(self, lane: str | None) -> _Lane:
         state = self._lanes.get(lane)

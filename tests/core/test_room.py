@@ -302,6 +302,20 @@ async def wake_ups(producers: int, *, cancelled: int = 0) -> tuple[int, int]:
     return calls, rig.questions
 
 
+async def test_those_who_left_are_forgotten_behind_a_head_that_stays() -> None:
+    """However many come and go, the line keeps hold of no more of their items than of those who wait."""
+    rig = Rig()
+    rig.join("head")
+    rig.room.mark(lambda: rig.admitted.append("|"))
+    for number in range(1_000):
+        rig.room.leave(rig.join(f"gone {number}"))
+    rig.join("tail")
+
+    assert len(rig.room._line) < 100
+    rig.give(2)
+    assert rig.admitted == ["head", "|", "tail"]
+
+
 async def test_wake_ups_of_a_thousand_producers_grow_with_their_number() -> None:
     """Each is woken once and asked about at most twice, where waking all at each grant would take half a million."""
     few, _ = await wake_ups(100)

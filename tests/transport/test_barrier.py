@@ -267,14 +267,37 @@ def test_cuts_are_passed_in_the_order_in_which_they_were_placed() -> None:
     """Each gives the epoch of the events behind it."""
     barriers = Barriers()
     assert barriers.next_cut() is None
-
-    barriers.place(1, 5)
-    barriers.place(2, 5)
-    barriers.place(3, 9)
+    for position in (5, 9, 10):
+        barriers.place(opened(barriers, pending=position, captured=position).serial, position)
 
     assert (barriers.next_cut(), barriers.pass_cut()) == (5, 1)
-    assert (barriers.next_cut(), barriers.pass_cut()) == (5, 2)
-    assert (barriers.next_cut(), barriers.pass_cut()) == (9, 3)
+    assert (barriers.next_cut(), barriers.pass_cut()) == (9, 2)
+    assert (barriers.next_cut(), barriers.pass_cut()) == (10, 3)
+    assert barriers.next_cut() is None
+
+
+def test_cuts_at_one_place_are_one() -> None:
+    """The events behind it belong behind the newest of its barriers."""
+    barriers = Barriers()
+    for captured in (5, 6, 7):
+        barriers.place(opened(barriers, pending=5, captured=captured).serial, 5)
+
+    assert (barriers.next_cut(), barriers.pass_cut()) == (5, 3)
+    assert barriers.next_cut() is None
+
+
+def test_cut_of_a_forgotten_barrier_makes_way_for_the_next() -> None:
+    """Flushes that gave up leave one cut behind them, however many they were; an open barrier keeps its own."""
+    barriers = Barriers()
+    kept = opened(barriers, pending=1, captured=1)
+    barriers.place(kept.serial, 1)
+    for position in range(2, 100):
+        barrier = opened(barriers, pending=position, captured=position)
+        barriers.place(barrier.serial, position)
+        barriers.forget(barrier)
+
+    assert (barriers.next_cut(), barriers.pass_cut()) == (1, kept.serial)
+    assert (barriers.next_cut(), barriers.pass_cut()) == (99, barriers.serial)
     assert barriers.next_cut() is None
 
 
@@ -338,6 +361,8 @@ class BarrierMachine(RuleBasedStateMachine):
         waited_for = {number for group in self.groups if group is not own for number in group.ids}
         key = (self.captured, until, self.attempts if until == "attempted" else None)
         same = next((one for one in self.open if one.barrier is self.newest and one.key == key), None)
+        if same is not None and until == "attempted" and len(same.unattempted) < len(waited_for):
+            same = None  # an attempt failed since: who comes now waits for another one
 
         barrier = self.barriers.open(
             pending=len(waited_for), captured=self.captured, attempts=self.attempts, until=until, shared=own is None

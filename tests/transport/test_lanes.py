@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from eventpipe import AsyncClient, TransientSinkError
+from eventpipe import AsyncClient, RetryPolicy, TransientSinkError
 from eventpipe.events import CapturedEvent
 from eventpipe.testing.loop import VirtualTimeLoop
 from eventpipe.testing.sinks import GatedSink
@@ -74,3 +74,16 @@ async def test_events_of_a_paused_lane_do_not_wake_the_dispatcher_one_by_one() -
         assert idle == 2 * 200  # two turns for each sleep of this test
         assert busy - idle <= 4 * 11
         sink.release()
+
+
+async def test_lanes_without_anything_to_send_are_forgotten() -> None:
+    """A lane per customer costs what waits in it, and nothing once that was sent or given up."""
+    sink = LaneSink()
+    sink.release()
+    async with AsyncClient(sink, batch_events=10, retry=RetryPolicy(initial=0.1, max_attempts=2)) as client:
+        for number in range(100):
+            await client.capture("e", lane=f"customer {number}")
+        await client.flush()
+        backlog = client._dispatchers[0]._backlog
+
+        assert (backlog.batcher._buffers.keys() - {None}, list(backlog.schedule.lanes())) == (set(), [])

@@ -413,6 +413,7 @@ class ScheduleMachine(RuleBasedStateMachine):
             lane.running.remove(batch)
             if succeeded:
                 lane.admitted = min(2 * lane.admitted, self.workers)
+                lane.paused_until = -inf
         else:
             lane.before_pause.remove(batch)
         self.schedule.end(batch, succeeded=succeeded)
@@ -453,7 +454,12 @@ class ScheduleMachine(RuleBasedStateMachine):
     @invariant()
     def the_model_agrees(self) -> None:
         assert self.schedule.events == sum(len(entry.batch.events) for entry in self.waiting)
-        assert list(self.schedule.lanes()) == list(self.lanes)
+        waiting = {entry.batch.lane for entry in self.waiting}
+        assert set(self.schedule.lanes()) == {
+            name
+            for name, lane in self.lanes.items()
+            if name in waiting or lane.running or lane.admitted < self.workers or lane.paused_until > -inf
+        }
         for name in (None, "x", "y"):
             assert self.schedule.is_open(name, self.now) is self.is_open(name)
 

@@ -106,3 +106,25 @@ async def test_a_cancelled_flush_leaves_no_barrier_behind() -> None:
         assert [dispatcher._barriers._open for dispatcher in client._dispatchers] == [[], []]
         one.release()
         other.release()
+
+
+async def test_a_flush_until_attempted_does_not_share_a_barrier_from_before_a_failure() -> None:
+    """What failed between the two flushes has had its attempt for the first, and gets another one for the second."""
+    sink = GatedSink()
+    policy = RetryPolicy(initial=100.0, max_delay=100.0)
+    async with AsyncClient(sink, batch_events=1, retry=policy, flush_timeout=1_000) as client:
+        await client.capture_many(["fails", "hangs"])
+        await sink.reached(2)
+        first = asyncio.create_task(client.flush(until="attempted"))
+        await until_blocked()
+        sink.release(1, error=TransientSinkError())
+        await until_blocked()
+        second = asyncio.create_task(client.flush(until="attempted"))
+        await sink.reached(3)
+
+        sink.release(1)
+        await until_blocked()
+
+        assert (first.done(), second.done()) == (True, False)
+        sink.release()
+        assert (await second).pending == 0
