@@ -137,9 +137,9 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What do time and memory per event come to? Arguments after ``--`` go to the benchmark."""
+    """What do time and memory per event come to? After ``--``: the benchmark (default: core) and its arguments."""
     session.install(".", *group("bench"))
-    session.run("python", "-m", "benchmarks.core", *session.posargs)
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["core"]))
 
 
 @nox.session
