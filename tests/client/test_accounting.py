@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -13,7 +13,6 @@ from eventpipe import (
     AsyncClient,
     Batch,
     CapturedEvent,
-    DropReason,
     Event,
     Outcome,
     OutcomeKind,
@@ -24,8 +23,8 @@ from eventpipe import (
 )
 from eventpipe.errors import Scope
 from eventpipe.events import Overflow
-from eventpipe.sinks import CallbackSink, MemorySink
-from eventpipe.testing import GatedSink, HangingSink, check_ledger
+from eventpipe.sinks import CallbackSink
+from eventpipe.testing import check_ledger
 from eventpipe.transport.dispatcher import Dispatcher
 from tests.scale import SCALE
 
@@ -172,110 +171,6 @@ async def test_every_event_is_in_one_place_at_every_moment(seed: int) -> None:
     assert statistics.delivered == len(set(far.accepted))
     assert statistics.dropped == len(auditor.dropped) == len(set(auditor.dropped))
     assert statistics.captured == 480
-
-
-async def full(policy: Overflow) -> AsyncClient:
-    """A client whose queue holds one event, and a sink that holds it."""
-    client = AsyncClient(GatedSink(), queue_events=1, overflow=policy)
-    await client.capture("first")
-    return client
-
-
-async def queue_full() -> AsyncClient:
-    client = await full("drop_newest")
-    await client.capture("second")
-    return client
-
-
-async def closed() -> AsyncClient:
-    client = AsyncClient(MemorySink())
-    await client.aclose()
-    await client.capture("late")
-    return client
-
-
-async def invalid() -> AsyncClient:
-    client = AsyncClient(MemorySink())
-    await client.capture("")
-    return client
-
-
-async def too_large() -> AsyncClient:
-    client = AsyncClient(MemorySink(), max_event_bytes=1000)
-    await client.capture("large", properties={"text": "x" * 1000})
-    return client
-
-
-async def before_send() -> AsyncClient:
-    client = AsyncClient(MemorySink(), before_send=lambda event: None)
-    await client.capture("private")
-    return client
-
-
-async def abandoned() -> AsyncClient:
-    client = await full("wait")
-    with suppress(TimeoutError):
-        async with asyncio.timeout(1):
-            await client.capture("second")
-    return client
-
-
-async def expired() -> AsyncClient:
-    def fail(batch: Batch) -> None:
-        raise TransientSinkError(retry_after=60)
-
-    client = AsyncClient(CallbackSink(fail), max_event_age=30)
-    await client.capture("old")
-    await asyncio.sleep(120)
-    return client
-
-
-def answering(error: Exception) -> Callable[[], Awaitable[AsyncClient]]:
-    """A client whose far end gives the same answer each time."""
-
-    def fail(batch: Batch) -> None:
-        raise error
-
-    async def scenario() -> AsyncClient:
-        client = AsyncClient(CallbackSink(fail), retry=RetryPolicy(max_attempts=2))
-        await client.capture("e")
-        await client.flush(timeout=60)
-        return client
-
-    return scenario
-
-
-async def close_deadline() -> AsyncClient:
-    client = AsyncClient(HangingSink())
-    await client.capture("stuck")
-    await client.aclose(timeout=1)
-    return client
-
-
-SCENARIOS: dict[DropReason, Callable[[], Awaitable[AsyncClient]]] = {
-    DropReason.QUEUE_FULL: queue_full,
-    DropReason.CLOSED: closed,
-    DropReason.INVALID: invalid,
-    DropReason.TOO_LARGE: too_large,
-    DropReason.BEFORE_SEND: before_send,
-    DropReason.ABANDONED: abandoned,
-    DropReason.EXPIRED: expired,
-    DropReason.EXHAUSTED: answering(TransientSinkError()),
-    DropReason.REJECTED: answering(PermanentSinkError(scope="event")),
-    DropReason.UNAUTHORIZED: answering(PermanentSinkError(scope="sink", reason=DropReason.UNAUTHORIZED)),
-    DropReason.MISCONFIGURED: answering(PermanentSinkError(scope="sink")),
-    DropReason.CLOSE_DEADLINE: close_deadline,
-}
-
-
-@pytest.mark.parametrize("reason", DropReason)
-async def test_every_reason_to_drop_is_reached(reason: DropReason) -> None:
-    """The list is closed, and there is a way to each member; the event leaves with it and with no other."""
-    client = await SCENARIOS[reason]()
-
-    assert check_ledger(client).dropped_by_reason == {reason: 1}
-
-    await client.aclose(timeout=0)
 
 
 async def test_what_is_told_is_booked_already() -> None:
