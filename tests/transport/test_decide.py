@@ -208,6 +208,14 @@ def test_a_drop_has_the_reason_that_the_sink_gave(scope: Scope) -> None:
     assert shown(decider().decide(outbound(), error, NOW, None)) == ("drop", DropReason.UNAUTHORIZED, None)
 
 
+def test_what_a_bisection_leaves_has_the_sink_s_reason_as_well() -> None:
+    """The search ended, and why the batch was refused has not changed."""
+    batch = outbound(4, bisection=Bisection(0))
+    error = PermanentSinkError(scope="event", reason=DropReason.TOO_LARGE)
+
+    assert shown(decider().decide(batch, error, NOW, None)) == ("drop", DropReason.TOO_LARGE, None)
+
+
 @pytest.mark.parametrize("scope", ["size", "event"])
 def test_parts_are_new_batches_that_inherit_what_barriers_know(scope: Scope) -> None:
     """New ids and a first attempt; lane, stamps, barriers, the flush and the close stay; the order stays."""
