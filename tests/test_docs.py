@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from eventpipe import DropReason, Statistics
+from eventpipe import DropReason, PermanentSinkError, Statistics, TransientSinkError
 from eventpipe.cli.collector import Collector
+from eventpipe.codecs.base import error_for
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -149,6 +150,24 @@ def first_cells(page: str, heading: str) -> list[str]:
 def test_accounting_explains_every_reason_to_drop() -> None:
     """The list is closed: the page has each member of ``DropReason`` once, and no other."""
     assert sorted(first_cells("accounting.md", "Reasons to drop")) == sorted(DropReason)
+
+
+def test_status_page_is_what_the_codecs_do() -> None:
+    """Each status that the page names leads where its row says."""
+    rows = re.findall(r"^\| (.*?) \| .* \|(.*)\|$", (DOCS / "status.md").read_text(), re.MULTILINE)
+    said = {int(status): reason.strip(" `") for cell, reason in rows for status in re.findall(r"\b[345]\d\d\b", cell)}
+    followed, worth_another = (307, 308), (408, 429)
+
+    for status, reason in said.items():
+        error = error_for(status, {}, now=0.0)
+        if status in followed:
+            assert reason == ""
+        elif status in worth_another:
+            assert (type(error), reason) == (TransientSinkError, "exhausted")
+        else:
+            assert isinstance(error, PermanentSinkError)
+            assert error.reason == reason
+    assert len(said) == 16
 
 
 def test_accounting_explains_every_figure() -> None:
