@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from eventpipe.core.ledger import Ledger
+from tests.scale import SCALE
 
 SIZES = st.integers(0, 1_000)
 REASONS = st.sampled_from(["queue_full", "exhausted", "rejected"])
@@ -191,4 +192,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestLedgerMachine.settings = settings(max_examples=40 * SCALE, stateful_step_count=30, deadline=None)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from eventpipe.core.room import Room, Waiter
 from eventpipe.testing.sweep import Swept, cancellation_sweep
+from tests.scale import SCALE
 
 pytestmark = pytest.mark.asyncio
 
@@ -347,7 +348,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 * SCALE, deadline=None)
 @given(STEPS)
 async def test_any_order_of_joining_leaving_and_granting_is_that_of_a_list(steps: list[tuple[str, int]]) -> None:
     """A plain list from which the head is taken while it fits says who is in, and when each mark is reached."""

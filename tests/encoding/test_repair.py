@@ -30,6 +30,7 @@ from pydantic import BaseModel, SecretStr
 
 from eventpipe.encoding.repair import MAX_DEPTH, MAX_SURROGATES, MAX_TEXT, MAX_WORK, NATIVE, Repairs, repair
 from eventpipe.errors import InvalidEventError
+from tests.scale import SCALE
 
 LONE = "\ud800"
 BIG = 10**30
@@ -603,7 +604,7 @@ HEALTHY = st.recursive(
 
 
 @given(ODD)
-@settings(max_examples=300)
+@settings(max_examples=300 * SCALE)
 def test_whatever_is_passed_json_comes_out(value: object) -> None:
     """The copy encodes, decodes, keeps every member and element, and a second pass finds nothing to repair."""
     made, _ = repair(value)

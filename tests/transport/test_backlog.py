@@ -19,6 +19,7 @@ from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher
 from eventpipe.transport.intake import Intake
 from eventpipe.transport.schedule import Schedule
+from tests.scale import SCALE
 from tests.transport.values import CREATED_AT, blank, numbering, outbound
 
 AGE = 1.0
@@ -325,7 +326,7 @@ def test_barriers_at_one_place_are_passed_together() -> None:
     assert [(len(batch.events), batch.standing.epoch) for batch in rig.leaving(0.0)] == [(1, 0), (2, serial)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 * SCALE, deadline=None)
 @given(
     st.lists(st.one_of(st.just("cut"), st.integers(1, 9), st.sampled_from(["take", "pop"])), max_size=30),
     st.booleans(),

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from eventpipe.outcomes import DropReason, OutcomeKind
 from eventpipe.transport.barrier import Barrier, Barriers, Standing, Until
+from tests.scale import SCALE
 
 DELIVERED, DROPPED = OutcomeKind.DELIVERED, OutcomeKind.DROPPED
 
@@ -449,4 +450,4 @@ class BarrierMachine(RuleBasedStateMachine):
 
 
 TestBarrierMachine = BarrierMachine.TestCase
-TestBarrierMachine.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestBarrierMachine.settings = settings(max_examples=50 * SCALE, stateful_step_count=30, deadline=None)

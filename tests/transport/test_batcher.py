@@ -18,6 +18,7 @@ from eventpipe.events import CapturedEvent
 from eventpipe.transport.barrier import Standing
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher, LaneOf
+from tests.scale import SCALE
 from tests.transport.values import CREATED_AT, blank, numbering
 
 AGE = 1.0
@@ -532,6 +533,6 @@ class OneLaneMachine(BatcherMachine):
 
 
 TestBatcherMachine = BatcherMachine.TestCase
-TestBatcherMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBatcherMachine.settings = settings(max_examples=60 * SCALE, stateful_step_count=30, deadline=None)
 TestOneLaneMachine = OneLaneMachine.TestCase
-TestOneLaneMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestOneLaneMachine.settings = settings(max_examples=40 * SCALE, stateful_step_count=30, deadline=None)

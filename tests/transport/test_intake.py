@@ -15,6 +15,7 @@ from eventpipe.events import CapturedEvent
 from eventpipe.transport.barrier import Standing
 from eventpipe.transport.batcher import Batcher
 from eventpipe.transport.intake import NEVER, EventQueue, Intake
+from tests.scale import SCALE
 from tests.transport.values import blank, numbering
 
 pytestmark = pytest.mark.asyncio
@@ -364,7 +365,7 @@ class Model:
             self.put(self.line.pop(0)[1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 * SCALE, deadline=None)
 @given(STEPS)
 async def test_any_order_of_captures_and_settlements_keeps_the_bounds_exactly(steps: list[tuple[str, int]]) -> None:
     """A model that looks at every held event says who gets in and when the dispatcher is woken."""

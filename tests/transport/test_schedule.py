@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.schedule import Schedule
+from tests.scale import SCALE
 from tests.transport.values import outbound
 
 
@@ -479,4 +480,4 @@ class ScheduleMachine(RuleBasedStateMachine):
 
 
 TestScheduleMachine = ScheduleMachine.TestCase
-TestScheduleMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestScheduleMachine.settings = settings(max_examples=60 * SCALE, stateful_step_count=30, deadline=None)
