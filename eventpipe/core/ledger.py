@@ -9,7 +9,7 @@ class Ledger:
     """Plain counters, changed by synchronous code only.
 
     An event that found room is *accepted*; one that left is in ``delivered``, ``dropped`` or ``spooled``. What is
-    pending is not kept here: ``Dispatcher.statistics()`` adds up the places where events are, so that a wrong count
+    pending is not kept here: ``Backlog.pending`` adds up the places where events are, so that a wrong count
     cannot hide itself.
 
     Attributes:

@@ -1,1 +1,1 @@
-"""From the queue to the sink: decisions in plain classes, waiting in the dispatcher."""
+"""From ``capture()`` to the sink: decisions in plain classes, waiting in a few."""

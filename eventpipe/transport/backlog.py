@@ -72,7 +72,7 @@ class Backlog:
         )
 
     def next_batch(self, now: float, *, closing: bool) -> OutboundBatch | None:
-        """What leaves now: a due retry, else the fullest batch there is; ``None`` when nothing may leave.
+        """What leaves now: a due retry, else the batch that waits longest, filled up first; ``None``: nothing may.
 
         Args:
             now: The loop clock.

@@ -10,10 +10,16 @@ from collections.abc import Sequence
 
 from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
+from eventpipe.core.log import contained_logger
 from eventpipe.outcomes import CloseReport, Statistics
 from eventpipe.transport.attempt import describe
-from eventpipe.transport.dispatcher import STRAGGLER_TIMEOUT, Dispatcher, logger
+from eventpipe.transport.dispatcher import STRAGGLER_TIMEOUT, Dispatcher
 from eventpipe.transport.flushing import flush
+
+logger = contained_logger("eventpipe")
+
+# A sink that has nothing to send closes its connections in milliseconds; five seconds is for a file system that stalls.
+MAX_SINK_CLOSE = 5.0
 
 
 class Closing:
@@ -136,7 +142,3 @@ async def _end(sink: Sink) -> None:
     ending: object = sink.aclose()
     if inspect.isawaitable(ending):
         await ending
-
-
-# A sink that has nothing to send closes its connections in milliseconds; five seconds is for a file system that stalls.
-MAX_SINK_CLOSE = 5.0

@@ -160,7 +160,7 @@ class Entrance:
         return receipt, waiting
 
     async def wait_for_room(self, receipt: Receipt, dispatchers: Sequence[Dispatcher]) -> None:
-        """Wait until ``event`` is in at each sink, or ``overflow_timeout`` is over.
+        """Wait until the receipt's event is in at each sink, or ``overflow_timeout`` is over.
 
         Cancellation:
             Where the event is not in yet, it is dropped as ``abandoned``.

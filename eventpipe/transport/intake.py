@@ -69,7 +69,7 @@ class Intake:
             ledger: Counts what gets in.
             max_events: Bound on the events held until they are settled.
             max_bytes: Bound on their encoded size.
-            batch_events: Refusals after which a producer lets other tasks run.
+            batch_events: Events, let in or refused, after which a producer lets other tasks run.
             wake: Called when the dispatcher must look again.
         """
         self.ledger = ledger

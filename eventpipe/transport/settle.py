@@ -14,7 +14,7 @@ Observer = Callable[[Sequence[Outcome]], None]
 
 
 class Settler:
-    """Books outcomes: the ledger first, then the barriers, the receipts and the log, and last the observers.
+    """Books outcomes: the events themselves and who awaits them, the ledger, the log, the barriers, last the observers.
 
     Synchronous, once per batch. When the observers are called everything is booked, so that nothing they do, capturing
     again included, can meet numbers that disagree.
