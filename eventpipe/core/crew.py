@@ -61,7 +61,7 @@ class Crew(Generic[ItemT]):
                 except asyncio.CancelledError:
                     # Somebody cancels all tasks there are, the workers among them: take no more and wait for them.
                     self.close()
-        except RuntimeError:
+        except (RuntimeError, BaseExceptionGroup):
             if not self.loop.is_closed():  # a loop closed under its tasks cannot cancel the workers any more
                 raise
 

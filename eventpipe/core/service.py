@@ -178,7 +178,11 @@ class Service:
         """Acquire what is needed; cancelled if it is stopped meanwhile. However it ends, ``_close()`` comes."""
 
     async def _serve(self) -> None:
-        """Work until ``_request_stop()`` was called, or the input ends; an error is a crash."""
+        """Work until ``_request_stop()`` was called, or the input ends; an error is a crash.
+
+        Where its loop is closed under it, what it does in a ``finally`` comes when the garbage collector does, in the
+        middle of a later life perhaps: it asks whether the loop is closed, and leaves everything as it is.
+        """
         if self._life is not None:
             await self._life.stop_requested.wait()
 
@@ -217,9 +221,10 @@ class Service:
             life.error = error  # the first is the one to look at, although closing may fail as well
             raise
         finally:
-            self._state = ServiceState.STOPPING
-            life.is_closing = True
-            if not life.loop.is_closed():  # else nothing can be awaited any more
+            # A loop closed under it leaves this to the garbage collector, which comes at any time of a later life.
+            if not life.loop.is_closed():
+                self._state = ServiceState.STOPPING
+                life.is_closing = True
                 await self._close()
 
     async def _open_unless_stopped(self, life: Life) -> None:

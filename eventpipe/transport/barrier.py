@@ -188,6 +188,13 @@ class Barriers:
         self._reached.extend(self._open)
         self._open.clear()
 
+    def abandon(self) -> None:
+        """Announce none of the barriers there are: the loop of those who waited was closed, and cannot be woken."""
+        for barrier in self._open:
+            barrier.is_given_up = True
+        self._open.clear()
+        self._reached.clear()
+
     def forget(self, barrier: Barrier) -> None:
         """Nobody waits for this barrier any longer."""
         if barrier in self._open:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -173,6 +174,10 @@ class Dispatcher(Service):
         if barrier.flushes == 0:
             self._barriers.forget(barrier)
 
+    def forget_flushes(self) -> None:
+        """Nobody waits for any flush begun so far: their loop was closed."""
+        self._barriers.abandon()
+
     @property
     def own_events(self) -> int:
         """Events of the batch that the calling task itself sends; 0 elsewhere."""
@@ -197,6 +202,7 @@ class Dispatcher(Service):
         self._parking.wake()
 
     async def _open(self) -> None:
+        self._is_serving = False  # still true where the loop of the life before was closed
         self._closing = None  # a close that was cut short has no deadline here; another one sets its own
         self._parking.leave()  # the timer of a loop that was closed without a word
         # What was in flight on a loop that is gone goes again; whether it arrived, nobody can know.
@@ -205,6 +211,7 @@ class Dispatcher(Service):
         await self._pool.start()
 
     async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
         self._is_serving = True
         try:
             while not self._is_finished():
@@ -213,11 +220,12 @@ class Dispatcher(Service):
                 await self._announce()
                 await self._park()
         finally:
-            self._is_serving = False
-            self._parking.leave()
-            self.on_end()  # once now, so that nobody counts on it any longer, and once when it is over
-            self._barriers.give_up()
-            await self._announce()
+            if not loop.is_closed():
+                self._is_serving = False
+                self._parking.leave()
+                self.on_end()  # once now, so that nobody counts on it any longer, and once when it is over
+                self._barriers.give_up()
+                await self._announce()
 
     def _request_stop(self, deadline: Deadline) -> None:
         """Begin to close: nothing new comes in, everything leaves as soon as it may, final attempts are made."""

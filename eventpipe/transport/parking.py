@@ -23,7 +23,8 @@ class Parking:
         """Let the task look again; from its own loop only."""
         self.is_awake = True
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        # A loop that was closed under the task leaves a future behind that can wake nobody any more.
+        if waiter is not None and not waiter.done() and not waiter.get_loop().is_closed():
             waiter.set_result(None)
 
     async def park(self, until: float) -> None:
@@ -38,11 +39,12 @@ class Parking:
             # less than a new timer for every batch: 4 µs.
             self.leave()
             self._timer, self._timer_at = loop.call_at(until, self._ring), until
-        self._waiter = loop.create_future()
+        waiter = self._waiter = loop.create_future()
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:  # and not that of a later life, when the garbage collector ends this one
+                self._waiter = None
 
     def leave(self) -> None:
         """Let go of the timer."""

@@ -101,13 +101,17 @@ class Runtime:
     def _start_here(self) -> bool:
         if self.is_elsewhere:
             return False  # another thread was quicker
-        self.loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if self.loop is not None and self.loop is not loop:
+            for dispatcher in self._dispatchers:
+                dispatcher.forget_flushes()
+        self.loop = loop
         if any(dispatcher.state is ServiceState.STOPPING for dispatcher in self._dispatchers):
             self._is_wanted = True  # somebody cancelled one of them; it starts again when it has ended
             return True
         self._is_wanted = False
         self.thread = get_ident()
-        self._begin(self.loop)
+        self._begin(loop)
         for dispatcher in self._dispatchers:
             dispatcher.launch()
         return True

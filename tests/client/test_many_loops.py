@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from eventpipe import AsyncClient, ClosedError, DropReason, Outcome, OutcomeKind, Receipt
-from eventpipe.sinks import MemorySink
+from eventpipe import AsyncClient, Batch, ClosedError, DropReason, Outcome, OutcomeKind, Receipt
+from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import GatedSink, HangingSink, check_ledger
 from eventpipe.transport import runtime
 
@@ -48,6 +48,7 @@ def test_close_that_its_loop_cut_short_is_made_good_on_the_next(ending: str) -> 
 
     assert (report.dropped_by_reason, report.pending) == ({DropReason.CLOSE_DEADLINE: 1}, 0)
     check_ledger(client, drained=True)
+    del client
     gc.collect()  # while the test catches what asyncio logs of the first loop's tasks
 
 
@@ -126,3 +127,68 @@ def test_loops_that_capture_first_at_once_share_one_runtime(monkeypatch: pytest.
 
     assert errors == [None, None]
     assert len(sink.events) == check_ledger(client, drained=True).captured == 2
+
+
+def test_garbage_of_a_loop_that_was_closed_does_not_disturb_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    """What the first loop left is collected in the middle of a flush on the second: the flush and the close go on."""
+    gates: list[asyncio.Event] = []
+
+    async def wait_at_the_gate(batch: Batch) -> None:
+        await gates[-1].wait()
+
+    client = AsyncClient(CallbackSink(wait_at_the_gate), max_batch_age=0)
+
+    async def begin() -> None:
+        gates.append(asyncio.Event())
+        await client.capture("a")
+        left_behind = asyncio.create_task(client.flush())
+        await asyncio.sleep(0.01)
+        assert client.statistics().in_flight == 1
+        assert not left_behind.done()
+
+    async def go_on() -> None:
+        gates.append(asyncio.Event())
+        await client.capture("b")
+        flushing = asyncio.create_task(client.flush())
+        await asyncio.sleep(0.01)
+        gc.collect()
+        await asyncio.sleep(0.01)
+        assert not flushing.done()
+        gates[-1].set()
+        assert (await flushing).delivered == 2
+        assert (await client.aclose()).delivered == 2
+
+    gc.disable()  # until its time has come
+    try:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(begin())
+        loop.close()
+        asyncio.run(go_on())
+    finally:
+        gc.enable()
+    check_ledger(client, drained=True)
+    assert {record.name for record in caplog.records} == {"asyncio"}  # which names the tasks that were left
+
+
+def test_capture_on_the_next_loop_does_not_wake_the_last() -> None:
+    """The dispatcher that a closed loop left parked cannot be woken, and the caller does not hear of it."""
+    sink = MemorySink()
+    client = AsyncClient(sink, max_batch_age=0)
+
+    async def begin() -> None:
+        await client.capture("a")
+        await client.flush()
+        await asyncio.sleep(0.01)  # it parks until another event comes
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    loop.close()
+
+    async def go_on() -> None:
+        await client.capture("b")
+        await client.aclose()
+
+    asyncio.run(go_on())
+
+    assert [event.event for event in sink.events] == ["a", "b"]
+    gc.collect()
