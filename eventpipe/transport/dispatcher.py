@@ -13,7 +13,6 @@ from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.ledger import Ledger
-from eventpipe.core.log import contained_logger
 from eventpipe.core.pool import Pool
 from eventpipe.core.room import Waiter
 from eventpipe.core.service import Service
@@ -37,8 +36,6 @@ from eventpipe.transport.traits import Traits
 
 # A cancelled send has this long to end: within the 0.25 s that a close may take beyond its deadline.
 STRAGGLER_TIMEOUT = 0.1
-
-logger = contained_logger("eventpipe")
 
 
 class Dispatcher(Service):
@@ -277,11 +274,12 @@ class Dispatcher(Service):
             expired, fresh = self._part_by_age(batch, now)
             if fresh is not None:  # in flight before anybody is told of the others: each event is in one place
                 self._backlog.begin(fresh, now)
+            if expired:  # before the worker is spawned, whose task may be an eager one and settle its batch at once
+                self._drop(expired, DropReason.EXPIRED, batch.standing)
+            if fresh is not None:
                 self._pool.spawn(self._send(fresh), fresh)
             else:
                 self._pool.release()
-            if expired:
-                self._drop(expired, DropReason.EXPIRED, batch.standing)
 
     async def _announce(self) -> None:
         for barrier in self._barriers.take_reached():
