@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventpipe.core.room import Room, Waiter
+from eventpipe.core.room import SLACK, Room, Waiter
 from eventpipe.testing.sweep import Swept, cancellation_sweep
 from tests.scale import SCALE
 
@@ -210,6 +210,29 @@ async def test_a_mark_is_reached_between_the_item_before_it_and_the_one_behind()
     rig.give(9)
 
     assert rig.admitted == ["a", "b", "|", "||", "c"]
+
+
+async def test_the_line_is_closed_up_when_more_have_left_than_wait() -> None:
+    """With some slack, so that a short line is never walked: exactly then, and each time anew."""
+    rig = Rig()
+    for item in "abc":  # they leave as heads, and are forgotten at once
+        rig.join(item)
+    for waiter in rig.join_all("de"):
+        rig.room.leave(waiter)
+    for entry in list(rig.room._line)[:3]:
+        assert isinstance(entry, Waiter)
+        rig.room.leave(entry)
+    assert len(rig.room._line) == 0
+
+    head, second = rig.join_all("hs")
+    lengths = []
+    for _ in range(2 * (SLACK + 3)):
+        rig.room.leave(rig.join("gone"))
+        lengths.append(len(rig.room._line))
+
+    assert lengths == [*range(3, SLACK + 5), 2] * 2
+    rig.give(2)
+    assert (head.is_admitted, second.is_admitted) == (True, True)
 
 
 async def test_a_producer_whose_loop_is_gone_is_answered_without_an_error() -> None:

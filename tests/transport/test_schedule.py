@@ -324,6 +324,30 @@ def test_lanes_are_those_that_were_used() -> None:
     assert list(schedule.lanes()) == ["a", "b", None]
 
 
+def test_a_lane_of_which_there_is_nothing_to_know_is_forgotten() -> None:
+    """When its last retry was taken, its last attempt ended, or a success ended its pause; never before."""
+    schedule = Schedule(2)
+    schedule.add(outbound(lane="x"), 1.0)
+    schedule.add(outbound(lane="x"), 1.0)
+    schedule.take_due(1.0)
+    assert list(schedule.lanes()) == ["x"]
+    schedule.take_due(1.0)
+    assert list(schedule.lanes()) == []
+
+    (running,) = begun(schedule, 1, "y")
+    assert list(schedule.lanes()) == ["y"]
+    schedule.end(running, succeeded=False)
+    assert list(schedule.lanes()) == []
+
+    schedule.pause("z", 5.0)
+    (probe,) = begun(schedule, 1, "z")
+    schedule.end(probe, succeeded=False)
+    assert list(schedule.lanes()) == ["z"]
+    (probe,) = begun(schedule, 1, "z")
+    schedule.end(probe, succeeded=True)
+    assert list(schedule.lanes()) == []
+
+
 LANES = st.sampled_from([None, "x", "y"])
 DELAYS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0])
 
