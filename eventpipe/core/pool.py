@@ -205,13 +205,16 @@ class Pool(Generic[ItemT]):
         return self._crew
 
     def _spawn(self, crew: Crew[ItemT], worker: Worker[ItemT]) -> None:
-        task = crew.group.create_task(self._guard(worker), name=f"{self.name} worker {next(self._numbers)}")
-        crew.workers[task] = worker
         crew.idle.clear()
+        task = crew.group.create_task(self._guard(crew, worker), name=f"{self.name} worker {next(self._numbers)}")
+        crew.workers[task] = worker
         task.add_done_callback(partial(self._ended, crew))
 
-    async def _guard(self, worker: Worker[ItemT]) -> None:
+    async def _guard(self, crew: Crew[ItemT], worker: Worker[ItemT]) -> None:
         """Keep every error of the work inside its own task: one that left would cancel the siblings."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a coroutine of a task
+        crew.workers[task] = worker  # an eager task begins before create_task() returns
         try:
             await worker.work
         except (KeyboardInterrupt, SystemExit) as error:

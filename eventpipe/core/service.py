@@ -210,6 +210,9 @@ class Service:
         life.task.add_done_callback(lambda task: self._ended(life, task))
 
     async def _main(self, life: Life) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a coroutine of a task
+        life.task = task  # an eager one begins before create_task() returns
         try:
             await self._open_unless_stopped(life)
             if not life.stop_requested.is_set():

@@ -133,6 +133,9 @@ class _Run:
         return False
 
     async def _drive(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # a coroutine of a task
+        self._task = task  # an eager one begins before create_task() returns
         await self._steps()
 
     @types.coroutine

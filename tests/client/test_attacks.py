@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import math
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ from eventpipe import (
     TransientSinkError,
     Verdict,
 )
-from eventpipe.sinks import MemorySink
+from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import GatedSink, check_ledger
 
 pytestmark = pytest.mark.asyncio
@@ -312,3 +313,41 @@ async def test_odd_timeouts_are_refused_never_or_at_once(call: str, timeout: flo
     await client.aclose()
     task.exception()  # seen
     check_ledger(client, drained=True)
+
+
+# -- loops that start tasks at once -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+async def test_eager_tasks_change_nothing() -> None:
+    """A send that is over before its task is there, one that flushes, and one that closes, count as any other."""
+    if sys.version_info >= (3, 12):
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    pending: list[int] = []
+
+    async def send(batch: Batch) -> None:
+        if batch.events[0].event == "flushes":
+            pending.append((await client.flush(60)).pending)
+        elif batch.events[0].event == "closes":
+            pending.append((await client.aclose(60)).pending)
+
+    told: list[int] = []
+    client: AsyncClient = AsyncClient(
+        CallbackSink(send),
+        max_batch_age=1.6,
+        max_event_age=1.5,
+        on_drop=lambda _: told.append(check_ledger(client).dropped),
+    )
+    began = asyncio.get_running_loop().time()
+    async with client:
+        await client.capture_many(["too", "old"])
+        await asyncio.sleep(1)
+        await client.capture("at once")
+        await asyncio.sleep(2)
+        for event in ("flushes", "closes"):
+            await client.capture(event)
+            await client.flush(1)
+
+    assert asyncio.get_running_loop().time() - began < 10
+    assert (pending, told) == ([1, 1], [2])
+    assert check_ledger(client, drained=True).delivered == 3

@@ -48,7 +48,6 @@ def test_close_that_its_loop_cut_short_is_made_good_on_the_next(ending: str) -> 
 
     assert (report.dropped_by_reason, report.pending) == ({DropReason.CLOSE_DEADLINE: 1}, 0)
     check_ledger(client, drained=True)
-    del client
     gc.collect()  # while the test catches what asyncio logs of the first loop's tasks
 
 
