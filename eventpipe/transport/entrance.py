@@ -7,6 +7,9 @@ import threading
 from collections.abc import Sequence
 
 from eventpipe.encoding import Encoder
+from eventpipe.encoding.arguments import canonical
+from eventpipe.encoding.foreign import contained
+from eventpipe.encoding.repair import Repairs
 from eventpipe.errors import ClosedError, InvalidEventError, QueueFullError
 from eventpipe.events import CapturedEvent, Event, Overflow
 from eventpipe.options import ClientOptions
@@ -254,4 +257,6 @@ class Entrance:
         given: object = described.event
         text = str.__str__(given)[:_MAX_NAME] if issubclass(type(given), str) else ""
         clean = text.encode(errors="replace").decode()  # a lone surrogate would be refused again, in strict mode
-        return self._encoder.encode(clean or "(no name)", None, None, None, None, None, None, None)
+        given_id = contained(canonical, described.uuid, Repairs()) if described.uuid is not None else None
+        uuid = given_id if type(given_id) is str else None
+        return self._encoder.encode(clean or "(no name)", None, None, None, uuid, None, None, None)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import math
 import time
+import uuid as uuidlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -14,7 +15,17 @@ from typing import Any
 import orjson
 import pytest
 
-from eventpipe import AsyncClient, Batch, DeliveryError, DropReason, Event, RetryPolicy, TransientSinkError
+from eventpipe import (
+    AsyncClient,
+    Batch,
+    ClosedError,
+    DeliveryError,
+    DropReason,
+    Event,
+    InvalidEventError,
+    RetryPolicy,
+    TransientSinkError,
+)
 from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import check_ledger
 
@@ -444,3 +455,50 @@ def test_sink_given_twice_is_refused() -> None:
     sink = MemorySink()
     with pytest.raises(ValueError, match="each sink must be given once"):
         AsyncClient(sink, sink)
+
+
+UUID = "0191e4a0-0000-7000-8000-000000000001"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
+@pytest.mark.parametrize("given", [UUID, UUID.upper(), uuidlib.UUID(UUID)], ids=["text", "capitals", "UUID"])
+@pytest.mark.parametrize("why", ["invalid", "before_send", "closed"])
+async def test_refused_event_keeps_the_id_it_was_given(given: str | uuidlib.UUID, why: str, strict: bool) -> None:
+    """Whoever made the id finds the event by it in the receipt and in what ``on_drop`` is told."""
+    told: list[str] = []
+    receipt = None
+    client = AsyncClient(
+        MemorySink(),
+        before_send=lambda event: None if event.event == "before_send" else event,
+        on_drop=lambda outcome: told.extend(outcome.uuids),
+        strict=strict,
+    )
+    async with client:
+        if why == "closed":
+            await client.aclose()
+        with suppress(InvalidEventError, ClosedError):
+            receipt = await client.capture(why, properties=RaisesWhileRead() if why == "invalid" else None, uuid=given)
+
+    assert told == [UUID]
+    assert receipt is None or receipt.uuid == UUID
+    assert check_ledger(client, drained=True).dropped_by_reason == {why: 1}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: "", lambda: "x" * 10 * MIB, lambda: LONE * MIB, lambda: 7, lambda: Hostile(asyncio.CancelledError)],
+    ids=["empty", "long", "lone surrogates", "number", "hostile"],
+)
+async def test_refused_event_with_an_impossible_id_gets_another(make: Callable[[], Any], strict: bool) -> None:
+    """What was given as an id is looked at with the same care there."""
+    told: list[str] = []
+    async with AsyncClient(
+        MemorySink(), before_send=lambda event: None, on_drop=lambda outcome: told.extend(outcome.uuids), strict=strict
+    ) as client:
+        await client.capture("e", uuid=make())
+
+    [uuid] = told
+    assert str(uuidlib.UUID(uuid)) == uuid
