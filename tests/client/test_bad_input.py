@@ -396,7 +396,9 @@ WRONG_POLICIES: list[tuple[dict[str, Any], str, str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("given", "option", "value", "rule"), WRONG_OPTIONS, ids=[str(given) for given, *_ in WRONG_OPTIONS]
+    ("given", "option", "value", "rule"),
+    WRONG_OPTIONS,
+    ids=[f"{option} {number}" for number, (_, option, *_) in enumerate(WRONG_OPTIONS)],
 )
 def test_wrong_option_is_refused_where_the_client_is_made(
     given: dict[str, Any], option: str, value: str, rule: str
