@@ -280,6 +280,7 @@ class Dispatcher(Service):
                 self._pool.spawn(self._send(fresh), fresh)
             else:
                 self._pool.release()
+                self.wake()  # these may have been the last, and no attempt ends that would say so
 
     async def _announce(self) -> None:
         for barrier in self._barriers.take_reached():

@@ -156,6 +156,23 @@ async def test_close_does_not_wait_for_a_retry_after_beyond_its_deadline() -> No
     check_ledger(client, drained=True)
 
 
+async def test_close_ends_when_the_last_events_have_expired() -> None:
+    """Events that are too old when their turn comes leave nothing to wait for, although no attempt ends then."""
+    loop = asyncio.get_running_loop()
+
+    def busy(batch: Batch) -> None:
+        raise TransientSinkError("slow down", retry_after=20)
+
+    client = AsyncClient(CallbackSink(busy), batch_events=1, max_event_age=5, retry=RetryPolicy(jitter=0))
+    await client.capture("e")
+    await asyncio.sleep(1)
+
+    report = await client.aclose(1000)
+
+    assert loop.time() == pytest.approx(20, abs=0.01)
+    assert report.dropped_by_reason == {DropReason.EXPIRED: 1}
+
+
 async def test_nothing_is_sent_after_close_returned() -> None:
     """Batches that were queued behind a stalled worker are not sent once the close is over."""
     sink = GatedSink()
