@@ -29,8 +29,10 @@ from eventpipe.transport.flushing import flush
 from eventpipe.transport.hooks import BeforeSend, Hooks, OnOutcome
 from eventpipe.transport.inbox import Inbox
 from eventpipe.transport.receipts import Receipt
-from eventpipe.transport.runtime import Runtime
+from eventpipe.transport.runtime import HomeLostError, Runtime
 from eventpipe.transport.traits import Traits, named_apart
+
+CLOSE_GRACE = 0.25  # seconds that a close may take beyond its deadline, for sinks that do not end when they are asked
 
 
 class AsyncClient:
@@ -286,7 +288,13 @@ class AsyncClient:
         if not self._options.enabled:
             return FlushReport()
         work = self._flush(timeout, until)
-        return await (work if self._runtime.ensure() else self._runtime.run(work))
+        if self._runtime.ensure():
+            return await work
+        began = asyncio.get_running_loop().time()
+        try:
+            return await self._runtime.run(work, timeout)
+        except HomeLostError:  # what became of events is told on that loop alone
+            return FlushReport(pending=self._runtime.pending, elapsed=asyncio.get_running_loop().time() - began)
 
     async def _flush(self, timeout: float, until: Until) -> FlushReport:
         self._entrance.drain()
@@ -319,15 +327,15 @@ class AsyncClient:
         if not self._options.enabled:
             return [await Receipt(NOBODY, accepted=False).outcome() for _ in events]
         self._runtime.ensure()
-        return await self._runtime.run(self._deliver(events, timeout))
-
-    async def _deliver(self, events: list[str | Event], timeout: float | None) -> list[Outcome]:
         async with Deadline.after(timeout).scope():
-            receipts = [await self._capture(patient(event)) for event in events]
-            for dispatcher in self._dispatchers:
-                barrier, _ = dispatcher.open_barrier("settled", hurry=False)
-                dispatcher.leave_barrier(barrier)  # it makes them leave now; nobody waits at it
-            outcomes = [await receipt.outcome() for receipt in receipts]
+            return await self._runtime.run(self._deliver(events))
+
+    async def _deliver(self, events: list[str | Event]) -> list[Outcome]:
+        receipts = [await self._capture(patient(event)) for event in events]
+        for dispatcher in self._dispatchers:
+            barrier, _ = dispatcher.open_barrier("settled", hurry=False)
+            dispatcher.leave_barrier(barrier)  # it makes them leave now; nobody waits at it
+        outcomes = [await receipt.outcome() for receipt in receipts]
         if any(outcome.kind is OutcomeKind.DROPPED for outcome in outcomes):
             raise DeliveryError(outcomes)
         return outcomes
@@ -345,6 +353,9 @@ class AsyncClient:
         Returns:
             What became of every event of the client's life.
 
+        Raises:
+            RuntimeError: The client lives on another loop, which ended meanwhile or is held up.
+
         Cancellation:
             Other callers go on waiting. When the last one is cancelled, what is in flight is cancelled and everything
             pending is accounted for before the cancellation goes on.
@@ -354,7 +365,7 @@ class AsyncClient:
         timeout = self._options.close_timeout if timeout is None else timeout
         if self._closing is None or self._closing.is_cut_short:
             self._runtime.ensure()
-        return await self._runtime.run(self._aclose(timeout))
+        return await self._runtime.run(self._aclose(timeout), timeout + CLOSE_GRACE)
 
     async def _aclose(self, timeout: float) -> CloseReport:
         deadline = Deadline.after(timeout)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from threading import get_ident
 from typing import Any, TypeVar
 
+from eventpipe.core.deadline import Deadline
 from eventpipe.core.log import contained_logger
 from eventpipe.core.service import ServiceState
 from eventpipe.transport.dispatcher import Dispatcher
@@ -18,6 +19,14 @@ from eventpipe.transport.dispatcher import Dispatcher
 T = TypeVar("T")
 
 logger = contained_logger("eventpipe")
+
+
+# What a loop that is well needs to hand an answer over to another; half of what a close may take beyond its deadline.
+ANSWER_TIMEOUT = 0.1
+
+
+class HomeLostError(RuntimeError):
+    """The loop that the client lives on does not answer another one."""
 
 
 class Runtime:
@@ -116,10 +125,15 @@ class Runtime:
             dispatcher.launch()
         return True
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:  # Any: as Coroutine's own
+    async def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # Any: as Coroutine's own
         """Run ``work`` on the loop of the dispatchers, and wait for it on this one.
 
+        Args:
+            work: What to run.
+            timeout: Seconds that ``work`` takes at most, by itself. ``None``: nobody knows.
+
         Raises:
+            HomeLostError: That loop ended meanwhile, or is held up so that it did not answer in time.
             RuntimeError: That loop is neither running nor closed, so that nobody knows whether it will go on.
 
         Cancellation:
@@ -132,7 +146,18 @@ class Runtime:
             raise RuntimeError(
                 "the client's event loop is neither running nor closed; run this there, or close that loop first"
             )
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+        answer = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+        deadline = Deadline.after(None if timeout is None else timeout + ANSWER_TIMEOUT)
+        try:
+            async with deadline.scope():
+                await asyncio.wait({answer})
+        except TimeoutError:
+            raise HomeLostError("the client's event loop is held up and does not answer") from None
+        finally:
+            answer.cancel()
+        if answer.cancelled():
+            raise HomeLostError("the client's event loop ended meanwhile")
+        return answer.result()
 
     def request_drain(self) -> bool:
         """Have the events of other threads taken over soon; any thread may call it. ``False`` when no loop is there."""

@@ -6,12 +6,13 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from eventpipe import AsyncClient, Batch, ClosedError, DropReason, Outcome, OutcomeKind, Receipt
+from eventpipe import AsyncClient, Batch, ClosedError, DropReason, FlushReport, Outcome, OutcomeKind, Receipt
 from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import GatedSink, HangingSink, check_ledger
 from eventpipe.transport import runtime
@@ -29,6 +30,11 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
 @pytest.mark.parametrize("ending", ["run", "close"])
 def test_close_that_its_loop_cut_short_is_made_good_on_the_next(ending: str) -> None:
     """Neither an error of the first loop nor a wait for it: another close, by its own deadline."""
+    close_twice(ending)
+    gc.collect()  # while the test catches what asyncio logs of the first loop's tasks
+
+
+def close_twice(ending: str) -> None:
     client = AsyncClient(HangingSink())
 
     async def begin() -> asyncio.Task[object]:
@@ -48,7 +54,6 @@ def test_close_that_its_loop_cut_short_is_made_good_on_the_next(ending: str) -> 
 
     assert (report.dropped_by_reason, report.pending) == ({DropReason.CLOSE_DEADLINE: 1}, 0)
     check_ledger(client, drained=True)
-    gc.collect()  # while the test catches what asyncio logs of the first loop's tasks
 
 
 def test_captures_after_the_close_and_its_loop_are_counted() -> None:
@@ -191,3 +196,60 @@ def test_capture_on_the_next_loop_does_not_wake_the_last() -> None:
 
     assert [event.event for event in sink.events] == ["a", "b"]
     gc.collect()
+
+
+def on_another_loop(work: Callable[[], Coroutine[Any, Any, object]]) -> tuple[object, float]:
+    """What ``work`` gave, or raised, and the seconds it took."""
+    began = time.monotonic()
+    try:
+        return asyncio.run(work()), time.monotonic() - began
+    except Exception as error:  # noqa: BLE001  # it is what the tests look at
+        return error, time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda client: client.flush(0.05), FlushReport),
+        (lambda client: client.deliver("b", timeout=0.05), TimeoutError),
+        (lambda client: client.aclose(0.05), RuntimeError),
+    ],
+    ids=["flush", "deliver", "aclose"],
+)
+def test_calls_from_another_loop_keep_their_timeout_while_the_client_s_is_held_up(
+    call: Callable[[AsyncClient], Coroutine[Any, Any, object]], expected: type
+) -> None:
+    """Nobody knows there what became of the events, but the caller goes on in time."""
+    client = AsyncClient(MemorySink())
+    executor = ThreadPoolExecutor(1)
+
+    async def main() -> None:
+        await client.capture("a")
+        given, took = executor.submit(on_another_loop, lambda: call(client)).result()  # holds the loop up meanwhile
+        assert isinstance(given, expected)
+        assert took < 1
+        await client.aclose()
+
+    with executor:
+        asyncio.run(main())
+    check_ledger(client, drained=True)
+
+
+def test_flush_from_another_loop_ends_with_the_client_s() -> None:
+    """The loop that the client lives on ends: the flush says what is pending, and its task is not cancelled."""
+    sink = HangingSink()
+    client = AsyncClient(sink)
+    executor = ThreadPoolExecutor(1)
+    flushes: list[Future[tuple[object, float]]] = []
+
+    async def main() -> None:
+        await client.capture("a")
+        flushes.append(executor.submit(on_another_loop, lambda: client.flush(10)))
+        await sink.reached(1)
+
+    with executor:
+        asyncio.run(main())
+        report, took = flushes[0].result()
+    assert isinstance(report, FlushReport)
+    assert (report.pending, took < 5) == (1, True)
+    asyncio.run(client.aclose(0))
