@@ -350,9 +350,12 @@ class Dispatcher(Service):
     def _part_by_age(self, batch: OutboundBatch, now: float) -> tuple[tuple[CapturedEvent, ...], OutboundBatch | None]:
         """The events that are older than ``max_event_age``, and a batch of the others if there are any."""
         max_age = self._options.max_event_age
-        if max_age is None or batch.events[0].captured_at + max_age > now:
+        if max_age is None:
             return (), batch
+        # All are looked at: an event of another thread, left while the loop was held up, is behind younger ones.
         expired = tuple(event for event in batch.events if event.captured_at + max_age <= now)
+        if not expired:
+            return (), batch
         fresh = tuple(event for event in batch.events if event.captured_at + max_age > now)
         return expired, replace(batch, events=fresh) if fresh else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import itertools
 import logging
@@ -313,6 +314,25 @@ async def test_odd_timeouts_are_refused_never_or_at_once(call: str, timeout: flo
     await client.aclose()
     task.exception()  # seen
     check_ledger(client, drained=True)
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+async def test_old_event_behind_a_younger_one_expires() -> None:
+    """Another thread's event waits in the inbox while the loop is held up, and comes in behind what is younger."""
+    sink = MemorySink()
+    async with AsyncClient(sink, max_event_age=10, max_batch_age=5) as client:
+        await asyncio.sleep(100)
+        await client.capture("young")
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            receipt = executor.submit(client.capture_nowait, "old").result()
+        receipt._event.captured_at -= 20
+
+        report = await client.flush()
+
+    assert (report.delivered, report.dropped_by_reason) == (1, {DropReason.EXPIRED: 1})
+    assert [event.event for event in sink.events] == ["young"]
 
 
 # -- loops that start tasks at once -----------------------------------------------------------------------------------
