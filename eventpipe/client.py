@@ -38,11 +38,8 @@ CLOSE_GRACE = 0.25  # seconds that a close may take beyond its deadline, for sin
 class AsyncClient:
     """Takes events in without waiting and delivers them in the background.
 
-    Use it as an async context manager in the lifespan of a service, or call ``aclose()``. Making one does nothing:
-    no loop, task or socket is needed before the first ``await``.
-
-    Every event is accounted for: ``statistics()`` says where each is, and the reports of ``flush()`` and ``aclose()``
-    what became of it.
+    Use it as an async context manager in a lifespan, or call ``aclose()``. Making one starts nothing. Every event is
+    accounted for: ``statistics()`` says where each is, and the reports of ``flush()`` and ``aclose()`` what became of it.
     """
 
     def __init__(
@@ -67,7 +64,7 @@ class AsyncClient:
             overrides: Any option of ``ClientOptions``.
 
         Raises:
-            ValueError: An option is wrong; the message names it, its value and the rule.
+            ValueError: An option is wrong; the message names it.
             TypeError: A sink or a hook is not one.
         """
         self._options = resolve(options, overrides)
@@ -133,13 +130,12 @@ class AsyncClient:
         overflow: Overflow | None = None,
         durability: Durability | None = None,
     ) -> Receipt:
-        """Take an event in; it is sent in the background.
+        """Take an event in, waiting for no sink unless ``overflow`` is ``"wait"``; it is sent in the background.
 
-        Waits for nothing that depends on a sink, unless ``overflow`` is ``"wait"``. Lets other tasks run at most once
-        per full batch.
+        Lets other tasks run at most once per full batch.
 
         Args:
-            event: Its name, or an ``Event`` that has all arguments, which are then not given again.
+            event: Its name, or an ``Event``, which has all the other arguments.
             distinct_id: Whom it is about. ``None``: nobody in particular.
             properties: What is known of it; encoded before this returns, so it may be changed afterwards.
             timestamp: When it happened; naive means UTC. ``None`` means now.
@@ -164,12 +160,12 @@ class AsyncClient:
         """
         captured = None
         intake = self._intake
-        # The plain path stands here and in capture_nowait(): a function of its own would cost 0.12 µs an event.
+        # The plain path, here and in capture_nowait(): a function of its own would cost 0.12 µs an event.
         if intake is not None and get_ident() == self._runtime.thread and overflow is None and durability is None:
             try:
                 captured = self._encode(event, distinct_id, properties, timestamp, uuid, headers, key, lane)
-            except InvalidEventError:
-                pass  # the long way says what is the matter
+            except InvalidEventError:  # the long way says what is the matter
+                pass
             else:
                 size = len(captured.data) + 2 if captured.extra is None else captured.size
                 yields = intake.batch_arrived  # by an earlier capture, and the dispatcher has not run since
@@ -182,8 +178,8 @@ class AsyncClient:
                         intake.batch_arrived = False
                         await asyncio.sleep(0)
                     return Receipt(captured)
-        described = describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
-        return await self._capture(described, captured)
+        given = (distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
+        return await self._capture(describe(event, *given), captured)
 
     def capture_nowait(
         self,
@@ -230,10 +226,7 @@ class AsyncClient:
         return self._entrance.enter(described, mode, captured)[0]
 
     async def capture_many(self, events: Iterable[str | Event]) -> list[Receipt]:
-        """Take events in, in order.
-
-        Returns:
-            Receipts, one per event, in the order given.
+        """Take events in, in order; receipts come in that order.
 
         Raises and Cancellation are those of ``capture()``; events before the one that raised are in.
         """
@@ -262,8 +255,8 @@ class AsyncClient:
     async def flush(self, timeout: float | None = None, *, until: Until = "settled") -> FlushReport:
         """Make everything captured before this call leave now, and wait until it is settled.
 
-        Events captured meanwhile belong to a later barrier and are not waited for. Two flushes at once each wait for
-        their own events only. Backoffs are cut short, once per batch; a far end's Retry-After is respected.
+        Events captured meanwhile are not waited for, and two flushes at once each wait for their own events only.
+        Backoffs are cut short, once per batch; a far end's Retry-After is respected.
 
         Args:
             timeout: Seconds on the loop clock. ``None`` means ``options.flush_timeout``.
@@ -279,20 +272,19 @@ class AsyncClient:
             ValueError: ``until`` is not one of the words.
 
         Cancellation:
-            Safe. The barrier is forgotten; no event is touched.
+            Safe. No event is touched.
         """
         if until not in UNTIL:
             raise ValueError(f"until must be 'settled' or 'attempted', not {until!r}")
         self._check_open()
         timeout = self._options.flush_timeout if timeout is None else timeout
-        if not self._options.enabled:
+        if not self._sinks:
             return FlushReport()
-        work = self._flush(timeout, until)
         if self._runtime.ensure():
-            return await work
+            return await self._flush(timeout, until)
         began = asyncio.get_running_loop().time()
         try:
-            return await self._runtime.run(work, timeout)
+            return await self._runtime.run(self._flush(timeout, until), timeout)
         except HomeLostError:  # what became of events is told on that loop alone
             return FlushReport(pending=self._runtime.pending, elapsed=asyncio.get_running_loop().time() - began)
 
@@ -303,14 +295,11 @@ class AsyncClient:
     async def deliver(
         self, event_or_events: str | Event | Iterable[Event], *, timeout: float | None = None
     ) -> list[Outcome]:
-        """Send now, with retries, and wait for what became of it.
+        """Send now, with retries, and wait for the outcomes: one per event, in the order given, all delivered.
 
         Args:
             event_or_events: One event, or several.
             timeout: Seconds on the loop clock. ``None`` means without end: attempts are bounded.
-
-        Returns:
-            Outcomes, one per event, in the order given; all delivered.
 
         Raises:
             DeliveryError: At least one event was dropped; it has all outcomes.
@@ -401,8 +390,8 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         state = "closed" if self._entrance.is_closed else "open"
-        names = ", ".join(traits.name for _, traits in self._sinks)
-        return f"<AsyncClient to {names or 'nowhere'}, {state}, {self._runtime.pending} pending>"
+        names = ", ".join(traits.name for _, traits in self._sinks) or "nowhere"
+        return f"<AsyncClient to {names}, {state}, {self._runtime.pending} pending>"
 
     def _check_open(self) -> None:
         if self._entrance.is_closed:
