@@ -39,7 +39,7 @@ class AsyncClient:
     """Takes events in without waiting and delivers them in the background.
 
     Use it as an async context manager in a lifespan, or call ``aclose()``. Making one starts nothing. Every event is
-    accounted for: ``statistics()`` says where each is, and the reports of ``flush()`` and ``aclose()`` what became of it.
+    accounted for: ``statistics()`` says where each is, the reports of ``flush()`` and ``aclose()`` what became of it.
     """
 
     def __init__(
