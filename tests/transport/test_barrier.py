@@ -264,6 +264,20 @@ def test_giving_up_announces_every_barrier_as_it_stands() -> None:
     assert (first.unsettled, barriers.has_reached) == (1, False)
 
 
+def test_abandoning_announces_nothing() -> None:
+    """Whoever waited cannot be woken; neither those reached nor the open ones are counted any more."""
+    barriers = Barriers()
+    reached, waiting = opened(barriers, 1, 1), opened(barriers, 2, 2)
+    barriers.settled(Standing(0), 1, DELIVERED, None)
+
+    barriers.abandon()
+
+    assert (barriers.has_reached, barriers.take_reached()) == (False, [])
+    assert (reached.is_given_up, waiting.is_given_up) == (False, True)
+    barriers.settled(Standing(0), 1, DELIVERED, None)
+    assert (waiting.unsettled, barriers.has_reached) == (1, False)
+
+
 def test_cuts_are_passed_in_the_order_in_which_they_were_placed() -> None:
     """Each gives the epoch of the events behind it."""
     barriers = Barriers()
@@ -285,6 +299,19 @@ def test_cuts_at_one_place_are_one() -> None:
 
     assert (barriers.next_cut(), barriers.pass_cut()) == (5, 3)
     assert barriers.next_cut() is None
+
+
+def test_a_barrier_that_was_forgotten_before_it_got_its_place_is_placed_all_the_same() -> None:
+    """Callers stood in line before it: what came in until then leaves now, and the older cut makes way."""
+    barriers = Barriers()
+    first, second = opened(barriers, pending=1, captured=1), opened(barriers, pending=2, captured=2)
+    barriers.place(first.serial, 1)
+    barriers.forget(first)
+    barriers.forget(second)
+
+    barriers.place(second.serial, 9)
+
+    assert (barriers.next_cut(), barriers.pass_cut(), barriers.next_cut()) == (9, second.serial, None)
 
 
 def test_cut_of_a_forgotten_barrier_makes_way_for_the_next() -> None:

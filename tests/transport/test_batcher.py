@@ -148,8 +148,8 @@ def test_what_is_kept_beside_an_envelope_counts(lane_of: LaneOf | None) -> None:
 
 @pytest.mark.parametrize("lane_of", [None, by_lane], ids=["one lane", "lanes"])
 def test_a_batch_that_is_being_filled_takes_only_what_it_lacks(lane_of: LaneOf | None) -> None:
-    """However much waits in the queue."""
-    batcher = make(events=4, lane_of=lane_of)
+    """However much waits in the queue, and however small it is."""
+    batcher = make(events=4, size=10_000, lane_of=lane_of)
     fill(batcher, blank(), blank(), blank())
     queue = deque(blank() for _ in range(9))
 
