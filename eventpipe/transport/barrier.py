@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -96,6 +96,7 @@ class Barriers:
         self.serial = 0
         self._open: list[Barrier] = []
         self._cuts: deque[tuple[int, int]] = deque()
+        self._passed = 0  # the serial of the newest cut that was passed
         self._reached: list[Barrier] = []
 
     def open(self, *, pending: int, captured: int, attempts: int, until: Until, shared: bool) -> Barrier:
@@ -131,7 +132,7 @@ class Barriers:
         A cut at the same place is not needed beside it, and one that nobody waits at any longer is not either: what
         came before it leaves with the events before this one, in batches that need not end there.
         """
-        while self._cuts and (self._cuts[-1][0] == position or not self._is_open(self._cuts[-1][1])):
+        while self._cuts and (self._cuts[-1][0] == position or not self._is_last_cut_needed()):
             self._cuts.pop()
         self._cuts.append((position, serial))
 
@@ -145,7 +146,8 @@ class Barriers:
         Returns:
             The serial of its barrier: the epoch of the events behind it.
         """
-        return self._cuts.popleft()[1]
+        self._passed = self._cuts.popleft()[1]
+        return self._passed
 
     def settled(self, standing: Standing, events: int, kind: OutcomeKind, reason: str | None) -> None:
         """Count settled events at the barriers that wait for them."""
@@ -200,9 +202,11 @@ class Barriers:
         if barrier in self._open:
             self._open.remove(barrier)
 
-    def _is_open(self, serial: int) -> bool:
-        index = bisect_left(self._open, serial, key=_serial)
-        return index < len(self._open) and self._open[index].serial == serial
+    def _is_last_cut_needed(self) -> bool:
+        """Whether a barrier is open that stands at the last cut: its own, or an older one that it took the place of."""
+        before = self._cuts[-2][1] if len(self._cuts) > 1 else self._passed
+        index = bisect_right(self._open, before, key=_serial)
+        return index < len(self._open) and self._open[index].serial <= self._cuts[-1][1]
 
     def _counting(self, standing: Standing) -> list[Barrier]:
         return [

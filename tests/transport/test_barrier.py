@@ -329,6 +329,35 @@ def test_cut_of_a_forgotten_barrier_makes_way_for_the_next() -> None:
     assert barriers.next_cut() is None
 
 
+def test_cut_stays_for_the_last_open_barrier_at_its_place() -> None:
+    """Of two barriers at one place the younger was forgotten: the cut is still the elder's."""
+    barriers = Barriers()
+    elder = opened(barriers, pending=5, captured=5, until="attempted")
+    barriers.place(elder.serial, 5)
+    younger = opened(barriers, pending=5, captured=5)
+    barriers.place(younger.serial, 5)
+    barriers.forget(younger)
+
+    barriers.place(opened(barriers, pending=6, captured=6).serial, 6)
+
+    assert (barriers.next_cut(), barriers.pass_cut()) == (5, younger.serial)
+    assert (barriers.next_cut(), barriers.pass_cut()) == (6, 3)
+
+
+def test_cut_behind_an_open_barrier_that_was_passed_makes_way() -> None:
+    """Barriers whose places have been passed need no cut, however long they stay open."""
+    barriers = Barriers()
+    barriers.place(opened(barriers, pending=5, captured=5).serial, 5)
+    barriers.pass_cut()
+    forgotten = opened(barriers, pending=6, captured=6)
+    barriers.place(forgotten.serial, 6)
+    barriers.forget(forgotten)
+
+    barriers.place(opened(barriers, pending=7, captured=7).serial, 7)
+
+    assert (barriers.next_cut(), barriers.pass_cut()) == (7, 3)
+
+
 @dataclass(eq=False)
 class Group:
     """Events of the model that share one standing."""
