@@ -99,7 +99,7 @@ class AsyncClient:
             strict=options.strict,
         )
         self._encode = self._encoder.encode
-        inbox = Inbox(options.queue_events, lambda: self._runtime.request_drain())
+        inbox = Inbox(options.queue_events, lambda: self._runtime.request_drain(), max_bytes=options.queue_bytes)
         self._entrance = Entrance(self._dispatchers, options, self._encoder, self._hooks, inbox)
         self._runtime = Runtime(
             self._dispatchers,

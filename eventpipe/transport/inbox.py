@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from sys import maxsize
 
 from eventpipe.events import CapturedEvent, Overflow
 from eventpipe.outcomes import DropReason
@@ -42,15 +43,18 @@ class Inbox:
         refused: Events that found the box full since the last drain.
     """
 
-    def __init__(self, max_events: int, request_drain: Callable[[], bool]) -> None:
+    def __init__(self, max_events: int, request_drain: Callable[[], bool], *, max_bytes: int = maxsize) -> None:
         """Make an empty box.
 
         Args:
             max_events: Bound on the events held.
+            max_bytes: Bound on their encoded size; a single larger event is for the loop to judge.
             request_drain: Has ``drain()`` called on the client's loop, soon; ``False`` when there is none. Any thread
                 may call it.
         """
         self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._bytes = 0  # put in since the last drain began
         self._request_drain = request_drain
         self._entries: deque[Entry] = deque()
         self._is_drain_requested = False
@@ -64,9 +68,11 @@ class Inbox:
     def put(self, entry: Entry) -> bool:
         """Leave an event for the loop; ``False`` when the box is full."""
         with self._lock:
-            has_room = len(self._entries) < self._max_events
+            size = self._bytes + entry.event.size
+            has_room = len(self._entries) < self._max_events and (size <= self._max_bytes or not self._bytes)
             if has_room:
                 self._entries.append(entry)
+                self._bytes = size
             else:
                 self.refused += 1
         if not self._is_drain_requested:
@@ -78,6 +84,8 @@ class Inbox:
     def drain(self) -> list[Entry]:
         """Empty the box, in the order in which events were put in."""
         self._is_drain_requested = False
+        with self._lock:
+            self._bytes = 0
         entries: list[Entry] = []
         while self._entries:
             entries.append(self._entries.popleft())

@@ -102,6 +102,18 @@ def test_a_full_box_refuses_and_counts() -> None:
     assert rig.inbox.put(entry())
 
 
+def test_a_box_is_full_at_its_bytes_as_well() -> None:
+    """Large events of many threads cannot make a full box a full memory; one that is too large by itself gets in."""
+    size = make_event().size
+    inbox = Inbox(100, lambda: True, max_bytes=3 * size)
+    assert [inbox.put(entry()) for _ in range(5)] == [True, True, True, False, False]
+
+    assert (len(inbox.drain()), inbox.take_refused()) == (3, 2)
+
+    large = entry(make_event(properties={"text": "x" * 10 * size}))
+    assert [inbox.put(large), inbox.put(large)] == [True, False]
+
+
 def test_a_refusal_asks_for_the_drain_that_counts_it() -> None:
     """Also when nothing else did."""
     rig = Rig(0)
