@@ -58,18 +58,29 @@ def test_links_lead_to_the_file_they_name() -> None:
     assert [match[0] for match in LINKS if match[1] != match[3]] == []
 
 
-@pytest.mark.wallclock
-@pytest.mark.timeout(120)
-def test_every_named_test_is_collected() -> None:
-    """Collection finds each test that the page names; one that was renamed or removed is missed here."""
-    named = {(match[1], match[2]) for match in LINKS}
-    files = sorted({file for file, _ in named})
-    arguments = ["-q", "--collect-only", "-p", "no:randomly", "-p", "no:cacheprovider"]
+@pytest.fixture(scope="module")
+def collected() -> set[str]:
+    """Every test that pytest finds, with its parameters."""
+    arguments = ["-q", "--collect-only", "-p", "no:randomly", "-p", "no:cacheprovider", "tests"]
     answer = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments, *files], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-m", "pytest", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
-    collected = {line.partition("[")[0] for line in answer.stdout.splitlines() if "::" in line}
-    collected |= {test.rpartition("::")[0] for test in collected}  # a class stands for its tests
+    return {line for line in answer.stdout.splitlines() if "::" in line}
 
-    assert sorted(f"{file}::{name}" for file, name in named if f"{file}::{name}" not in collected) == []
+
+@pytest.mark.wallclock
+@pytest.mark.timeout(120)
+def test_every_named_test_is_collected(collected: set[str]) -> None:
+    """Collection finds each test that the page names; one that was renamed or removed is missed here."""
+    tests = {test.partition("[")[0] for test in collected}
+    classes = {test.rpartition("::")[0] for test in tests}  # a class stands for its tests
+
+    assert sorted({f"{match[1]}::{match[2]}" for match in LINKS} - tests - classes) == []
+
+
+@pytest.mark.wallclock
+@pytest.mark.timeout(120)
+def test_no_test_is_named_by_an_address(collected: set[str]) -> None:
+    """The workers of pytest-xdist refuse to run when each has other names for the same tests."""
+    assert [test for test in collected if re.search(r" at 0x[0-9a-f]{6}", test)] == []
