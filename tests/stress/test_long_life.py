@@ -37,7 +37,7 @@ class FarEnd:
 
     def is_down(self) -> bool:
         now = asyncio.get_running_loop().time() - self.began
-        return now % (2 * HOUR) >= 2 * HOUR - 120 or 10 * HOUR <= now < 16 * HOUR
+        return HOUR <= now % (2 * HOUR) < HOUR + 120 or 10 * HOUR <= now < 16 * HOUR
 
     def begin(self) -> None:
         self.began = asyncio.get_running_loop().time()
