@@ -335,7 +335,7 @@ async def test_flush_reports_a_waiting_caller_that_gave_up() -> None:
 
         report = await flushing
         assert (report.delivered, report.dropped_by_reason) == (1, {"abandoned": 1})
-        assert waiting.cancelled() or await asyncio.gather(waiting, return_exceptions=True)
+        assert waiting.cancelled()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -364,7 +364,7 @@ async def test_64_flushers_with_failures_are_all_exact(seed: int) -> None:
         assert check_ledger(client, received=sink.uuids).delivered == sum(totals)
 
 
-async def test_flush_returns_when_its_dispatcher_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_flush_returns_when_its_dispatcher_is_gone() -> None:
     """A dispatcher that dies ends the flushes that wait for it, with a report that says what is pending."""
     sink = GatedSink()
     async with AsyncClient(sink, batch_events=1, close_timeout=0) as client:
