@@ -112,7 +112,7 @@ async def test_callback_that_captures_at_each_failure_stays_within_the_bound() -
         await asyncio.sleep(0.1)
         raise PermanentSinkError
 
-    def on_error(_: Outcome) -> None:
+    def on_error(outcome: Outcome) -> None:
         nonlocal most
         for _ in range(3):
             client.capture_nowait("failure")
