@@ -80,7 +80,7 @@ class AsyncClient:
         self._build()
 
     def _build(self) -> None:
-        """Make all that holds events or counts them; a forked child does so again."""
+        """Make all that holds events or counts them."""
         options = self._options
         clock = options.clock or Clock()
         random = options.random or Random()  # noqa: S311  # jitter
@@ -106,13 +106,19 @@ class AsyncClient:
             begin=self._encoder.bind,
             drain=self._entrance.drain,
             held=inbox.__len__,
-            after_fork=self._build,
+            after_fork=self._after_fork,
         )
         self._closing: Closing | None = None
         self._checked_at: float | None = None
         is_plain = len(self._sinks) == 1 and self._sinks[0][1].where is None and not self._hooks.changes_events
         self._intake = self._dispatchers[0].intake if is_plain else None
         self._max_event_bytes = self._entrance.max_event_bytes
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked child: what was captured so far is its parent's; a closed client stays closed."""
+        is_closed = self._entrance.is_closed
+        self._build()
+        self._entrance.is_closed = is_closed
 
     # -- capture --------------------------------------------------------------------------------------------------
 
