@@ -13,6 +13,7 @@ from eventpipe import (
     AsyncClient,
     Batch,
     CapturedEvent,
+    DeliveryError,
     Event,
     Outcome,
     OutcomeKind,
@@ -211,3 +212,28 @@ async def test_no_log_line_shows_what_was_captured(caplog: pytest.LogCaptureFixt
 
     assert caplog.records != []
     assert secret not in caplog.text
+
+
+async def test_no_repr_shows_what_was_captured() -> None:
+    """Whatever a debugger or an error report finds of an event on its way: ids, names and numbers, no content."""
+    secret = "hunter2"
+    told: list[Outcome] = []
+    batches: list[Batch] = []
+
+    def quote(batch: Batch) -> None:
+        batches.append(batch)
+        raise PermanentSinkError
+
+    client = AsyncClient(CallbackSink(quote), on_drop=told.append)
+    async with client:
+        receipt = await client.capture(
+            "e", distinct_id=secret, properties={secret: secret}, headers={"h": secret}, key=secret
+        )
+        report = await client.flush()
+        with pytest.raises(DeliveryError) as caught:
+            await client.deliver(Event("e", distinct_id=secret, properties={secret: secret}))
+
+    outcome = await receipt.outcome()
+    shown = [receipt, outcome, report, client, client.statistics(), *told, *batches, *batches[0].events, caught.value]
+    assert len(shown) == 11
+    assert [type(thing).__name__ for thing in shown if secret in f"{thing!r} {thing}"] == []

@@ -241,6 +241,31 @@ async def test_line_about_a_slow_hook_does_not_feed_on_itself(log_to: LogTo, mon
     await client.aclose()
 
 
+async def test_handler_that_captures_each_line_does_not_feed_on_them(log_to: LogTo) -> None:
+    """Lines about drops become events, which are dropped as well: that is part of the episode, and there is an end."""
+
+    def refuse(batch: Batch) -> None:
+        raise PermanentSinkError
+
+    lines = 0
+
+    def emit() -> None:
+        nonlocal lines
+        lines += 1
+        client.capture_nowait("line")
+
+    client = AsyncClient(OddSink(refuse), queue_events=10)
+    log_to(emit)
+    await client.capture_many(["e"] * 20)
+    await asyncio.sleep(3600)
+
+    assert lines == 3  # the queue is full, the far end refuses, the queue has room again
+    assert check_ledger(client).captured == 20 + lines
+    report = await client.aclose()
+    assert (report.delivered, report.pending) == (0, 0)
+    check_ledger(client, drained=True)
+
+
 # -- the close --------------------------------------------------------------------------------------------------------
 
 

@@ -379,3 +379,23 @@ async def test_flush_returns_when_its_dispatcher_is_gone() -> None:
 
         assert (await flushing).pending == 1
         assert asyncio.get_running_loop().time() - began < 1
+
+
+async def test_flush_returns_when_every_worker_has_died() -> None:
+    """Somebody cancels the workers while they send: the attempts failed, and the flush ends and says so."""
+    sink = HangingSink()
+    retry = RetryPolicy(max_attempts=2, initial=1, jitter=0)
+    async with AsyncClient(sink, batch_events=1, workers=4, retry=retry) as client:
+        await client.capture_many(["e"] * 4)
+        flushing = asyncio.create_task(client.flush(timeout=1000))
+
+        for attempts in (4, 8):
+            await sink.reached(attempts)
+            for task in asyncio.all_tasks():
+                if task.get_name().startswith(f"eventpipe-{sink.name} worker"):
+                    task.cancel()
+
+        report = await flushing
+        assert (report.delivered, report.dropped_by_reason, report.pending) == (0, {"exhausted": 4}, 0)
+        assert report.elapsed == pytest.approx(1, abs=0.1)  # the backoff between the two
+    check_ledger(client, drained=True)
