@@ -180,15 +180,17 @@ async def test_writes_off_the_loop_in_one_thread(tmp_path: Path, monkeypatch: py
 async def test_the_loop_runs_on_while_the_disk_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stuck write costs its own attempt; a batch cancelled before its turn is not written."""
     gate, write = threading.Event(), appending._write
+    loop, reached = asyncio.get_running_loop(), asyncio.Event()
 
     def stuck(fd: int, data: bytes) -> None:
+        loop.call_soon_threadsafe(reached.set)
         assert gate.wait(5)
         write(fd, data)
 
     monkeypatch.setattr(appending, "_write", stuck)
     sink = FileSink(tmp_path / "events.ndjson")
     tasks = [asyncio.create_task(send(sink, event)) for event in "abc"]
-    await asyncio.sleep(0.01)
+    await reached.wait()
 
     tasks[1].cancel()
     await asyncio.wait({tasks[1]})
