@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import eventpipe.sinks
 from eventpipe import DropReason, PermanentSinkError, Statistics, TransientSinkError
 from eventpipe.cli.collector import Collector
 from eventpipe.codecs.base import error_for
@@ -175,6 +176,28 @@ def test_accounting_explains_every_figure() -> None:
     page = (DOCS / "accounting.md").read_text()
 
     assert [field for field in Statistics.__slots__ if f"`{field}`" not in page] == []
+
+
+@pytest.mark.parametrize("sink", sorted(eventpipe.sinks.__all__))
+def test_sinks_page_explains_every_option(sink: str) -> None:
+    """Each argument of a sink is named in its section, or above them where every sink takes it."""
+    above, *sections = (DOCS / "sinks.md").read_text().split("\n## ")
+    [section] = [section for section in sections if section.startswith(f"{sink}\n")]
+    options = inspect.signature(getattr(eventpipe.sinks, sink)).parameters
+
+    assert [option for option in options if not re.search(rf"`[^`]*\b{option}\b[^`]*`", above + section)] == []
+
+
+@pytest.mark.parametrize("sink", ["FileSink", "HttpSink"])
+def test_sinks_page_has_the_options_in_their_order(sink: str) -> None:
+    """The table of a sink lists its arguments as its signature does, and no other."""
+    arguments = inspect.signature(getattr(eventpipe.sinks, sink)).parameters
+    section = (DOCS / "sinks.md").read_text().partition(f"\n## {sink}\n")[2]
+    table = section.partition("| option |")[2].partition("\n\n")[0]
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [
+        option for option in arguments if option not in ("where", "name")
+    ]
 
 
 def commands() -> list[tuple[str, str]]:
