@@ -116,9 +116,13 @@ class AsyncClient:
 
     def _after_fork(self) -> None:
         """Begin anew in a forked child: what was captured so far is its parent's; a closed client stays closed."""
-        is_closed = self._entrance.is_closed
+        is_closed, copies = self._entrance.is_closed, self._dispatchers
+        may_run_on = self._runtime.thread in (None, get_ident())  # elsewhere, no thread is left to run their loop
         self._build()
         self._entrance.is_closed = is_closed
+        if may_run_on:
+            for dispatcher in copies:
+                dispatcher.disown()
 
     # -- capture --------------------------------------------------------------------------------------------------
 

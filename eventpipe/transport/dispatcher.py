@@ -29,6 +29,7 @@ from eventpipe.transport.batcher import Batcher
 from eventpipe.transport.decide import Decider, Retry, Split
 from eventpipe.transport.episodes import Episodes
 from eventpipe.transport.intake import Intake
+from eventpipe.transport.nobody import Nobody
 from eventpipe.transport.parking import Parking
 from eventpipe.transport.schedule import Schedule
 from eventpipe.transport.settle import Observer, Settler
@@ -239,6 +240,16 @@ class Dispatcher(Service):
         """Drop everything that is pending, and cancel what is in flight."""
         self._give_up(self._backlog.take_everything())
         self._pool.cancel_all()
+
+    def disown(self) -> None:
+        """Send nothing any more and tell nobody anything: in a forked child, a copy of what its parent sends.
+
+        Attempts that have begun are let be: cancelled, they would close connections that the parent uses.
+        """
+        self.sink = Nobody()
+        self._parking.leave()
+        for _ in self._backlog.take_everything():
+            pass  # neither dropped nor delivered: the parent has it
 
     def _give_up(self, events_by_place: Iterable[tuple[Sequence[CapturedEvent], Standing]]) -> None:
         """Drop what the close has no time for: all of it is booked before anybody is told of a part."""

@@ -88,3 +88,97 @@ def test_strict_client_closed_before_a_fork_raises_in_the_child() -> None:
     """,
         logged="sink MemorySink: events are being dropped, reason closed\n",
     )
+
+
+# -- an event loop that goes on in the child --------------------------------------------------------------------------
+
+ONE_LOOP = """
+parent = os.getpid()
+sent = []
+
+async def send(batch):
+    sent.extend(event.event for event in batch.events)
+
+def tell(outcome):
+    assert os.getpid() == parent, "told of what is the parent's"
+
+client = AsyncClient(CallbackSink(send), max_batch_age=max_batch_age, on_drop=tell, on_error=tell)
+loop = asyncio.new_event_loop()
+
+async def child():
+    await client.capture("child")
+    await asyncio.sleep(0.02)
+    report = await client.aclose(5)
+    assert (report.delivered, report.pending) == (1, 0), report
+    assert sent == ["child"], sent
+"""
+
+
+@pytest.mark.parametrize("max_batch_age", [0, 0.005], ids=["batch about to leave", "batch that ripens"])
+def test_child_that_goes_on_with_the_loop_sends_only_its_own(max_batch_age: float) -> None:
+    """The parent's dispatcher and workers are in the copy of the loop as well; they send nothing and tell nobody."""
+    run_forking(
+        f"max_batch_age = {max_batch_age}\n{ONE_LOOP}"
+        + textwrap.dedent("""
+        loop.run_until_complete(client.capture("parent"))
+        in_child(lambda: loop.run_until_complete(child()))
+        assert loop.run_until_complete(client.aclose(5)).delivered == 1
+        assert sent == ["parent"], sent
+        loop.close()
+    """)
+    )
+
+
+def test_child_forked_inside_a_coroutine_sends_only_its_own() -> None:
+    """The same with the fork in the middle of a handler, once the loop is known to be the running one again."""
+    run_forking(
+        "max_batch_age = 0.005\n"
+        + ONE_LOOP
+        + textwrap.dedent("""
+        async def main():
+            await client.capture("parent")
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    asyncio._set_running_loop(loop)  # asyncio forgets it in a child
+                    await child()
+                except BaseException as exc:
+                    print("child:", repr(exc), file=sys.stderr, flush=True)
+                    os._exit(1)
+                os._exit(0)
+            _, status = os.waitpid(pid, 0)
+            assert (await client.aclose(5)).delivered == 1
+            assert sent == ["parent"], sent
+            return os.waitstatus_to_exitcode(status)
+
+        failed = loop.run_until_complete(main())
+        loop.close()
+        sys.exit(failed)
+    """)
+    )
+
+
+def test_close_under_way_at_a_fork_is_the_parents() -> None:
+    """The copy of a close neither sends nor drops what is left, and does not end the sink; the child is closed."""
+    run_forking(
+        "max_batch_age = 60\n"
+        + ONE_LOOP
+        + textwrap.dedent("""
+        async def begin():
+            await client.capture("parent")
+            client.closer = asyncio.get_running_loop().create_task(client.aclose(5))
+            await asyncio.sleep(0)
+
+        def child():
+            loop.run_until_complete(asyncio.sleep(0.02))
+            assert sent == [], sent
+            report = loop.run_until_complete(client.aclose(5))
+            assert (report.delivered, report.dropped, report.pending) == (0, 0, 0), report
+
+        loop.run_until_complete(begin())
+        in_child(child)
+        assert loop.run_until_complete(client.aclose(5)).delivered == 1
+        assert sent == ["parent"], sent
+        loop.close()
+    """)
+    )
