@@ -23,6 +23,9 @@ PROMISES = [
     "Times",
     "Services",
     "Configuration",
+    "Sinks",
+    "Command line",
+    "Testing kit",
 ]
 
 
@@ -56,6 +59,17 @@ def test_links_lead_to_the_file_they_name() -> None:
     """A link's text and its address are the same file."""
     assert LINKS != []
     assert [match[0] for match in LINKS if match[1] != match[3]] == []
+
+
+def test_every_file_about_a_whole_client_is_named() -> None:
+    """What is proved of a client as its users meet it is a promise, and has its line."""
+    files = {
+        str(path.relative_to(ROOT))
+        for folder in ("client", "integration", "stress")
+        for path in (ROOT / "tests" / folder).glob("test_*.py")
+    }
+
+    assert sorted(files - {match[1] for match in LINKS}) == []
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ def report(ended: Ended) -> dict[str, Any]:
 
 
 async def test_client_and_collector_agree() -> None:
-    """Through stalls, an outage and resets every event arrives once, by id; the report is JSON and nothing else."""
+    """Through an outage and resets every event arrives once, by id; the report is JSON and nothing else."""
     ended = await run("demo", "--seconds", "1", "--json")
 
     found = report(ended)
