@@ -79,8 +79,8 @@ class AsyncClient:
         self._hooks = Hooks(before_send, on_drop, on_error)
         self._build()
 
-    def _build(self) -> None:
-        """Make all that holds events or counts them."""
+    def _build(self, *, is_closed: bool = False) -> None:
+        """Make all that holds events or counts them; a forked child does so again."""
         options = self._options
         clock = options.clock or Clock()
         random = options.random or Random()  # noqa: S311  # jitter
@@ -101,28 +101,19 @@ class AsyncClient:
         self._encode = self._encoder.encode
         inbox = Inbox(options.queue_events, lambda: self._runtime.request_drain(), max_bytes=options.queue_bytes)
         self._entrance = Entrance(self._dispatchers, options, self._encoder, self._hooks, inbox)
+        self._entrance.is_closed = is_closed
         self._runtime = Runtime(
             self._dispatchers,
             begin=self._encoder.bind,
             drain=self._entrance.drain,
             held=inbox.__len__,
-            after_fork=self._after_fork,
+            after_fork=lambda: self._build(is_closed=self._entrance.is_closed),
         )
         self._closing: Closing | None = None
         self._checked_at: float | None = None
         is_plain = len(self._sinks) == 1 and self._sinks[0][1].where is None and not self._hooks.changes_events
         self._intake = self._dispatchers[0].intake if is_plain else None
         self._max_event_bytes = self._entrance.max_event_bytes
-
-    def _after_fork(self) -> None:
-        """Begin anew in a forked child: what was captured so far is its parent's; a closed client stays closed."""
-        is_closed, copies = self._entrance.is_closed, self._dispatchers
-        may_run_on = self._runtime.thread in (None, get_ident())  # elsewhere, no thread is left to run their loop
-        self._build()
-        self._entrance.is_closed = is_closed
-        if may_run_on:
-            for dispatcher in copies:
-                dispatcher.disown()
 
     # -- capture --------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -242,14 +243,9 @@ class Dispatcher(Service):
         self._pool.cancel_all()
 
     def disown(self) -> None:
-        """Send nothing any more and tell nobody anything: in a forked child, a copy of what its parent sends.
-
-        Attempts that have begun are let be: cancelled, they would close connections that the parent uses.
-        """
+        """Hold nothing and know no sink any more: in a forked child, whose parent sends it."""
         self.sink = Nobody()
-        self._parking.leave()
-        for _ in self._backlog.take_everything():
-            pass  # neither dropped nor delivered: the parent has it
+        deque(self._backlog.take_everything(), 0)  # cancelled, an attempt would close what the parent uses: it goes on
 
     def _give_up(self, events_by_place: Iterable[tuple[Sequence[CapturedEvent], Standing]]) -> None:
         """Drop what the close has no time for: all of it is booked before anybody is told of a part."""

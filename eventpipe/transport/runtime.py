@@ -171,6 +171,12 @@ class Runtime:
             return False
         return True
 
+    def disown(self) -> None:
+        """Leave everything to the parent, in a forked child: what goes on with its copy of the loop sends nothing."""
+        if self.thread in (None, get_ident()):  # else the thread of that loop is not there any more
+            for dispatcher in self._dispatchers:
+                dispatcher.disown()
+
     def _ended(self) -> None:
         """A dispatcher serves no more, or is over: the next capture looks for a loop again."""
         self.thread = None
@@ -206,4 +212,5 @@ def _start_clean() -> None:
     runtimes = list(_watched)
     _watched.clear()
     for runtime in runtimes:
+        runtime.disown()
         runtime.after_fork()
