@@ -25,6 +25,7 @@ import orjson
 from eventpipe.checked import shown
 from eventpipe.encoding.answers import UNKNOWN, Elements, Pairs, answer
 from eventpipe.encoding.foreign import Failed, contained, type_name
+from eventpipe.encoding.plain import is_plain
 from eventpipe.errors import InvalidEventError
 
 NATIVE: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -218,11 +219,11 @@ class _Pass:
         """The encoded form of a container that is healthy: the fault is elsewhere, and this costs far less."""
         if self._native_failures == _NATIVE_FAILURES:
             return None
-        try:
-            return orjson.Fragment(orjson.dumps(value, None, NATIVE))
-        except TypeError:
-            self._native_failures += 1
-            return None
+        if contained(is_plain, value) is True:
+            with contextlib.suppress(TypeError):
+                return orjson.Fragment(orjson.dumps(value, None, NATIVE))
+        self._native_failures += 1
+        return None
 
     def _clean(self, text: str, fault: str) -> str:
         if text.isascii():
@@ -283,6 +284,8 @@ class _Pass:
     def _key(self, key: Any) -> str:
         value = key
         for _ in range(_MAX_STEPS):
+            if type(value) is orjson.Fragment:
+                value = self._fragment(value)
             kind = type(value)
             if kind is str:
                 return self._clean(value, "has a key that holds a lone surrogate")

@@ -19,7 +19,7 @@ import types
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 import pytest
@@ -28,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
+from eventpipe.encoding.plain import is_plain
 from eventpipe.encoding.repair import MAX_DEPTH, MAX_SURROGATES, MAX_TEXT, MAX_WORK, NATIVE, Repairs, repair
 from eventpipe.errors import InvalidEventError
 from tests.scale import SCALE
@@ -315,6 +316,8 @@ def test_what_has_an_answer_is_converted_and_not_counted(value: object, expected
         (lambda: {(1, 2): 3}, {"<type tuple>": 3}),
         (lambda: {Thing: 3}, {"<type type>": 3}),
         (lambda: {b"secret": 3}, {"<type bytes>": 3}),
+        (lambda: {orjson.Fragment(b"\xff"): 3}, {"<type Fragment>": 3}),
+        (lambda: {orjson.Fragment(cast("Any", 5)): 3}, {"<type Fragment>": 3}),
     ],
     ids=lambda value: str(value) if not callable(value) else "",
 )
@@ -480,13 +483,11 @@ def test_healthy_parts_are_looked_for_a_bounded_number_of_times(monkeypatch: pyt
     """Encoding a container to see whether it is healthy is given up after three that were not."""
     tried: list[object] = []
 
-    def dumps(value: object, *rest: Any) -> bytes:
+    def looked_at(value: object) -> bool:
         tried.append(value)
-        return orjson.dumps(value, *rest)
+        return is_plain(value)
 
-    monkeypatch.setattr(
-        "eventpipe.encoding.repair.orjson", types.SimpleNamespace(dumps=dumps, Fragment=orjson.Fragment)
-    )
+    monkeypatch.setattr("eventpipe.encoding.repair.is_plain", looked_at)
 
     repair([[1, 2], *[[Thing()] for _ in range(50)]])
 
