@@ -107,7 +107,7 @@ def snapshot(headers: Any, repairs: Repairs) -> dict[str, str] | None:
         return None
     kept: dict[str, str] = {}
     room = MAX_HEADER_TEXT
-    for name, value in members:
+    for name, value in members[:MAX_HEADER_TEXT]:  # as many as fit: a name has a character at least
         if type(name) is not str or not _HEADER_NAME.fullmatch(name[:room]):
             repairs.note("headers", "have a name that is not visible ASCII without a colon")
             continue

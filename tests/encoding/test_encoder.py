@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from eventpipe.clock import Clock
 from eventpipe.encoding import Encoder, make_id
+from eventpipe.encoding.arguments import MAX_HEADER_TEXT
 from eventpipe.errors import InvalidEventError
 from eventpipe.events import CLOSING, DISTINCT_ID_AT, TIMESTAMP_AT, UUID_AT, CapturedEvent
 
@@ -430,6 +431,13 @@ class TestArguments:
         assert encode(encoder, timestamp=given_).data[TIMESTAMP_AT] == b"2023-11-14T22:13:20.000000Z"
         assert encoder.repaired == 1
         assert refused(Encoder(strict=True), timestamp=given_).path == "timestamp"
+
+    def test_no_more_headers_are_looked_at_than_fit(self) -> None:
+        """Each header costs time, also one that cannot be sent; a name has a character at least."""
+        odd = {f"no name {number}": "text" for number in range(MAX_HEADER_TEXT - 1)}
+
+        assert encode(Encoder(), headers={**odd, "last": "text"}).headers == {"last": "text"}
+        assert encode(Encoder(), headers={**odd, "no name": "text", "last": "text"}).headers == {}
 
     def test_headers_are_copied(self) -> None:
         """Text stays, numbers and UUIDs become text, and no headers are no headers."""
