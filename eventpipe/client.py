@@ -16,13 +16,14 @@ from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
 from eventpipe.encoding import Encoder, dependable
-from eventpipe.errors import ClosedError, DeliveryError, InvalidEventError
+from eventpipe.errors import ClosedError, InvalidEventError
 from eventpipe.events import CapturedEvent, DistinctId, Durability, Event, Overflow, Properties
 from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
-from eventpipe.outcomes import CloseReport, FlushReport, Outcome, OutcomeKind, Statistics
+from eventpipe.outcomes import CloseReport, FlushReport, Outcome, Statistics
 from eventpipe.transport.barrier import UNTIL, Until
-from eventpipe.transport.calls import NOBODY, describe, overflow_of, patient
+from eventpipe.transport.calls import NOBODY, describe, overflow_of
 from eventpipe.transport.closing import Closing
+from eventpipe.transport.delivering import deliver
 from eventpipe.transport.dispatcher import Dispatcher
 from eventpipe.transport.entrance import Entrance
 from eventpipe.transport.flushing import flush
@@ -144,7 +145,8 @@ class AsyncClient:
             headers: Values that travel beside the properties. ``None`` means none.
             key: Partition, shard and ordering key. ``None`` means ``distinct_id``.
             lane: A path with limits of its own, such as ``"historical"``. ``None`` means the usual one.
-            overflow: What to do when the queue is full. ``None`` means the client's option.
+            overflow: What to do when the queue is full. ``None`` means the client's option. Inside a sink's ``send``,
+                whose own batch may be what fills the queue, ``"wait"`` means ``"drop_newest"``.
             durability: What the event must survive; this version has ``"memory"``. ``None`` means the client's option.
 
         Returns:
@@ -306,11 +308,13 @@ class AsyncClient:
             DeliveryError: At least one event was dropped; it has all outcomes.
             TimeoutError: At least one was still pending; it goes on being sent.
             ClosedError: The client was closed.
+            RuntimeError: Called inside ``send`` of a sink of this client, whose worker it might wait for.
 
         Cancellation:
             Safe. The events go on being sent.
         """
         self._check_open()
+        self._entrance.check_may_wait()
         events: list[str | Event] = (
             [event_or_events] if isinstance(event_or_events, str | Event) else list(event_or_events)
         )
@@ -318,17 +322,7 @@ class AsyncClient:
             return [await Receipt(NOBODY, accepted=False).outcome() for _ in events]
         self._runtime.ensure()
         async with Deadline.after(timeout).scope():
-            return await self._runtime.run(self._deliver(events))
-
-    async def _deliver(self, events: list[str | Event]) -> list[Outcome]:
-        receipts = [await self._capture(patient(event)) for event in events]
-        for dispatcher in self._dispatchers:
-            barrier, _ = dispatcher.open_barrier("settled", hurry=False)
-            dispatcher.leave_barrier(barrier)  # it makes them leave now; nobody waits at it
-        outcomes = [await receipt.outcome() for receipt in receipts]
-        if any(outcome.kind is OutcomeKind.DROPPED for outcome in outcomes):
-            raise DeliveryError(outcomes)
-        return outcomes
+            return await self._runtime.run(deliver(events, self._capture, self._dispatchers))
 
     async def aclose(self, timeout: float | None = None) -> CloseReport:
         """Stop taking events in, send what is left, and stop.

@@ -123,11 +123,20 @@ class Entrance:
             raise refusal.cause
         return Receipt(refusal.event, accepted=False, reason=refusal.reason)
 
+    def check_may_wait(self) -> None:
+        """Raise ``RuntimeError`` where waiting for an event to be sent could last for ever: it needs a free worker."""
+        if self._is_inside_worker:
+            raise RuntimeError(
+                "deliver() inside send() waits for an attempt that may need this very worker; "
+                "use capture_nowait() there, which waits for nothing"
+            )
+
     def distribute(self, event: CapturedEvent, overflow: Overflow, *, strict: bool) -> tuple[Receipt, list[Dispatcher]]:
         """Offer an event to each sink that wants it.
 
         Returns:
-            The receipt, and the sinks whose room the caller has to wait for (``overflow="wait"``).
+            The receipt, and the sinks whose room the caller has to wait for (``overflow="wait"``). A worker never has
+            to: it would wait for room that perhaps only its own batch can make, so its event is dropped.
 
         Raises:
             QueueFullError: A queue was full and ``overflow`` is ``"raise"``; the other sinks have the event.
@@ -149,7 +158,7 @@ class Entrance:
                 failure = failure or (fault if strict else None)
             elif dispatcher.intake.offer(event) or (overflow == "drop_oldest" and dispatcher.push_out(event)):
                 receipt.accepted = True
-            elif overflow == "wait":
+            elif overflow == "wait" and not self._is_inside_worker:
                 waiting.append(dispatcher)
             else:
                 dispatcher.refuse(event, DropReason.QUEUE_FULL)
@@ -230,6 +239,10 @@ class Entrance:
         self._expect(event, len(self._dispatchers))
         for dispatcher in self._dispatchers:
             dispatcher.refuse(event, reason, error)
+
+    @property
+    def _is_inside_worker(self) -> bool:
+        return any(dispatcher.own_events for dispatcher in self._dispatchers)
 
     def _expect(self, event: CapturedEvent, sinks: int) -> None:
         """Have the event settled when so many sinks have answered."""
