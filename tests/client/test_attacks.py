@@ -304,15 +304,15 @@ async def test_later_closer_brings_the_end_of_the_sinks_forward() -> None:
 
 
 async def test_plain_captures_after_the_close_are_counted() -> None:
-    """``capture_nowait`` on the loop, and in a thread when the loop is gone, is a drop with an outcome."""
+    """``capture_nowait`` on the loop, or in a thread, is a drop with an outcome."""
     client = AsyncClient(MemorySink())
     await client.aclose()
 
-    receipt = client.capture_nowait("b")
+    for receipt in (client.capture_nowait("b"), await asyncio.to_thread(client.capture_nowait, "c")):
+        assert (receipt.accepted, receipt.reason) == (False, DropReason.CLOSED)
+        assert (await receipt.outcome(1)).reason == DropReason.CLOSED
 
-    assert (receipt.accepted, receipt.reason) == (False, DropReason.CLOSED)
-    assert (await receipt.outcome(1)).reason == DropReason.CLOSED
-    assert check_ledger(client, drained=True).dropped_by_reason == {DropReason.CLOSED: 1}
+    assert check_ledger(client, drained=True).dropped_by_reason == {DropReason.CLOSED: 2}
 
 
 @pytest.mark.parametrize("timeout", [math.nan, math.inf, -1.0])
