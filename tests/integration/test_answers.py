@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from eventpipe import AsyncClient, DropReason, Outcome, RetryPolicy
+from eventpipe import (
+    AsyncClient,
+    Batch,
+    Codec,
+    DropReason,
+    Outcome,
+    Request,
+    RetryPolicy,
+    SinkError,
+    Verdict,
+)
 from eventpipe.codecs import JsonCodec, PostHogV0
-from eventpipe.contracts import Codec
 from eventpipe.sinks import HttpSink
 from eventpipe.testing import Reply, ScriptedServer, check_ledger
 from eventpipe.testing.server import Answer
@@ -126,3 +137,56 @@ async def test_batch_that_fails_sends_no_other_batch_again(answer: Answer) -> No
 
     again = {"e1": 1 if answer == 400 else 2}
     assert requests == {f"e{number}": 1 for number in range(5)} | again
+
+
+class BrokenCodec(JsonCodec):
+    """Raises in one of its methods the first time."""
+
+    def __init__(self, broken: str, error: BaseException) -> None:
+        super().__init__()
+        self._broken = broken
+        self._error = error
+
+    def _raise_in(self, method: str) -> None:
+        if method == self._broken:
+            self._broken = ""
+            raise self._error
+
+    def request(self, batch: Batch, attempt: int, now: float) -> Request:
+        self._raise_in("request")
+        return super().request(batch, attempt, now)
+
+    def response(
+        self, batch: Batch, status: int, headers: Mapping[str, str], body: bytes, complete: bool
+    ) -> Sequence[Verdict] | SinkError | None:
+        self._raise_in("response")
+        return super().response(batch, status, headers, body, complete)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("hunter2"), asyncio.CancelledError("hunter2"), MemoryError()],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize(("broken", "requests"), [("request", 2), ("response", 3)])
+async def test_codec_that_raises_costs_one_attempt(broken: str, requests: int, error: BaseException) -> None:
+    """Nobody knows what the answer meant, so the batch goes again; what the error quotes is shown nowhere."""
+    told: list[Outcome] = []
+    async with ScriptedServer() as server:
+        client = AsyncClient(
+            HttpSink(server.url, BrokenCodec(broken, error)),
+            batch_events=1,
+            workers=1,
+            retry=QUICK,
+            on_error=told.append,
+        )
+        async with client:
+            await client.capture_many(["first", "second"])
+            await client.flush()
+
+        assert Counter(event["event"] for event in server.events) == {"first": requests - 1, "second": 1}
+        assert len(server.requests) == requests
+    statistics = check_ledger(client, drained=True)
+    assert (statistics.delivered, statistics.retries) == (2, 1)
+    assert [(outcome.kind, outcome.reason) for outcome in told] == [("retry", "sink_error")]
+    assert "hunter2" not in f"{told}"
