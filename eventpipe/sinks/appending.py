@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from eventpipe.errors import PermanentSinkError
+from eventpipe.errors import PermanentSinkError, TransientSinkError
 
 try:
     import fcntl
@@ -16,6 +17,10 @@ except ImportError:  # Windows: a file there has one writer
     fcntl = None  # type: ignore[assignment]
 
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+# Between one look and the next whether another writer is done, in seconds: a batch takes it a millisecond or so. Five
+# seconds in all are for a disk that stalls; who holds a file for longer does so for reasons of its own.
+_PAUSES: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, *[0.05] * 99)
 
 
 def append(path: Path, lines: bytes, *, header: bytes, mode: int, fsync: bool) -> int:
@@ -37,12 +42,13 @@ def append(path: Path, lines: bytes, *, header: bytes, mode: int, fsync: bool) -
     Raises:
         OSError: The system refused.
         PermanentSinkError: It is no regular file, or it begins with another header.
+        TransientSinkError: Another writer holds the file and does not let go for five seconds.
     """
     fd = os.open(path, _FLAGS, mode)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise PermanentSinkError(f"{path} is not a regular file", scope="sink")
-        _wait_for_turn(fd)
+        _wait_for_turn(fd, path)
         end = os.fstat(fd).st_size
         joint = _joint(fd, path, end, header)
         try:
@@ -108,8 +114,20 @@ def _write(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _wait_for_turn(fd: int) -> None:
+def _wait_for_turn(fd: int, path: Path) -> None:
     """Keep other writers out until ``fd`` is closed, so that no failure of ours cuts lines of theirs."""
     if fcntl is not None:
-        with suppress(OSError):  # a file system without locks; a file there has one writer
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        for pause in _PAUSES:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(pause)
+            except OSError:  # a file system without locks; a file there has one writer
+                return
+            else:
+                return
+        raise TransientSinkError(
+            f"{path} is locked (flock) and was not released in time: by another writer that hangs, or by a backup, "
+            f"a log shipper or a shell that holds it; lslocks names the process",
+            reason="locked",
+        )

@@ -53,8 +53,8 @@ class FileSink(BaseSink):
     or not at all, and batches do not mix, however many are sent at once and from however many processes.
 
     All work on files is done in one thread of the sink's own, which starts with the first batch and ends with
-    ``aclose()``. A full disk is transient (reason ``"disk_full"``); a missing folder or permission is the
-    configuration's fault.
+    ``aclose()``. A full disk is transient (reason ``"disk_full"``), and so is a file that another program keeps locked
+    for five seconds (``"locked"``); a missing folder or permission is the configuration's fault.
 
     Args:
         path: The file, or a template. Folders must exist.
@@ -115,7 +115,8 @@ class FileSink(BaseSink):
 
         Raises:
             ClosedError: ``aclose()`` was called before.
-            TransientSinkError: The disk is full, or reading or writing failed; nothing was added.
+            TransientSinkError: The disk is full, another program keeps the file locked, or reading or writing failed;
+                nothing was added.
             PermanentSinkError: The file cannot be made or written, whatever the batch.
 
         Cancellation:
