@@ -65,6 +65,8 @@ class Decider:
         if isinstance(error, PermanentSinkError):
             return self._permanent(batch, error)
         retry_after = error.retry_after if isinstance(error, TransientSinkError) else None
+        if retry_after is not None and not retry_after > 0:  # NaN too: as a moment it would be before and after none
+            retry_after = None
         return self._transient(batch, retry_after, now, closing)
 
     def _transient(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from math import ceil, inf, log2
+from math import ceil, inf, log2, nan
 
 import pytest
 from hypothesis import given
@@ -99,6 +99,20 @@ def test_what_becomes_of_a_batch_that_may_succeed_later(
     batch = outbound(2, attempt=attempt, final=final)
 
     assert shown(decider().decide(batch, error, NOW, closing)) == expected
+
+
+@pytest.mark.parametrize("retry_after", [nan, -inf, -5.0, -1, 0.0, 0])
+@pytest.mark.parametrize(
+    ("attempt", "closing"), [(1, OPEN), (3, OPEN), (1, SOON), (2, NOW + 1.5), (1, NOW_OR_BEFORE), (1, ENDLESS)]
+)
+def test_a_retry_after_that_is_no_time_to_come_is_none(retry_after: float, attempt: int, closing: float | None) -> None:
+    """NaN, zero and negative seconds: the batch goes again as if nothing was said, and no lane pauses."""
+    batch = outbound(attempt=attempt)
+    error = TransientSinkError("slow down", retry_after=retry_after)
+
+    assert shown(decider().decide(batch, error, NOW, closing)) == shown(
+        decider().decide(batch, TRANSIENT, NOW, closing)
+    )
 
 
 @pytest.mark.parametrize(
