@@ -143,8 +143,8 @@ class HttpSink(BaseSink):
                 await self._perform(exchange, self._joined(request.url))
         except TimeoutError:
             # Once the status is known, the far end has decided: sending the batch again because its body drips
-            # would deliver it twice.
-            if exchange is None or not exchange.status:
+            # would deliver it twice. A redirect decides nothing: where it leads was not asked.
+            if exchange is None or not exchange.status or _target(exchange) is not None:
                 raise TransientSinkError(f"no answer within {self._timeout:g} s", reason="timeout") from None
         verdicts = self._codec.response(batch, exchange.status, exchange.headers, exchange.body, exchange.is_complete)
         if isinstance(verdicts, SinkError):
@@ -156,7 +156,7 @@ class HttpSink(BaseSink):
         await exchange.post(url)
         redirects = 0
         while exchange.status in _REPEATING:
-            target = follow(exchange.url, exchange.headers.get("location"))
+            target = _target(exchange)
             if target is None:
                 raise _misconfigured("the far end redirects to another origin; give the sink its URL", exchange)
             if redirects == MAX_REDIRECTS:
@@ -189,6 +189,11 @@ class HttpSink(BaseSink):
 
     def __repr__(self) -> str:
         return f"HttpSink({shown_url(self._url)!r}, {self._codec!r})"
+
+
+def _target(exchange: Exchange) -> str | None:
+    """Where a redirect of the same origin leads; ``None`` for anything else."""
+    return follow(exchange.url, exchange.headers.get("location")) if exchange.status in _REPEATING else None
 
 
 def _misconfigured(message: str, exchange: Exchange) -> PermanentSinkError:

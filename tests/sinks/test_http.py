@@ -22,7 +22,7 @@ from eventpipe.codecs.compression import Compression
 from eventpipe.contracts import Codec, Request, Sink
 from eventpipe.errors import ClosedError, PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.events import Batch
-from eventpipe.outcomes import DELIVERED, OutcomeKind, Verdict
+from eventpipe.outcomes import DELIVERED, DropReason, OutcomeKind, Verdict
 from eventpipe.sinks import HttpSink
 from eventpipe.testing.events import make_batch, make_event
 from eventpipe.testing.exchange import Behaviour, Reply, gzip_bomb
@@ -561,6 +561,35 @@ async def test_the_timeout_covers_all_redirects() -> None:
 
         assert caught.value.reason == "timeout"
         assert len(server.requests) <= 3
+
+
+@server_test
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [("/next", ("timeout", None)), ("https://elsewhere.example/", (DropReason.MISCONFIGURED, 307))],
+    ids=["within the origin", "elsewhere"],
+)
+async def test_a_redirect_whose_body_never_ends_has_decided_nothing(
+    location: str, expected: tuple[str, int | None]
+) -> None:
+    """It could not be followed in time, so the batch goes again; one that would not be followed is as wrong as ever."""
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 307 Moved\r\nLocation: {location}\r\nContent-Length: 9\r\n\r\n".encode())
+        await reader.read()  # until the connection is cut
+        writer.close()
+
+    far_end = await asyncio.start_server(redirect, "127.0.0.1")
+    port = far_end.sockets[0].getsockname()[1]
+    sink = HttpSink(f"http://127.0.0.1:{port}/batch", timeout=0.1)
+    with pytest.raises(SinkError) as caught:
+        await sink.send(make_batch())
+    await sink.aclose()
+    far_end.close()
+
+    assert (caught.value.reason, caught.value.status) == expected
 
 
 @server_test
