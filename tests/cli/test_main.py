@@ -94,11 +94,12 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["serve", "--debug"])
 
 
-def test_ctrl_c_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_has_its_exit_code(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted where no command handles it: the exit code that shells know, and no words."""
     fake_app(monkeypatch, KeyboardInterrupt())
 
     assert main([]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.wallclock
