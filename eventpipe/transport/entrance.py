@@ -89,14 +89,14 @@ class Entrance:
         Raises:
             RefusalError: The event gets no further; nothing is counted yet.
         """
-        if self.is_closed:
-            raise RefusalError(self._stub(described), DropReason.CLOSED, cause=ClosedError("the client was closed"))
+        self._check_open(described)
         try:
             changed = self._hooks.before_send(described)
         except HookError as exc:
             raise RefusalError(self._stub(described), DropReason.BEFORE_SEND, str(exc)) from None
         if changed is None:
             raise RefusalError(self._stub(described), DropReason.BEFORE_SEND)
+        self._check_open(changed)  # the hook may have begun a close, in a task that begins at once
         try:
             return self._encoder.encode(
                 changed.event,
@@ -234,6 +234,10 @@ class Entrance:
         if refused:
             for dispatcher in self._dispatchers:
                 dispatcher.refuse_unseen(refused)
+
+    def _check_open(self, described: Event) -> None:
+        if self.is_closed:
+            raise RefusalError(self._stub(described), DropReason.CLOSED, cause=ClosedError("the client was closed"))
 
     def _refuse_everywhere(self, event: CapturedEvent, reason: DropReason, error: str | None) -> None:
         self._expect(event, len(self._dispatchers))

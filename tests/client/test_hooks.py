@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
 import pytest
 
-from eventpipe import AsyncClient, Batch, CloseReport, Event, FlushReport, Outcome, PermanentSinkError
-from eventpipe.sinks import CallbackSink
+from eventpipe import (
+    AsyncClient,
+    Batch,
+    ClosedError,
+    CloseReport,
+    DropReason,
+    Event,
+    FlushReport,
+    Outcome,
+    PermanentSinkError,
+)
+from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import check_ledger
 
 pytestmark = pytest.mark.asyncio
@@ -49,6 +60,25 @@ async def test_hook_that_begins_a_close_does_not_deadlock(hook: str) -> None:
     assert {(report.delivered, report.dropped, report.pending) for report in reports} == {(1, 1, 0)}
     assert asyncio.get_running_loop().time() < 1
     assert check_ledger(client, drained=True).hook_errors == 0
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_event_whose_own_hook_closes_the_client_is_refused_as_closed(strict: bool) -> None:
+    """A close that begins at once, as in a loop whose tasks are eager, is the reason, not a queue that has room."""
+    closes: list[Coroutine[Any, Any, CloseReport]] = []
+
+    def begin_close(event: Event) -> Event:
+        closes.append(client.aclose(50))
+        closes[0].send(None)
+        return event
+
+    client = AsyncClient(MemorySink(), before_send=begin_close, strict=strict)
+    with pytest.raises(ClosedError) if strict else nullcontext():
+        assert (await client.capture("e")).reason == DropReason.CLOSED
+    closes[0].close()
+
+    assert (await client.aclose()).dropped_by_reason == {DropReason.CLOSED: 1}
+    check_ledger(client, drained=True)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
