@@ -183,6 +183,8 @@ class Collector:
                 self._file.append(events, format_stamp(self._clock.time()))
             except OSError as error:
                 raise RefusedError(500, f"cannot store: {error.strerror}") from error
+            except orjson.JSONEncodeError as error:  # read at a depth that it cannot be written at
+                raise RefusedError(400, f"cannot store: {error}") from error
         self._tally.take(events, len(inflated))
         return len(events)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import orjson
 
@@ -22,7 +23,7 @@ class EventFile:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def open(self) -> None:
         """Make the directory if need be, and open the file to append.
@@ -32,19 +33,27 @@ class EventFile:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._file = os.fdopen(descriptor, "ab")
+        self._file = FileIO(descriptor, "ab")  # no buffer, which would keep what could not be written
 
     def append(self, events: Sequence[Event], received_at: str) -> None:
-        """Write the events of one request and hand them to the operating system.
+        """Write the events of one request, all of them or none, and hand them to the operating system.
 
         Raises:
             OSError: The disk is full, or fails otherwise.
+            JSONEncodeError: An event is nested too deeply.
         """
         if self._file is None:
             raise ValueError("the file is not open")
         lines = b"".join(orjson.dumps({**event, "received_at": received_at}) + b"\n" for event in events)
-        self._file.write(lines)
-        self._file.flush()
+        end = os.fstat(self._file.fileno()).st_size
+        rest = memoryview(lines)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(end)  # its sender is told that nothing was taken, and sends it again
+            raise
 
     def close(self) -> None:
         """Close the file. May come twice."""

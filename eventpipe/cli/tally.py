@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from eventpipe.cli.intake import Event
 
 MAX_NAMES = 1000  # names counted one by one; a sender that puts ids into names must not fill the memory
+MAX_NAME = 200  # characters of a name by which it is counted, for the same reason
 OTHER_NAMES = "(other)"
 
 
@@ -26,7 +27,7 @@ class CollectorStatistics:
         resets: Connections reset on purpose.
         stalls: Requests answered late on purpose.
         duplicates: Events that had come before; 0 unless ids are remembered.
-        names: Events by name; names beyond the first thousand are counted together.
+        names: Events by the first 200 characters of their name; names beyond the first thousand are counted together.
         last_error: The latest refusal; ``None`` when there was none.
     """
 
@@ -66,12 +67,12 @@ class Tally:
         self.events += len(events)
         self.body_bytes += body_bytes
         for event in events:
-            name = event["event"]
+            name = event["event"][:MAX_NAME]
             self.names[name if name in self.names or len(self.names) < MAX_NAMES else OTHER_NAMES] += 1
         if self.ids is not None:
             for event in events:
                 uuid = event.get("uuid")
-                if isinstance(uuid, str):
+                if isinstance(uuid, str) and uuid.isprintable():  # ids are listed one a line
                     self.duplicates += uuid in self.ids
                     self.ids[uuid] += 1
 

@@ -6,6 +6,7 @@ import gzip
 import stat
 import time
 import zlib
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,47 @@ async def test_store_that_fails_is_an_error_for_the_sender(tmp_path: Path, monke
     assert (collector.events, collector.statistics().refused) == (0, 1)
 
 
+async def test_a_disk_that_fills_up_stores_a_request_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written of a request that failed is taken back, and nothing is kept to be written later."""
+    room = 40
+
+    class FullFile(FileIO):
+        def write(self, data: Any) -> int:
+            nonlocal room
+            if not room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = super().write(bytes(data[:room]))
+            room -= written
+            return written
+
+    monkeypatch.setattr("eventpipe.cli.store.FileIO", FullFile)
+    async with Collector(store=tmp_path) as collector:
+        failed = [await post(collector.url, EVENTS) for _ in range(2)]
+        size = (tmp_path / "events.ndjson").stat().st_size
+        room = 1000
+        answer = await post(collector.url, EVENTS[:1])
+
+    assert [status for status, _ in failed] == [500, 500]
+    assert size == 0
+    assert answer == (200, {"status": "ok", "accepted": 1})
+    (line,) = (tmp_path / "events.ndjson").read_bytes().splitlines()
+    assert orjson.loads(line)["uuid"] == "a"
+    assert (collector.events, collector.statistics().refused) == (1, 2)
+
+
+async def test_an_event_too_deep_to_be_stored_is_refused(tmp_path: Path) -> None:
+    """JSON may be read at a depth that it cannot be written at; sent again it would fail again."""
+    deep = b'[{"event": "a"}, {"event": "a", "deep": ' + b"[" * 300 + b"]" * 300 + b"}]"
+    async with Collector(store=tmp_path) as collector:
+        status, answer = await post(collector.url, deep)
+
+    assert (status, answer) == (400, {"error": "cannot store: Recursion limit reached"})
+    assert (tmp_path / "events.ndjson").read_bytes() == b""
+    assert collector.events == 0
+
+
 async def test_reset_ends_the_connection_and_counts_no_event() -> None:
     """A reset request gets no answer, and its events cannot have been taken."""
     async with Collector(faults=Faults(reset=1.0)) as collector:
@@ -226,6 +268,14 @@ async def test_names_are_counted_within_bounds() -> None:
     names = collector.statistics().names
     assert (len(names), names["(other)"]) == (1001, 500)
     assert collector.ids == {}
+
+
+async def test_names_and_ids_are_kept_short_and_on_one_line() -> None:
+    """A name is counted by its beginning, and an id that could pass for two in the list of ids is left out of it."""
+    async with Collector(remember_ids=True) as collector:
+        await post(collector.url, [{"event": "n" * 300, "uuid": "a"}, {"event": "n" * 400, "uuid": "b 1\nc"}])
+
+    assert (collector.statistics().names, dict(collector.ids)) == ({"n" * 200: 2}, {"a": 1})
 
 
 async def test_a_taken_port_is_an_error_that_leaves_nothing() -> None:
