@@ -12,6 +12,7 @@ Event = dict[str, Any]  # Any: JSON
 
 MAX_WIRE_BYTES = 20 * 1024 * 1024  # PostHog's limit for a body as it travels
 MAX_BODY_BYTES = 50 * 1024 * 1024  # and for one inflated
+MAX_MEMBERS = 100  # of a gzip body; senders make one, and each costs a copy of all that follows it
 
 POSTHOG_PATHS = frozenset({"/batch", "/i/v0/ai/batch"})  # without the slash at the end
 _JSON = frozenset({"application/json"})
@@ -61,6 +62,8 @@ def _inflate_gzip(body: bytes, limit: int) -> bytes:
     members: list[bytes] = []
     room = limit
     while body or not members:
+        if len(members) == MAX_MEMBERS:
+            raise RefusedError(400, f"the body has more than {MAX_MEMBERS} gzip members")
         member, body = _inflate(body, zlib.MAX_WBITS | 16, room)
         members.append(member)
         room -= len(member)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from eventpipe.cli.intake import RefusedError, inflate, read_events
+from eventpipe.cli.intake import MAX_MEMBERS, RefusedError, inflate, read_events
 
 EVENT = {"event": "signed_up", "distinct_id": "u1"}
 
@@ -49,6 +49,17 @@ def test_body_that_cannot_be_taken_is_refused(encoding: str, body: bytes, status
         inflate(body, encoding, limit=100)
 
     assert refused.value.status == status
+
+
+def test_gzip_members_are_bounded() -> None:
+    """Each is cut off what follows it, so that a million empty ones would keep the collector busy for minutes."""
+    rest = gzip.compress(b"rest")
+
+    assert inflate(gzip.compress(b"") * (MAX_MEMBERS - 1) + rest, "gzip") == b"rest"
+    with pytest.raises(RefusedError, match=f"^the body has more than {MAX_MEMBERS} gzip members$") as refused:
+        inflate(gzip.compress(b"") * MAX_MEMBERS + rest, "gzip")
+
+    assert refused.value.status == 400
 
 
 def test_a_bomb_is_not_inflated_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
