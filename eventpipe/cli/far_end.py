@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -57,9 +58,10 @@ def make_sink(to: str, codec: CodecName, api_key: str | None, *, allow_insecure:
     api_key = api_key if api_key is not None else os.environ.get(KEY_VARIABLE) or None
     if api_key is not None and not all("!" <= character <= "~" for character in api_key):
         raise UsageError(f"--api-key, {KEY_VARIABLE}: must be printable ASCII without spaces (its value is not shown)")
-    parts = urlsplit(to.strip())
-    if parts.scheme == "http" and parts.hostname and not (allow_insecure or is_loopback(parts.hostname)):
-        raise UsageError("--to: plain http to another machine needs --allow-insecure; use https where you can")
+    with suppress(ValueError):  # of an address that cannot be taken apart, which the sink refuses with its own words
+        parts = urlsplit(to.strip())
+        if parts.scheme == "http" and parts.hostname and not (allow_insecure or is_loopback(parts.hostname)):
+            raise UsageError("--to: plain http to another machine needs --allow-insecure; use https where you can")
     wire: JsonCodec | PostHogV0
     headers = None
     if codec == "posthog":
@@ -92,3 +94,5 @@ async def check_reachable(to: str, codec: CodecName) -> None:
         raise CommandError(f"cannot reach {host}:{port}: no answer within {CONNECT_TIMEOUT:g} s") from error
     except OSError as error:
         raise CommandError(f"cannot reach {host}:{port}: {reason_of(error)}") from error
+    except UnicodeError as error:  # a part of the name is empty, or too long
+        raise CommandError(f"cannot reach {host}:{port}: no such host") from error

@@ -14,6 +14,7 @@ from typing import TypeVar
 from eventpipe.cli.failures import UsageError, reason_of
 from eventpipe.cli.fields import Fields
 from eventpipe.cli.rows import Format, Rows
+from eventpipe.cli.text import readable
 
 STDIN = "-"
 _FORMATS: dict[str, Format] = {
@@ -53,7 +54,9 @@ class Input:
         is_stdin = self.name == STDIN
         # Unbuffered, because a buffer would wait for more than a pipe has, and its lock would be held at exit.
         file = open(0 if is_stdin else self.name, "rb", buffering=0, closefd=not is_stdin)  # noqa: SIM115
-        return Rows("standard input" if is_stdin else self.name, self.form, file, fields, delimiter=self.delimiter)
+        return Rows(
+            "standard input" if is_stdin else readable(self.name), self.form, file, fields, delimiter=self.delimiter
+        )
 
 
 def check_inputs(names: Sequence[str], form: Format | None, fields: Fields, delimiter: str | None) -> list[Input]:

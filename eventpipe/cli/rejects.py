@@ -11,6 +11,7 @@ from typing import BinaryIO
 import orjson
 
 from eventpipe.cli.failures import CommandError, reason_of
+from eventpipe.cli.text import readable
 
 
 class Rejects:
@@ -72,4 +73,4 @@ class Rejects:
         try:
             yield
         except OSError as error:
-            raise CommandError(f"cannot write {self._path}: {reason_of(error)}") from error
+            raise CommandError(f"cannot write {readable(str(self._path))}: {reason_of(error)}") from error

@@ -10,7 +10,7 @@ from typing import Any, Self
 from eventpipe.cli.failures import one_line
 from eventpipe.cli.rejects import Rejects
 from eventpipe.cli.sending import Sending
-from eventpipe.cli.text import count, duration, size
+from eventpipe.cli.text import count, duration, readable, size
 from eventpipe.outcomes import Statistics
 
 
@@ -61,7 +61,7 @@ class SendReport:
             bytes_read=sending.bytes_read,
             seconds=seconds,
             rejects=rejects.count,
-            rejects_file=str(path) if path is not None else None,
+            rejects_file=readable(str(path)) if path is not None else None,
             stopped=sending.stopped,
             is_all_read=sending.is_all_read,
             stopped_at=None if sending.is_all_read else sending.position,

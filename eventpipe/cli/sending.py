@@ -14,6 +14,7 @@ from eventpipe.cli.origins import Origin, Origins
 from eventpipe.cli.rejects import Rejects
 from eventpipe.cli.rows import Row, Rows
 from eventpipe.cli.signals import Stop
+from eventpipe.cli.text import readable
 from eventpipe.client import AsyncClient
 from eventpipe.outcomes import DropReason, Outcome
 
@@ -115,7 +116,11 @@ class Sending:
             try:
                 await self._feed(client, item)
             except (OSError, CommandError) as error:
-                problem = f"cannot read {item.name}: {reason_of(error)}" if isinstance(error, OSError) else str(error)
+                problem = (
+                    f"cannot read {readable(item.name)}: {reason_of(error)}"
+                    if isinstance(error, OSError)
+                    else str(error)
+                )
                 if not self.lines:
                     raise (error if isinstance(error, CommandError) else CommandError(problem)) from error
                 self.stopped = problem

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def readable(name: str) -> str:
+    """The name of a file as text: names that are not valid in their encoding are handed to us as lone surrogates."""
+    return name.encode(errors="replace").decode()
+
+
 def count(number: int, noun: str = "", plural: str | None = None) -> str:
     """``12,345``; with a noun ``1 line`` and ``12,345 lines``."""
     if not noun:

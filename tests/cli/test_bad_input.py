@@ -46,6 +46,14 @@ BAD = {
         "send {file} --to http://localhost:99999",
         "--to: url must have a valid host and a port from 1 to 65535, not 'http://localhost:99999'",
     ),
+    "not an address": Bad(
+        "send {file} --to http://[::1",
+        "--to: url must have a valid host and a port from 1 to 65535, not 'http://[::1'",
+    ),
+    "host of odd letters": Bad(
+        "send {file} --to http://℀.example",
+        "--to: url must have a valid host and a port from 1 to 65535, not 'http://℀.example'",
+    ),
     "plain http": Bad(
         "send {file} --to http://collector.example",
         "--to: plain http to another machine needs --allow-insecure; use https where you can",
@@ -71,6 +79,7 @@ BAD = {
     ),
     "closed port": Bad("send {file} --to http://127.0.0.1:1", "cannot reach 127.0.0.1:1: connection refused", 1),
     "no such host": Bad("send {file} --to https://no.invalid", "cannot reach no.invalid:443: no such host", 1),
+    "no host can be": Bad("send {file} --to https://a..b", "cannot reach a..b:443: no such host", 1),
     "serve: stall": Bad("serve --stall 5s", "--stall: '5s' is not of the form SHARE:DURATION, such as 0.1:5s"),
     "serve: latency": Bad("serve --latency soon", "--latency: 'soon' is not a duration such as 50ms, 5s or 2m"),
     "serve: fail": Bad("serve --fail 200:1", "--fail: '200' is not an error status from 400 to 599"),

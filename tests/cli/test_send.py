@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +53,22 @@ async def test_every_line_arrives_once(codec: str, tmp_path: Path) -> None:
     assert sorted(event["properties"]["n"] for event in arrived) == list(range(1234))
     assert {(event["event"], event["distinct_id"]) for event in arrived} == {("e", f"u{n}") for n in range(1234)}
     assert (len(collector.ids), collector.duplicates) == (1234, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+async def test_a_file_whose_name_is_no_text_is_sent_as_others_are(tmp_path: Path) -> None:
+    """The report and the rejects write the name with a question mark for what is not text."""
+    path = ndjson(tmp_path / os.fsdecode(b"in\xff.ndjson"), [*numbered(1), {}])
+    rejects = tmp_path / os.fsdecode(b"out\xff.ndjson")
+
+    async with Collector() as collector:
+        ended = await run("send", path, "--to", collector.url, "--json", "--rejects", str(rejects))
+
+    said = report(ended)
+    assert (said["lines"], said["delivered"], said["malformed"]) == (2, 1, 1)
+    assert said["rejects_file"] == f"{tmp_path}/out?.ndjson"
+    (reject,) = objects(rejects)
+    assert (reject["file"], reject["line"], reject["text"]) == (f"{tmp_path}/in?.ndjson", 2, "{}")
 
 
 async def test_files_of_every_format_are_sent_in_one_run(tmp_path: Path) -> None:
