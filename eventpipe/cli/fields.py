@@ -105,7 +105,9 @@ def _read_timestamp(text: str) -> datetime.datetime:
     try:
         return _from_unix(float(text))
     except ValueError:
-        return datetime.datetime.fromisoformat(text)
+        moment = datetime.datetime.fromisoformat(text)
+    # Told in UTC here, so that a time which only its offset puts beyond the calendar is malformed too.
+    return moment if moment.tzinfo is None else moment.astimezone(datetime.UTC)
 
 
 def _from_unix(number: float) -> datetime.datetime:

@@ -66,8 +66,12 @@ class Lines:
                 self._add(b"")
             return
         if not self.bytes_read:
+            while block != BOM and BOM.startswith(block) and (more := self._read(BLOCK_BYTES)):
+                block += more  # a pipe may hand the mark over in parts
+            self.bytes_read = len(block)
             block = block.removeprefix(BOM)
-        self.bytes_read += len(block)
+        else:
+            self.bytes_read += len(block)
         *ends, rest = block.split(b"\n")
         for end in ends:
             self._add(end)

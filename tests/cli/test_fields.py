@@ -101,6 +101,14 @@ def test_times_are_read(value: Any, moment: datetime.datetime | None) -> None:
         ({"event": "a", "timestamp": "soon"}, "'timestamp' is neither an ISO 8601 time nor a Unix time"),
         ({"event": "a", "timestamp": "nan"}, "'timestamp' is neither an ISO 8601 time nor a Unix time"),
         ({"event": "a", "timestamp": 1e300}, "'timestamp' is neither an ISO 8601 time nor a Unix time"),
+        (
+            {"event": "a", "timestamp": "0001-01-01T00:00:00+01:00"},
+            "'timestamp' is neither an ISO 8601 time nor a Unix time",
+        ),
+        (
+            {"event": "a", "timestamp": "9999-12-31T23:59:59-01:00"},
+            "'timestamp' is neither an ISO 8601 time nor a Unix time",
+        ),
         ({"event": "a", "timestamp": False}, "'timestamp' is neither an ISO 8601 time nor a Unix time"),
         ({"event": "a", "timestamp": []}, "'timestamp' is neither an ISO 8601 time nor a Unix time"),
     ],

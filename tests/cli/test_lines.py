@@ -41,7 +41,22 @@ def test_line_breaks_and_byte_order_mark_are_taken_off() -> None:
     source = Lines(in_blocks(lines.BOM + b"a\r\nb\n\nc"))
 
     assert list(source) == [Line(1, b"a"), Line(2, b"b"), Line(3, b""), Line(4, b"c")]
-    assert source.bytes_read == 7
+    assert source.bytes_read == 10
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_byte_order_mark_may_come_in_parts(cut: int) -> None:
+    """A pipe hands over what its writer wrote; what only begins like the mark is the line's own."""
+    for rest in (b"a\n", b""):
+        data = lines.BOM + rest
+        source = Lines(in_blocks(*filter(None, (data[:cut], data[cut:]))))
+
+        assert [line.text for line in source] == rest.split()
+        assert source.bytes_read == len(data)
+
+    alone = Lines(in_blocks(lines.BOM[:cut], b"a\n", lines.BOM + b"b"))
+
+    assert [line.text for line in alone] == [lines.BOM[: cut % 3] + b"a", lines.BOM + b"b"]
 
 
 def test_a_line_without_end_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
