@@ -22,6 +22,8 @@ _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 
 # seconds in all are for a disk that stalls; who holds a file for longer does so for reasons of its own.
 _PAUSES: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, *[0.05] * 99)
 
+_BLOCK_BYTES: Final = 1024 * 1024  # of a file that is read through: once, after a crash
+
 
 def append(path: Path, lines: bytes, *, header: bytes, mode: int, fsync: bool) -> int:
     """Add ``lines`` to the end of a file, made if it is missing.
@@ -98,9 +100,23 @@ def _joint(fd: int, path: Path, end: int, header: bytes) -> bytes:
     """What goes between the end of the file and the next line."""
     if end == 0:
         return header
-    if header and _read(fd, 0, len(header)) != header:
+    if header and (beginning := _read(fd, 0, len(header))) != header:
+        if end < len(header) and header.startswith(beginning):
+            return header[end:]  # torn by a crash itself
         raise PermanentSinkError(f"{path} has other columns; name them in columns=, or write elsewhere", scope="sink")
-    return b"" if _read(fd, end - 1, 1) == b"\n" else b"\n"
+    if _read(fd, end - 1, 1) == b"\n":
+        return b""
+    # Only rows of CSV have a header: what tore one inside quotes would make ours a part of the value.
+    return b'"\n' if header and _is_in_quotes(fd) else b"\n"
+
+
+def _is_in_quotes(fd: int) -> bool:
+    """Whether a quote is open at the end of the file: one inside a value is written twice, so all are counted."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    quotes = 0
+    while block := os.read(fd, _BLOCK_BYTES):
+        quotes += block.count(b'"')
+    return quotes % 2 == 1
 
 
 def _read(fd: int, start: int, length: int) -> bytes:

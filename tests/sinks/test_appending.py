@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
 import os
@@ -101,6 +102,29 @@ def test_a_line_torn_by_a_crash_is_ended(tmp_path: Path) -> None:
 
     assert add(path, b'{"c":3}\n') == 22
     assert path.read_bytes() == b'{"a":1}\n{"b":\n{"c":3}\n'
+
+
+def test_a_row_torn_inside_quotes_does_not_swallow_the_next(tmp_path: Path) -> None:
+    """The quote is closed as well, so that a reader finds all rows but the torn one."""
+    path = tmp_path / "f"
+    torn = ['4,"half', '4,"two ""words""', '4,"', "4,whole", '4,"whole"', "4,"]
+    for row in torn:
+        path.write_text("a,b\r\n1,2\r\n" + row, newline="")
+
+        add(path, b'5,"say ""x"""\r\n', header=b"a,b\r\n")
+
+        rows = list(csv.reader(path.read_text().splitlines(keepends=True)))
+        assert (len(rows), rows[:2], rows[3]) == (4, [["a", "b"], ["1", "2"]], ["5", 'say "x"'])
+
+
+def test_a_header_torn_by_a_crash_is_completed(tmp_path: Path) -> None:
+    """A file that has a part of the header and nothing else is ours, and is gone on with."""
+    path = tmp_path / "f"
+    for length in range(1, 5):
+        path.write_bytes(b"a,b\r\n"[:length])
+
+        assert add(path, b"1,2\r\n", header=b"a,b\r\n") == 10
+        assert path.read_bytes() == b"a,b\r\n1,2\r\n"
 
 
 def test_a_file_with_other_columns_is_refused(tmp_path: Path) -> None:
