@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -124,7 +125,7 @@ class RotatingFiles:
             _log.warning("%s was taken away before it was complete", current.part)
         else:
             # Taken by the last owner of its .part file while we made ours, or by a program that makes none.
-            while current.path.exists():
+            while os.path.lexists(current.path):
                 path, part = self._reserve(current.stamp)
                 current.part.replace(part)
                 current.path, current.part = path, part
@@ -159,5 +160,5 @@ class RotatingFiles:
             self._seq += 1
             path = self._template.render(stamp, self._seq)
             part = path.with_name(path.name + TEMPORARY_SUFFIX)
-            if not path.exists() and create(part, mode=self._rules.mode):
+            if not os.path.lexists(path) and create(part, mode=self._rules.mode):
                 return path, part

@@ -100,6 +100,18 @@ def test_names_that_are_taken_are_passed_over(tmp_path: Path) -> None:
     assert found(tmp_path) == {"1.log": b"complete\n", "2.log.part": b"left by a crash", "3.log": b"new\n"}
 
 
+def test_a_link_to_nowhere_takes_a_name_too(tmp_path: Path) -> None:
+    """Renaming a file to that name would put the file in the place of the link."""
+    (tmp_path / "1.log").symlink_to("nowhere")
+    rotating = files(tmp_path)
+    rotating.write(b"ours\n", 0.0, STAMP)
+    (tmp_path / "2.log").symlink_to("nowhere")
+    rotating.complete()
+
+    assert [(tmp_path / name).is_symlink() for name in ("1.log", "2.log")] == [True, True]
+    assert (tmp_path / "3.log").read_bytes() == b"ours\n"
+
+
 def test_a_name_that_is_taken_meanwhile_is_left_alone(tmp_path: Path) -> None:
     """A file that appears under the final name is not written over: ours gets the next name."""
     rotating = files(tmp_path)
