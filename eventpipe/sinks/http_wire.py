@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import os
+import socket
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -55,17 +56,28 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(limit=0, ssl=True if tls is None else tls)
         self._known: WeakSet[ResponseHandler] = WeakSet()
         self._is_left = False
+        self._is_parents = False
+        _watch(self)
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
+        self._check_own()
         connection = await super().connect(req, traces, timeout)
         link, protocol = _link.get(), connection.protocol
         if protocol is not None:
             link.transport = connection.transport
             link.is_reused = protocol in self._known
             self._known.add(protocol)
+        if self._is_parents:  # since this attempt began
+            self.let_go()
+            connection.close()
+            self._check_own()
         return connection
+
+    def _check_own(self) -> None:
+        if self._is_parents:
+            raise aiohttp.ClientConnectionError("this attempt is the parent's, and goes on there")
 
     def cut(self) -> None:
         """Cut every connection, at once."""
@@ -80,9 +92,45 @@ class _Connector(aiohttp.TCPConnector):
         """
         self._is_left = True
 
+    def let_go(self) -> None:
+        """Put dead sockets in the place of the parent's, in a forked child.
+
+        Where the child goes on with a copy of the parent's loop, attempts go on there too. What they would read and
+        write is the parent's, and to close it would take it out of the selector that the two loops share.
+        """
+        self._is_left = self._is_parents = True
+        dead, peer = socket.socketpair()
+        peer.close()
+        with dead, contextlib.suppress(OSError):
+            dead.setblocking(False)
+            for protocol in self._known:
+                own = None if protocol.transport is None else protocol.transport.get_extra_info("socket")
+                if own is not None and own.fileno() >= 0:
+                    os.dup2(dead.fileno(), own.fileno(), inheritable=False)
+
     def __del__(self, *args: object) -> None:
         if not self._is_left:
             super().__del__(*args)
+
+
+_connectors: WeakSet[_Connector] = WeakSet()
+_is_watching = False
+
+
+def _watch(connector: _Connector) -> None:
+    """Have ``connector`` let go of its connections in forked children."""
+    global _is_watching  # one handler a process, and none before there is a connection
+    if not _is_watching and hasattr(os, "register_at_fork"):
+        _is_watching = True
+        os.register_at_fork(after_in_child=_let_go)
+    _connectors.add(connector)
+
+
+def _let_go() -> None:
+    connectors = list(_connectors)
+    _connectors.clear()
+    for connector in connectors:
+        connector.let_go()
 
 
 class Wire:
