@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 
-from eventpipe.encoding import Encoder
+from eventpipe.encoding import Encoder, dependable
 from eventpipe.encoding.arguments import canonical
 from eventpipe.encoding.foreign import contained
 from eventpipe.encoding.repair import Repairs
@@ -62,6 +62,7 @@ class Entrance:
         self._hooks = hooks
         self._inbox = inbox
         self._late = threading.RLock()
+        self._new_id = dependable(options.new_id)
         self.is_closed = False
         self.filter_errors = 0
         self._limits = {
@@ -275,5 +276,6 @@ class Entrance:
         text = str.__str__(given)[:_MAX_NAME] if issubclass(type(given), str) else ""
         clean = text.encode(errors="replace").decode()  # a lone surrogate would be refused again, in strict mode
         given_id = contained(canonical, described.uuid, Repairs()) if described.uuid is not None else None
-        uuid = given_id if type(given_id) is str else None
+        # Not left to the encoder: in strict mode it refuses an event for which new_id makes no UUID, this one too.
+        uuid = given_id if type(given_id) is str else self._new_id()
         return self._encoder.encode(clean or "(no name)", None, None, None, uuid, None, None, None)

@@ -504,3 +504,26 @@ async def test_refused_event_with_an_impossible_id_gets_another(make: Callable[[
 
     [uuid] = told
     assert str(uuidlib.UUID(uuid)) == uuid
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("new_id", [lambda: "short", lambda: 1 / 0], ids=["short", "raises"])
+async def test_refusals_are_counted_whatever_makes_the_ids(new_id: Callable[[], Any]) -> None:
+    """Where ``new_id`` makes no UUID, strict mode refuses each event; each is counted, and a close is told as one."""
+    sink = MemorySink()
+    client = AsyncClient(sink, strict=True, new_id=new_id)
+
+    with pytest.raises(InvalidEventError, match=r"^uuid is not a UUID"):
+        await client.capture("no id")
+    with pytest.raises(InvalidEventError):
+        client.capture_nowait("")
+    with pytest.raises(InvalidEventError):
+        await asyncio.to_thread(client.capture_nowait, "no id")
+    await client.capture("own id", uuid=uuidlib.UUID(int=1))
+    await client.aclose()
+    with pytest.raises(ClosedError):
+        await client.capture("late")
+
+    statistics = check_ledger(client, received=sink.uuids, drained=True)
+    assert (statistics.captured, statistics.delivered) == (5, 1)
+    assert statistics.dropped_by_reason == {DropReason.INVALID: 3, DropReason.CLOSED: 1}
