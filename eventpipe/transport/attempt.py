@@ -7,12 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePath
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from eventpipe.contracts import Sink
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.events import Batch, CapturedEvent
 from eventpipe.outcomes import DropReason, OutcomeKind, Verdict
 
+if TYPE_CHECKING:
+    from eventpipe.errors import Scope
+
+_SECONDS = (int, float, NoneType)
 _MAX_ERROR = 300  # characters of an error's text that are kept; some libraries put whole responses into it
 
 
@@ -48,7 +54,7 @@ async def attempt(sink: Sink, batch: Batch) -> Answer:
             raise
         return Answer(again=batch.events, error=TransientSinkError("send() raised CancelledError"))
     except SinkError as exc:
-        return Answer(again=batch.events, error=exc if _is_complete(exc) else TransientSinkError(describe(exc)))
+        return Answer(again=batch.events, error=_sound(exc))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as exc:  # noqa: BLE001  # invariant: a worker never raises
@@ -81,17 +87,67 @@ def _origin(error: BaseException) -> str:
     return f" at {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
-def _is_complete(error: SinkError) -> bool:
-    """Whether the error has what decisions and counters read: a subclass of a user's may have left it out."""
+def _sound(error: SinkError) -> SinkError:
+    """The error, with parts that decisions and counters may read, or one in its place.
+
+    A subclass of a user's may have left a part out, or compute it and raise, at the second look as well. Where the
+    answer is booked the batch is out of flight already: raised there, it would be in nobody's hands.
+    """
     try:
-        return (
-            isinstance(getattr(error, "reason", None), str)
-            and hasattr(error, "status")
-            and isinstance(getattr(error, "retry_after", None), int | float | None)
-            and (hasattr(error, "scope") or not isinstance(error, PermanentSinkError))
+        parts = _Parts(
+            error.reason,
+            error.status,
+            getattr(error, "retry_after", None),
+            error.scope if isinstance(error, PermanentSinkError) else None,
         )
+        if parts.are_plain and not _computes(type(error)):
+            return error
+        return parts.error(describe(error), is_permanent=isinstance(error, PermanentSinkError))
     except BaseException:  # noqa: BLE001  # a property of it may do anything
-        return False
+        return TransientSinkError(describe(error))
+
+
+class _Parts(NamedTuple):
+    """What an error says, read once."""
+
+    reason: object
+    status: object
+    retry_after: object
+    scope: object
+
+    @property
+    def are_plain(self) -> bool:
+        return (
+            type(self.reason) in (str, DropReason)
+            and type(self.retry_after) in _SECONDS
+            and all(type(part) in (str, int, NoneType) for part in (self.status, self.scope))
+        )
+
+    def error(self, text: str, *, is_permanent: bool) -> SinkError:
+        """An error of ours that says the same.
+
+        Raises:
+            BaseException: A part is not what it should be.
+        """
+        made: SinkError
+        if is_permanent:
+            made = PermanentSinkError(text)
+            made.scope = cast("Scope", str.__str__(cast("str", self.scope)))
+        else:
+            seconds: Any = self.retry_after  # Any: a number, if nothing else is raised here
+            if type(seconds) not in _SECONDS:
+                seconds = float.__float__(seconds) if isinstance(seconds, float) else int.__float__(seconds)
+            made = TransientSinkError(text, retry_after=seconds)
+        made.reason = str.__str__(cast("str", self.reason))
+        made.status = self.status if type(self.status) is int else None
+        return made
+
+
+def _computes(kind: type[SinkError]) -> bool:
+    """Whether reading a part of such an error may run code of a user's."""
+    if kind.__getattribute__ is not BaseException.__getattribute__:
+        return True
+    return any(name in vars(base) for base in kind.__mro__ for name in _Parts._fields)
 
 
 def _sorted(batch: Batch, returned: object) -> Answer:
@@ -118,5 +174,5 @@ def _sorted(batch: Batch, returned: object) -> Answer:
     error = None
     if first is not None:
         text = first.detail or "the far end asked for these events again"
-        error = TransientSinkError(text, retry_after=retry_after, reason=first.reason or "retry")
+        error = _sound(TransientSinkError(text, retry_after=retry_after, reason=first.reason or "retry"))
     return Answer(tuple(delivered), {key: tuple(events) for key, events in dropped.items()}, tuple(again), error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -241,6 +242,95 @@ async def test_a_sink_s_own_error_that_is_incomplete_is_transient(error: SinkErr
     assert answer.again == batch.events
     assert type(answer.error) is TransientSinkError
     assert (str(answer.error), answer.error.reason, answer.error.retry_after) == (text, "sink_error", None)
+
+
+class Word(str):
+    """A word that raises whatever it is asked."""
+
+    __slots__ = ()
+
+    def _raise(self, *_: object) -> Any:
+        raise KeyError("secret")
+
+    __str__ = __eq__ = __len__ = __bool__ = __format__ = _raise
+    __hash__ = _raise
+
+
+class Seconds(float):
+    def _raise(self, *_: object) -> Any:
+        raise KeyError("secret")
+
+    __lt__ = __gt__ = __le__ = __ge__ = __add__ = __radd__ = __bool__ = _raise
+
+
+class Count(int):
+    def __gt__(self, _: object) -> bool:
+        raise KeyError("secret")
+
+    __lt__ = __gt__
+
+
+class FickleError(TransientSinkError):
+    """An error that computes how long to wait, and fails at the second look."""
+
+    looks = 0
+
+    @property
+    def retry_after(self) -> float | None:
+        self.looks += 1
+        if self.looks > 1:
+            raise KeyError("secret")
+        return 5.0
+
+    @retry_after.setter
+    def retry_after(self, _: float | None) -> None:
+        pass
+
+
+class FicklePermanentError(PermanentSinkError):
+    looks = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "scope":
+            self.looks += 1
+            if self.looks > 1:
+                raise KeyError("secret")
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FickleError("a"), (TransientSinkError, "sink_error", 5.0, None, "FickleError: a")),
+        (
+            FicklePermanentError("a", scope="size"),
+            (PermanentSinkError, "too_large", None, "size", "FicklePermanentError: a"),
+        ),
+        (
+            TransientSinkError("a", reason=Word("odd"), retry_after=Seconds(2)),
+            (TransientSinkError, "odd", 2.0, None, "TransientSinkError: a"),
+        ),
+        (
+            TransientSinkError("a", retry_after=Count(3)),
+            (TransientSinkError, "sink_error", 3.0, None, "TransientSinkError: a"),
+        ),
+    ],
+    ids=["fickle", "fickle, permanent", "odd word and float", "odd integer"],
+)
+async def test_what_an_error_says_is_read_once(error: SinkError, expected: tuple[object, ...]) -> None:
+    """Read again where the answer is booked, it might raise, and the batch would be in nobody's hands."""
+    answer = await attempt(raising(error), make_batch(2))
+
+    made = answer.error
+    assert made is not None
+    assert (
+        type(made),
+        made.reason,
+        getattr(made, "retry_after", None),
+        getattr(made, "scope", None),
+        str(made),
+    ) == expected
+    assert {type(value) for value in vars(made).values()} <= {str, float, NoneType}
 
 
 class UnprintableError(Exception):
