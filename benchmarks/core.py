@@ -49,7 +49,7 @@ class Plan:
         seconds: After them no further turn is begun, but the first of a setting.
     """
 
-    runs: int = 5
+    runs: int = 9
     rounds: int = 10
     held: int = 100_000
     flushers: int = 1_000

@@ -65,7 +65,7 @@ class Encoder:
         clock = clock or Clock()
         self._json_default = json_default
         self._lifted = lifted
-        # Called here by its own name, so that a frozen one is found, and without the layer of Clock: 0.06 µs.
+        # Called by its own name, so that a frozen one is found, and without the layer of Clock: 0.06 µs.
         self._is_system_clock = type(clock).time is Clock.time
         self._clock = clock
         self._monotonic = monotonic or clock.reader(None)
@@ -84,6 +84,38 @@ class Encoder:
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stamp moments on the clock of ``loop`` from now on."""
         self._monotonic = self._clock.reader(loop)
+
+    def encode_plain(self, event: object, distinct_id: object, properties: object) -> CapturedEvent | None:
+        """Encode an event of plain types, as nearly all are; ``None``: it is none, and ``encode()`` looks with care."""
+        wall = time.time() if self._is_system_clock else self._clock.time()
+        now = self._monotonic()
+        since, until, moment, moment_until, stamp = self._stamp
+        if not (since <= wall < until and moment <= now < moment_until):
+            moment, stamp = now, format_stamp(wall)
+            self._stamp = (wall, wall + STAMP_LIFE, now, now + STAMP_LIFE, stamp)
+        try:
+            if (
+                type(event) is str
+                and event
+                and (type(distinct_id) is str or distinct_id is None)
+                and type(properties) is dict
+                and self._new_id is None
+                and (not self._lifted or self._lifted.isdisjoint(properties))
+            ):
+                envelope = {
+                    "uuid": str(_uuid7()),
+                    "timestamp": stamp,
+                    "distinct_id": distinct_id,
+                    "event": event,
+                    "properties": properties,
+                }
+                # The slice drops the closing braces, and with them the 4 KiB that orjson's own result holds on to.
+                return CapturedEvent(_dumps(envelope, None, NATIVE)[:-2], None, None, moment)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001, S110 - something odd in the event; it is looked at again, with care
+            pass
+        return None
 
     def encode(
         self,
@@ -104,42 +136,17 @@ class Encoder:
             InvalidEventError: The event has no name, its properties are not a mapping that can be read, or they are
                 too large to be repaired in time; in strict mode also whatever would be repaired.
         """
-        wall = time.time() if self._is_system_clock else self._clock.time()
-        now = self._monotonic()
-        since, until, moment, moment_until, stamp = self._stamp
-        if not (since <= wall < until and moment <= now < moment_until):
-            moment, stamp = now, format_stamp(wall)
-            self._stamp = (wall, wall + STAMP_LIFE, now, now + STAMP_LIFE, stamp)
-        is_native = True
-        try:
-            if (
-                timestamp is uuid is headers is key is None
-                and type(event) is str
-                and event
-                and (type(distinct_id) is str or distinct_id is None)
-                and type(properties) is dict
-                and (lane is None or type(lane) is str)
-                and self._new_id is None
-                and (not self._lifted or self._lifted.isdisjoint(properties))
-            ):
-                envelope = {
-                    "uuid": str(_uuid7()),
-                    "timestamp": stamp,
-                    "distinct_id": distinct_id,
-                    "event": event,
-                    "properties": properties,
-                }
-                # The slice drops the closing braces, and with them the 4 KiB that orjson's own result holds on to.
-                return CapturedEvent(_dumps(envelope, None, NATIVE)[:-2], lane, None, moment)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:  # noqa: BLE001 - something odd in the event; it is looked at again, with care
-            is_native = False
+        if timestamp is uuid is headers is key is None and (lane is None or type(lane) is str):
+            plain = self.encode_plain(event, distinct_id, properties)
+            if plain is not None:
+                plain.lane = lane
+                return plain
+        moment = self._monotonic()
         repairs = Repairs(self._strict)
-        members, lifted = self._properties(properties, repairs, is_native)
+        members, lifted = self._properties(properties, repairs)
         cared: dict[str, object] = {
             "uuid": self._id(uuid, repairs),
-            "timestamp": timestamp_text(timestamp, repairs) or stamp,
+            "timestamp": timestamp_text(timestamp, repairs) or format_stamp(self._clock.time()),
             "distinct_id": identifier(distinct_id, "distinct_id", repairs),
             "event": name_of(event, repairs),
             "properties": members,
@@ -159,14 +166,12 @@ class Encoder:
             made = canonical(contained(self._new_id), repairs)
         return made or make_id()
 
-    def _properties(
-        self, given: Any, repairs: Repairs, is_native: bool
-    ) -> tuple[orjson.Fragment, dict[str, bytes] | None]:
-        """The encoded properties, and the lifted ones apart from them; ``is_native``: orjson may take them."""
+    def _properties(self, given: Any, repairs: Repairs) -> tuple[orjson.Fragment, dict[str, bytes] | None]:
+        """The encoded properties, and the lifted ones apart from them."""
         if given is None:
             return _NO_PROPERTIES, None
         split: object = None
-        if type(given) is dict and is_native:
+        if type(given) is dict:
             split = contained(self._split, given.copy() if self._lifted else given)
         if type(split) is not tuple:
             members = given if type(given) is dict else pairs(given, "properties")

@@ -50,6 +50,11 @@ class Backlog:
             + self.schedule.events
         )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no event waits to be sent, now or later, but for those of producers in line."""
+        return not (self.intake.queue.events or self.batcher.events or self.schedule.events)
+
     def statistics(self) -> Statistics:
         """A snapshot of what came in, what left, and where the rest is."""
         ledger = self.intake.ledger
@@ -79,7 +84,7 @@ class Backlog:
             closing: Whether nothing more will come, so that nothing waits for company.
         """
         is_open = partial(self.schedule.is_open, now=now)
-        retry = self.schedule.take_due(now)
+        retry = self.schedule.take_due(now) if self.schedule.events else None
         if retry is not None:
             return retry
         while not self.batcher.has_ready(is_open) and self._fill(is_open):

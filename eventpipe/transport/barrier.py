@@ -77,6 +77,11 @@ class Barrier:
         """Whether nothing is waited for any longer."""
         return self.unsettled <= 0 or (self.until == "attempted" and self.unattempted <= 0)
 
+    async def announce(self) -> None:
+        """Let everybody who waits here look whether that is over."""
+        async with self.condition:
+            self.condition.notify_all()
+
 
 def _serial(barrier: Barrier) -> int:
     return barrier.serial

@@ -46,3 +46,14 @@ class OutboundBatch(Batch):
     def part(self, new_id: str, events: tuple[CapturedEvent, ...]) -> OutboundBatch:
         """A new batch of some of the events: a new id, attempt 1; it inherits the barriers."""
         return replace(self, id=new_id, events=events, attempt=1)
+
+    def part_by_age(self, max_age: float | None, now: float) -> tuple[tuple[CapturedEvent, ...], OutboundBatch | None]:
+        """The events that are older than ``max_age``, and a batch of the others, if any; ``None``: no bound."""
+        if max_age is None:
+            return (), self
+        # All are looked at: an event of another thread, left while the loop was held up, is behind younger ones.
+        expired = tuple(event for event in self.events if event.captured_at + max_age <= now)
+        if not expired:
+            return (), self
+        fresh = tuple(event for event in self.events if event.captured_at + max_age > now)
+        return expired, replace(self, events=fresh) if fresh else None

@@ -12,6 +12,8 @@ from eventpipe.events import CapturedEvent
 from eventpipe.transport.barrier import Standing
 from eventpipe.transport.batch import OutboundBatch
 
+MAX_RUN = 1024  # events that are taken at once, and put back where their size decides: only so many in vain
+
 LaneOf = Callable[[CapturedEvent], str | None]
 IsOpen = Callable[[str | None], bool]
 
@@ -87,7 +89,7 @@ class Batcher:
         buffer = self._buffer(None)
         count = min(limit, len(queue))
         if lane_of is None:
-            run = min(count, self._batch_events - len(buffer.events))
+            run = min(count, self._batch_events - len(buffer.events), MAX_RUN)
             if self._put_run(buffer, queue, run):
                 return run
         for taken in range(1, count + 1):  # noqa: B007  # read after the loop
@@ -183,8 +185,12 @@ class Batcher:
 
         Source: 0.08 against 0.23 µs an event, batches of 500.
         """
-        popleft = queue.popleft
-        events = [popleft() for _ in range(run)]
+        if run == len(queue):
+            events = list(queue)
+            queue.clear()
+        else:
+            popleft = queue.popleft
+            events = [popleft() for _ in range(run)]
         size = buffer.size + sum([len(event.data) + 2 if event.extra is None else event.size for event in events])
         if size >= self._batch_bytes:
             queue.extendleft(reversed(events))

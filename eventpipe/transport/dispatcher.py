@@ -92,8 +92,9 @@ class Dispatcher(Service):
         )
         self._backlog = Backlog(self.intake, batcher, Schedule(options.workers), self._barriers)
         self._decider = Decider(options.retry, random.random, new_id)
-        self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self.wake)
+        self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self._slot_freed)
         self._parking = Parking()
+        self._has_sent = False  # since the dispatcher task parked last
         self._is_serving = False
         self._closing: float | None = None
         self.stragglers: list[str] = []
@@ -113,7 +114,7 @@ class Dispatcher(Service):
 
     def push_out(self, event: CapturedEvent) -> bool:
         """Drop what waits longest until ``event`` has room; ``False`` when nothing is left to drop."""
-        while not self.intake.offer(event):
+        while not self.intake.offer(event, event.held):
             oldest = self._backlog.pop_oldest()
             if oldest is None:
                 return False
@@ -161,10 +162,11 @@ class Dispatcher(Service):
         if barrier.serial > newest:
             if own is not None:
                 own.standing = replace(own.standing, exempt=own.standing.exempt | {barrier.serial})
-            self.intake.room.mark(partial(self._place, barrier.serial))
-        if hurry:
+            self.intake.room.mark(lambda: self._barriers.place(barrier.serial, self.intake.position))
+            self.wake()
+        if hurry and self._backlog.schedule.events:
             self._backlog.schedule.hurry(self._clock.monotonic())
-        self.wake()
+            self.wake()
         return barrier, left_out
 
     def leave_barrier(self, barrier: Barrier) -> None:
@@ -180,15 +182,12 @@ class Dispatcher(Service):
     @property
     def own_events(self) -> int:
         """Events of the batch that the calling task itself sends; 0 elsewhere."""
-        own = self._own_batch()
-        return len(own.events) if own else 0
+        return len(own.events) if (own := self._own_batch()) else 0
 
     @property
     def pending(self) -> int:
         """Events accepted, or waiting for room, and not settled."""
         return self._backlog.pending
-
-    # -- what is where --------------------------------------------------------------------------------------------
 
     def statistics(self) -> Statistics:
         """A snapshot of this sink's counters."""
@@ -272,18 +271,19 @@ class Dispatcher(Service):
     def _pump(self) -> None:
         """Start what may be sent now: a slot first, then the fullest batch there is."""
         self.intake.batch_arrived = False
-        while self._pool.try_acquire():
+        while not self._backlog.is_idle and self._pool.try_acquire():
             now = self._clock.monotonic()
             batch = self._backlog.next_batch(now, closing=self._closing is not None)
             if batch is None:
                 self._pool.release()
                 return
-            expired, fresh = self._part_by_age(batch, now)
+            expired, fresh = batch.part_by_age(self._options.max_event_age, now)
             if fresh is not None:  # in flight before anybody is told of the others: each event is in one place
                 self._backlog.begin(fresh, now)
             if expired:  # before the worker is spawned, whose task may be an eager one and settle its batch at once
                 self._drop(expired, DropReason.EXPIRED, batch.standing)
             if fresh is not None:
+                self._has_sent = True
                 self._pool.spawn(self._send(fresh), fresh)
             else:
                 self._pool.release()
@@ -291,8 +291,7 @@ class Dispatcher(Service):
 
     async def _announce(self) -> None:
         for barrier in self._barriers.take_reached():
-            async with barrier.condition:
-                barrier.condition.notify_all()
+            await barrier.announce()
 
     async def _park(self) -> None:
         """Wait until an event, an attempt's end, a flush, the close, or the next moment asks for a decision."""
@@ -300,13 +299,28 @@ class Dispatcher(Service):
             return
         now = self._clock.monotonic()
         moment = inf if self._closing is None else self._closing
-        if self._pool.free:
-            moment = min(moment, self._backlog.next_moment(now))
-        # With every worker busy a full batch changes nothing here; it still is when a producer lets others run.
-        self.intake.wake_after(self._backlog.events_until_full(now), self._batch_bytes)
+        if not self._backlog.is_idle:
+            if self._pool.free:
+                moment = min(moment, self._backlog.next_moment(now))
+            # With every worker busy a full batch changes nothing here; it still is when a producer lets others run.
+            events = self._backlog.events_until_full(now)
+        elif self._has_sent:
+            # Where a batch just left, more follow as a rule: a timer in time for the first of their events, serving
+            # many batches, costs less than to wake at the first event after each.
+            moment = min(moment, now + self._options.max_batch_age)
+            events = self._options.batch_events
+        else:
+            events = 1
+        self._has_sent = False
+        self.intake.wake_after(events, self._batch_bytes)
         await self._parking.park(moment)
 
     # -- the workers ----------------------------------------------------------------------------------------------
+
+    def _slot_freed(self) -> None:
+        """A worker has ended: look again, unless there is nothing that could be sent."""
+        if self._closing is not None or not self._backlog.is_idle:
+            self.wake()
 
     async def _send(self, batch: OutboundBatch) -> None:
         self._finish(batch, await attempt(self.sink, batch))
@@ -354,18 +368,6 @@ class Dispatcher(Service):
 
     # -- the doors ------------------------------------------------------------------------------------------------
 
-    def _part_by_age(self, batch: OutboundBatch, now: float) -> tuple[tuple[CapturedEvent, ...], OutboundBatch | None]:
-        """The events that are older than ``max_event_age``, and a batch of the others if there are any."""
-        max_age = self._options.max_event_age
-        if max_age is None:
-            return (), batch
-        # All are looked at: an event of another thread, left while the loop was held up, is behind younger ones.
-        expired = tuple(event for event in batch.events if event.captured_at + max_age <= now)
-        if not expired:
-            return (), batch
-        fresh = tuple(event for event in batch.events if event.captured_at + max_age > now)
-        return expired, replace(batch, events=fresh) if fresh else None
-
     def _drop(
         self, events: tuple[CapturedEvent, ...], reason: DropReason, standing: Standing, error: str | None = None
     ) -> None:
@@ -391,9 +393,6 @@ class Dispatcher(Service):
         if self._barriers.has_reached:
             self.wake()
 
-    def _place(self, serial: int) -> None:
-        self._barriers.place(serial, self.intake.position)
-
     def _own_batch(self) -> OutboundBatch | None:
         item = self._pool.current_item()
-        return item if item in self._backlog.in_flight else None
+        return item if item is not None and item in self._backlog.in_flight else None

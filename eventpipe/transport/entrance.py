@@ -157,7 +157,9 @@ class Entrance:
                 dispatcher.refuse(event, DropReason.TOO_LARGE, str(fault))
                 receipt.reason = DropReason.TOO_LARGE
                 failure = failure or (fault if strict else None)
-            elif dispatcher.intake.offer(event) or (overflow == "drop_oldest" and dispatcher.push_out(event)):
+            elif dispatcher.intake.offer(event, event.held) or (
+                overflow == "drop_oldest" and dispatcher.push_out(event)
+            ):
                 receipt.accepted = True
             elif overflow == "wait" and not self._is_inside_worker:
                 waiting.append(dispatcher)

@@ -84,9 +84,11 @@ class Inbox:
     def drain(self) -> list[Entry]:
         """Empty the box, in the order in which events were put in."""
         self._is_drain_requested = False
+        entries: list[Entry] = []
+        if not self._entries:
+            return entries  # what is being put in at this moment asks for another drain
         with self._lock:
             self._bytes = 0
-        entries: list[Entry] = []
         while self._entries:
             entries.append(self._entries.popleft())
         return entries

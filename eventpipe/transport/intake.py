@@ -100,11 +100,11 @@ class Intake:
         """Whether the queue is at most half full."""
         return self.ledger.held * 2 <= self._max_events and self.ledger.held_bytes * 2 <= self._max_bytes
 
-    def offer(self, event: CapturedEvent) -> bool:
-        """Let ``event`` in if there is room; ``False`` leaves it to the caller."""
+    def offer(self, event: CapturedEvent, held: int) -> bool:
+        """Let ``event`` in if there is room; ``False`` leaves it to the caller, who knows what ``event.held`` is."""
         ledger = self.ledger
         accepted = ledger.accepted + 1
-        accepted_bytes = ledger.accepted_bytes + (len(event.data) if event.extra is None else event.held)
+        accepted_bytes = ledger.accepted_bytes + held
         if accepted >= self._gate or accepted_bytes >= self._gate_bytes:
             return self._offer_at_gate(event)
         ledger.accepted = accepted

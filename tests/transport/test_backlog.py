@@ -48,7 +48,7 @@ class Rig:
 
     def capture(self, *events: CapturedEvent) -> None:
         for event in events:
-            assert self.intake.offer(event)
+            assert self.intake.offer(event, event.held)
 
     def cut(self) -> int:
         """Open a barrier behind everything captured so far, in the way a flush does; returns its serial."""

@@ -26,6 +26,10 @@ def data(size: int) -> CapturedEvent:
     return blank(size + 2, beside=size // 2)
 
 
+def offer(intake: Intake, event: CapturedEvent) -> bool:
+    return intake.offer(event, event.held)
+
+
 class Rig:
     """An intake, and how often it woke the dispatcher."""
 
@@ -40,7 +44,7 @@ class Rig:
         self.wakes += 1
 
     def offer_all(self, *sizes: int) -> list[bool]:
-        return [self.intake.offer(data(size)) for size in sizes]
+        return [offer(self.intake, data(size)) for size in sizes]
 
     def settle(self, events: int, size: int) -> None:
         """So many events are delivered, and whoever waits is let in."""
@@ -72,7 +76,7 @@ async def test_events_get_in_up_to_the_number_that_may_be_held() -> None:
     rig = Rig(max_events=3)
     events = [data(1) for _ in range(4)]
 
-    assert [rig.intake.offer(event) for event in events] == [True, True, True, False]
+    assert [offer(rig.intake, event) for event in events] == [True, True, True, False]
     assert list(rig.intake.queue.events) == events[:3]
     assert (rig.ledger.accepted, rig.ledger.accepted_bytes, rig.intake.position) == (3, 3, 3)
 
@@ -121,7 +125,7 @@ async def test_the_oldest_event_is_the_queue_s_head() -> None:
     rig = Rig()
     events = [data(1), data(1)]
     for event in events:
-        rig.intake.offer(event)
+        offer(rig.intake, event)
 
     assert [rig.intake.pop_oldest() for _ in range(3)] == [*events, None]
     assert (rig.intake.taken, rig.intake.position) == (2, 2)
@@ -230,7 +234,7 @@ async def test_the_first_event_wakes_the_dispatcher_and_then_each_batch_does() -
 
     wakes = []
     for _ in range(8):
-        rig.intake.offer(data(1))
+        offer(rig.intake, data(1))
         wakes.append(rig.wakes)
 
     assert wakes == [1, 1, 1, 2, 2, 2, 3, 3]
@@ -260,7 +264,7 @@ async def test_the_dispatcher_is_woken_after_the_events_or_bytes_it_asked_for(
 
     found = []
     for _ in range(5):
-        rig.intake.offer(data(10))
+        offer(rig.intake, data(10))
         found.append(rig.wakes)
     assert found == wakes
 
@@ -284,7 +288,7 @@ async def test_a_producer_is_told_when_a_batch_has_come_together() -> None:
 
     arrived = []
     for _ in range(7):
-        rig.intake.offer(data(1))
+        offer(rig.intake, data(1))
         arrived.append(rig.intake.batch_arrived)
         rig.intake.batch_arrived = False
 
@@ -311,7 +315,7 @@ async def test_a_producer_whose_events_are_refused_is_told_as_often() -> None:
 
     told = []
     for _ in range(9):
-        rig.intake.offer(data(1))
+        offer(rig.intake, data(1))
         told.append(rig.intake.batch_arrived)
         rig.intake.batch_arrived = False
 
@@ -375,7 +379,7 @@ async def test_any_order_of_captures_and_settlements_keeps_the_bounds_exactly(st
     for what, value in steps:
         if what == "offer":
             expected = not model.is_closed and not model.line and model.fits(value)
-            assert intake.offer(data(value)) is expected
+            assert offer(intake, data(value)) is expected
             if expected:
                 model.put(value)
         elif what == "join":
