@@ -229,6 +229,7 @@ class AsyncClient:
         if mode == "wait":
             mode = "drop_newest"
         if self._runtime.thread != get_ident():
+            self._runtime.watch()  # before the inbox's lock is taken: a child forked meanwhile would inherit it taken
             return self._entrance.leave_for_loop(described, mode, self._runtime)
         return self._entrance.enter(described, mode, captured)[0]
 

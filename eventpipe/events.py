@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid as uuidlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -45,12 +45,13 @@ class Event:
     """
 
     event: str
-    distinct_id: DistinctId | None = None
-    properties: Properties | None = None
+    # Not in a repr, which gets into logs: whom it is about, and what is known of it.
+    distinct_id: DistinctId | None = field(default=None, repr=False)
+    properties: Properties | None = field(default=None, repr=False)
     timestamp: datetime.datetime | None = None
     uuid: str | uuidlib.UUID | None = None
-    headers: Mapping[str, str] | None = None
-    key: str | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    key: str | None = field(default=None, repr=False)
     lane: str | None = None
     overflow: Overflow | None = None
     durability: Durability | None = None

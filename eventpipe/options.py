@@ -205,7 +205,9 @@ class ClientOptions(Checked):
     strict: bool = option(
         False, "switch", "Raise InvalidEventError and ClosedError to the caller instead of counting a repair or a drop."
     )
-    enabled: bool = option(True, "switch", "False makes a client that drops everything as disabled and sends nothing.")
+    enabled: bool = option(
+        True, "switch", "False makes a client that takes nothing in, counts nothing and sends nothing."
+    )
     json_default: JsonDefault | None = option(
         None, "function", "Asked first for every value that JSON cannot carry. None: the built-in answers alone."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -97,7 +96,9 @@ class Batcher:
             if lane_of is not None:
                 try:
                     buffer = self._buffer(lane_of(event))
-                except (Exception, CancelledError):  # noqa: BLE001  # a codec's fault costs its event the lane alone
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:  # noqa: BLE001  # a codec's fault costs its event the lane alone
                     buffer = self._buffer(None)
             if self._put(buffer, event):
                 break

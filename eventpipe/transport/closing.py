@@ -114,6 +114,7 @@ class Closing:
         hanging = {task for task in tasks if not task.done()}
         if hanging:
             for task in hanging:
+                logger.warning("%s did not end in time, and was cancelled", task.get_name())
                 task.cancel()
             await asyncio.wait(hanging, timeout=STRAGGLER_TIMEOUT / 2)
         for task in tasks:

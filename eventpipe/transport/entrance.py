@@ -260,7 +260,9 @@ class Entrance:
         where = dispatcher.traits.where
         try:
             return where is None or bool(where(event))
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001  # it may be there for privacy: unjudged, no pass
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001  # it may be there for privacy: unjudged, no pass
             self.filter_errors += 1
             return False
 

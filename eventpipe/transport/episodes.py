@@ -63,4 +63,5 @@ class Episodes:
 
     def _end(self, reason: str) -> None:
         episode = self._running.pop(reason)
-        logger.warning("sink %s: %d events were dropped, reason %s", self._sink, episode.events, reason)
+        number = "1 event was" if episode.events == 1 else f"{episode.events} events were"
+        logger.warning("sink %s: %s dropped, reason %s", self._sink, number, reason)

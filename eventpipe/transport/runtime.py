@@ -63,6 +63,7 @@ class Runtime:
         self.thread: int | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._is_wanted = False
+        self._is_watched = False
         # Held while the dispatchers are started, which waits for nothing; reentrant for a signal handler that captures.
         self._lock = threading.RLock()
         for dispatcher in dispatchers:
@@ -100,7 +101,7 @@ class Runtime:
             return True
         if self.is_elsewhere:
             return False
-        _watch(self)
+        self.watch()
         with self._lock:
             is_here = self._start_here()
         if is_here:
@@ -159,9 +160,14 @@ class Runtime:
             raise HomeLostError("the client's event loop ended meanwhile")
         return answer.result()
 
+    def watch(self) -> None:
+        """Be looked after when the process forks or ends; comes before anything is held."""
+        if not self._is_watched:
+            self._is_watched = True
+            _watch(self)
+
     def request_drain(self) -> bool:
         """Have the events of other threads taken over soon; any thread may call it. ``False`` when no loop is there."""
-        _watch(self)
         loop = self.loop
         if loop is None:
             return False

@@ -234,6 +234,8 @@ async def test_no_repr_shows_what_was_captured() -> None:
             await client.deliver(Event("e", distinct_id=secret, properties={secret: secret}))
 
     outcome = await receipt.outcome()
+    described = Event("e", distinct_id=secret, properties={secret: secret}, headers={"h": secret}, key=secret)
     shown = [receipt, outcome, report, client, client.statistics(), *told, *batches, *batches[0].events, caught.value]
-    assert len(shown) == 11
+    shown.append(described)
+    assert len(shown) == 12
     assert [type(thing).__name__ for thing in shown if secret in f"{thing!r} {thing}"] == []

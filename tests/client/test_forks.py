@@ -182,3 +182,41 @@ def test_close_under_way_at_a_fork_is_the_parents() -> None:
         loop.close()
     """)
     )
+
+
+def test_fork_while_another_thread_leaves_the_first_event_hangs_nobody() -> None:
+    """The child has an inbox of its own, with its own lock, and none of the parent's events."""
+    run_forking(
+        """
+        import signal, threading
+        from eventpipe.events import CapturedEvent
+        from eventpipe.transport.inbox import Inbox
+        client = AsyncClient(MemorySink())
+        inside, forked = threading.Event(), threading.Event()
+        size, main = CapturedEvent.size, threading.main_thread()
+        def slow(self):
+            if threading.current_thread() is not main and sys._getframe(1).f_code is Inbox.put.__code__:
+                inside.set()
+                forked.wait()
+            return size.fget(self)
+        CapturedEvent.size = property(slow)
+        thread = threading.Thread(target=client.capture_nowait, args=("parent",))
+        thread.start()
+        inside.wait()
+        def child():
+            signal.alarm(10)
+            client.capture_nowait("child")
+            async def main():
+                await client.flush()
+                assert client.statistics().captured == 1, client.statistics()
+                await client.aclose()
+            asyncio.run(main())
+        try:
+            in_child(child)
+        finally:
+            forked.set()
+            thread.join()
+        asyncio.run(client.aclose())
+        assert client.statistics().captured == 1, client.statistics()
+    """
+    )

@@ -39,7 +39,8 @@ def began(reason: str, because: str = "") -> tuple[int, str]:
 
 
 def ended(reason: str, events: int) -> tuple[int, str]:
-    return (logging.WARNING, f"sink eu: {events} events were dropped, reason {reason}")
+    number = "1 event was" if events == 1 else f"{events} events were"
+    return (logging.WARNING, f"sink eu: {number} dropped, reason {reason}")
 
 
 @pytest.mark.parametrize("reason", list(DropReason))

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError(), asyncio.CancelledError(), RecursionError()], ids=lambda error: type(error).__name__
+    "error",
+    [ValueError(), asyncio.CancelledError(), RecursionError(), SystemExit()],
+    ids=lambda error: type(error).__name__,
 )
 async def test_a_filter_that_raises_does_not_reach_the_caller(error: BaseException) -> None:
     """Not as a cancellation of the caller's task either; the other sink has the event."""
