@@ -68,7 +68,8 @@ class _Connector(aiohttp.TCPConnector):
         if protocol is not None:
             link.transport = connection.transport
             link.is_reused = protocol in self._known
-            self._known.add(protocol)
+            if not link.is_reused:
+                self._known.add(protocol)
         if self._is_parents:  # since this attempt began
             self.let_go()
             connection.close()
@@ -311,11 +312,10 @@ class Exchange:
     async def _read(self, content: aiohttp.StreamReader) -> None:
         try:
             while len(self.body) <= MAX_RESPONSE_BYTES:
-                data = await content.readany()
-                if not data:
-                    self.is_complete = True
+                self.body += await content.readany()
+                if content.at_eof():
+                    self.is_complete = len(self.body) <= MAX_RESPONSE_BYTES
                     return
-                self.body += data
         except (aiohttp.ClientError, OSError):
             return  # the status is known: the codec says what half a body is worth
         finally:
