@@ -122,7 +122,7 @@ def test_loops_that_capture_first_at_once_share_one_runtime(monkeypatch: pytest.
         await client.capture("e")
         await asyncio.to_thread(done.wait, 10)
 
-    monkeypatch.setattr(runtime, "_watch", meet)
+    monkeypatch.setattr(runtime.Runtime, "watch", meet)
     with ThreadPoolExecutor(2) as executor:
         runs = [executor.submit(asyncio.run, capture()) for _ in range(2)]
         errors = [run.exception() for run in runs]
