@@ -122,7 +122,7 @@ class Pool(Generic[ItemT]):
             ClosedError: The pool is not running.
         """
         crew = self._open_crew()
-        if crew.slots.locked():
+        if crew.taken >= self.size or crew.slots.locked():
             return False
         try:
             crew.slots.acquire().send(None)  # a semaphore that is not locked answers without suspending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from sys import maxsize
@@ -12,6 +13,7 @@ from eventpipe.outcomes import Statistics
 from eventpipe.transport.barrier import Barriers, Standing
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher, IsOpen
+from eventpipe.transport.decide import Retry, Split
 from eventpipe.transport.intake import Intake
 from eventpipe.transport.schedule import Schedule
 
@@ -123,6 +125,14 @@ class Backlog:
             self.schedule.end(batch, succeeded=succeeded)
         return began
 
+    def keep(self, decision: Retry | Split, now: float, standing: Standing) -> None:
+        """Let a batch that was not accepted, or its parts, wait for what was decided; with its standing from now on."""
+        if isinstance(decision, Split):
+            for part in decision.parts:
+                self.schedule.add(replace(part, standing=standing), now)
+        else:
+            self.schedule.add(replace(decision.batch, standing=standing), decision.due)
+
     def pop_oldest(self) -> tuple[CapturedEvent, Standing] | None:
         """Give up the event that waits longest for its first attempt; ``None`` when there is none."""
         self._pass_cuts()
@@ -157,12 +167,16 @@ class Backlog:
 
     def _fill(self, is_open: IsOpen) -> bool:
         """Move events from the queue into batches, up to the next full batch or barrier; whether any moved."""
+        if not self.intake.queue.events:
+            self._pass_cuts()
+            return False
         if not self.batcher.has_lanes and not is_open(None):
             return False  # they may as well stay in the queue, where drop_oldest finds them in order
         self._pass_cuts()
         cut = self._barriers.next_cut()
-        limit = maxsize if cut is None else cut - self.intake.taken
-        taken = self.intake.take(self.batcher, limit)
+        if cut is None:
+            return self.intake.take(self.batcher, maxsize) > 0
+        taken = self.intake.take(self.batcher, cut - self.intake.taken)
         self._pass_cuts()
         return taken > 0
 

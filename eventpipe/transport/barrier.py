@@ -156,6 +156,8 @@ class Barriers:
 
     def settled(self, standing: Standing, events: int, kind: OutcomeKind, reason: str | None) -> None:
         """Count settled events at the barriers that wait for them."""
+        if not self._open:
+            return
         for barrier in self._counting(standing):
             barrier.unsettled -= events
             if barrier.serial > standing.covered:

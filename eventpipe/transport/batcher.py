@@ -70,6 +70,7 @@ class Batcher:
         self._new_id = new_id
         self._wall = wall
         self._buffers: dict[str | None, _Buffer] = {}
+        self._ready = 0  # batches that are full or were closed, of all lanes
         self.events = 0
         self.epoch = 0
 
@@ -115,7 +116,7 @@ class Batcher:
 
     def has_ready(self, is_open: IsOpen) -> bool:
         """Whether an open lane has a batch that is full or was closed."""
-        return any(buffer.ready and is_open(lane) for lane, buffer in self._buffers.items())
+        return self._ready > 0 and any(buffer.ready and is_open(lane) for lane, buffer in self._buffers.items())
 
     def take(self, is_open: IsOpen, now: float) -> OutboundBatch | None:
         """The next batch: full, closed, or old enough; of several open lanes the one that waits longest."""
@@ -128,7 +129,7 @@ class Batcher:
             return None
         if not choice.ready:
             self._cut(choice)
-        return self._leave(choice, choice.ready.popleft())
+        return self._leave(choice)
 
     def due_at(self, is_open: IsOpen) -> float | None:
         """When the next batch of an open lane will have waited long enough; ``None`` when none waits."""
@@ -168,6 +169,7 @@ class Batcher:
             return event, Standing(self.epoch)
         batch = buffer.ready[0]
         if len(batch.events) == 1:
+            self._ready -= 1
             buffer.ready.popleft()
             self._forget_if_empty(buffer)
         else:
@@ -179,7 +181,7 @@ class Batcher:
         buffer = self._buffer(lane)
         if buffer.events:
             self._cut(buffer)
-        return [self._leave(buffer, buffer.ready.popleft()) for _ in range(len(buffer.ready))]
+        return [self._leave(buffer) for _ in range(len(buffer.ready))]
 
     def _put_run(self, buffer: _Buffer, queue: deque[CapturedEvent], run: int) -> bool:
         """Add the next ``run`` events at once, unless their size decides; an event at a time costs three times as much.
@@ -217,6 +219,7 @@ class Batcher:
         return True
 
     def _cut(self, buffer: _Buffer) -> None:
+        self._ready += 1
         buffer.ready.append(
             OutboundBatch(
                 id=self._new_id(),
@@ -230,7 +233,9 @@ class Batcher:
         buffer.events.clear()
         buffer.size = 0
 
-    def _leave(self, buffer: _Buffer, batch: OutboundBatch) -> OutboundBatch:
+    def _leave(self, buffer: _Buffer) -> OutboundBatch:
+        batch = buffer.ready.popleft()
+        self._ready -= 1
         self.events -= len(batch.events)
         self._forget_if_empty(buffer)
         return batch

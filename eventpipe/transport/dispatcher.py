@@ -74,7 +74,7 @@ class Dispatcher(Service):
             max_events=options.queue_events,
             max_bytes=options.queue_bytes,
             batch_events=options.batch_events,
-            wake=self.wake,
+            wake=self._batch_came,
         )
         self._options = options
         self._clock = clock
@@ -95,6 +95,7 @@ class Dispatcher(Service):
         self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self._slot_freed)
         self._parking = Parking()
         self._has_sent = False  # since the dispatcher task parked last
+        self._waits_for_slot = False  # when it parked, no worker was free
         self._is_serving = False
         self._closing: float | None = None
         self.stragglers: list[str] = []
@@ -163,10 +164,10 @@ class Dispatcher(Service):
             if own is not None:
                 own.standing = replace(own.standing, exempt=own.standing.exempt | {barrier.serial})
             self.intake.room.mark(lambda: self._barriers.place(barrier.serial, self.intake.position))
-            self.wake()
+            self._parking.wake()
         if hurry and self._backlog.schedule.events:
             self._backlog.schedule.hurry(self._clock.monotonic())
-            self.wake()
+            self._parking.wake()
         return barrier, left_out
 
     def leave_barrier(self, barrier: Barrier) -> None:
@@ -195,10 +196,6 @@ class Dispatcher(Service):
 
     # -- the dispatcher task --------------------------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """Let the dispatcher task look again; from its own loop only."""
-        self._parking.wake()
-
     async def _open(self) -> None:
         self._is_serving = False  # still true where the loop of the life before was closed
         self._closing = None  # a close that was cut short has no deadline here; another one sets its own
@@ -215,7 +212,8 @@ class Dispatcher(Service):
             while not self._is_finished():
                 self._parking.is_awake = False
                 self._pump()
-                await self._announce()
+                if self._barriers.has_reached:
+                    await self._announce()
                 await self._park()
         finally:
             if not loop.is_closed():
@@ -230,7 +228,7 @@ class Dispatcher(Service):
         self._closing = inf if deadline.when is None else deadline.when
         self.intake.close()
         self._backlog.schedule.close(self._clock.monotonic(), self._closing)
-        self.wake()
+        self._parking.wake()
 
     async def _close(self) -> None:
         self.stragglers = await self._pool.stop(STRAGGLER_TIMEOUT)
@@ -270,7 +268,7 @@ class Dispatcher(Service):
 
     def _pump(self) -> None:
         """Start what may be sent now: a slot first, then the fullest batch there is."""
-        self.intake.batch_arrived = False
+        self.intake.others_ran()
         while not self._backlog.is_idle and self._pool.try_acquire():
             now = self._clock.monotonic()
             batch = self._backlog.next_batch(now, closing=self._closing is not None)
@@ -287,7 +285,7 @@ class Dispatcher(Service):
                 self._pool.spawn(self._send(fresh), fresh)
             else:
                 self._pool.release()
-                self.wake()  # these may have been the last, and no attempt ends that would say so
+                self._parking.wake()  # these may have been the last, and no attempt ends that would say so
 
     async def _announce(self) -> None:
         for barrier in self._barriers.take_reached():
@@ -299,10 +297,11 @@ class Dispatcher(Service):
             return
         now = self._clock.monotonic()
         moment = inf if self._closing is None else self._closing
-        if not self._backlog.is_idle:
-            if self._pool.free:
-                moment = min(moment, self._backlog.next_moment(now))
-            # With every worker busy a full batch changes nothing here; it still is when a producer lets others run.
+        self._waits_for_slot = not self._pool.free
+        if self._waits_for_slot:
+            events = self._options.batch_events  # nothing to decide until a worker ends: see _batch_came()
+        elif not self._backlog.is_idle:
+            moment = min(moment, self._backlog.next_moment(now))
             events = self._backlog.events_until_full(now)
         elif self._has_sent:
             # Where a batch just left, more follow as a rule: a timer in time for the first of their events, serving
@@ -317,10 +316,17 @@ class Dispatcher(Service):
 
     # -- the workers ----------------------------------------------------------------------------------------------
 
+    def _batch_came(self) -> None:
+        """A full batch has come together: look, or, with every worker busy, only see that others get their turn."""
+        if self._pool.free:
+            self._parking.wake()
+        else:
+            asyncio.get_running_loop().call_soon(self.intake.others_ran)
+
     def _slot_freed(self) -> None:
         """A worker has ended: look again, unless there is nothing that could be sent."""
-        if self._closing is not None or not self._backlog.is_idle:
-            self.wake()
+        if self._waits_for_slot or self._closing is not None or not self._backlog.is_idle:
+            self._parking.wake()
 
     async def _send(self, batch: OutboundBatch) -> None:
         self._finish(batch, await attempt(self.sink, batch))
@@ -339,16 +345,9 @@ class Dispatcher(Service):
             decision = self._decider.decide(rest, answer.error, now, self._closing)
             if not isinstance(decision, Split) and decision.pause_until is not None:
                 self._backlog.schedule.pause(batch.lane, decision.pause_until)
-        keep = partial(self._keep, decision, now) if isinstance(decision, Retry | Split) else None
+        keep = partial(self._backlog.keep, decision, now) if isinstance(decision, Retry | Split) else None
         outcomes = outcomes_of(answer, decision, sink=self.traits.name, attempt=batch.attempt, durations=durations)
         self._settle(outcomes, batch.standing, keep)
-
-    def _keep(self, decision: Retry | Split, now: float, standing: Standing) -> None:
-        if isinstance(decision, Split):
-            for part in decision.parts:
-                self._backlog.schedule.add(replace(part, standing=standing), now)
-        else:
-            self._backlog.schedule.add(replace(decision.batch, standing=standing), decision.due)
 
     def _lost(self, batch: OutboundBatch) -> None:
         """A worker did not come back with an answer.
@@ -391,7 +390,7 @@ class Dispatcher(Service):
         if self.intake.has_room:
             self._episodes.has_room()
         if self._barriers.has_reached:
-            self.wake()
+            self._parking.wake()
 
     def _own_batch(self) -> OutboundBatch | None:
         item = self._pool.current_item()

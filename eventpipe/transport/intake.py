@@ -153,6 +153,10 @@ class Intake:
         self._wake_at_bytes = self.ledger.accepted_bytes + size if size < NEVER else NEVER
         self.set_gate()
 
+    def others_ran(self) -> None:
+        """Producers have let other tasks run since the last full batch."""
+        self.batch_arrived = False
+
     def close(self) -> None:
         """Let nothing in any more; those who wait for room still get it."""
         self.is_closed = True

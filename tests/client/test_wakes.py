@@ -8,7 +8,7 @@ import pytest
 
 from eventpipe import AsyncClient, Batch
 from eventpipe.sinks import CallbackSink
-from eventpipe.testing import VirtualTimeLoop, check_ledger
+from eventpipe.testing import GatedSink, VirtualTimeLoop, check_ledger
 from eventpipe.transport.parking import Parking
 
 pytestmark = pytest.mark.asyncio
@@ -80,6 +80,50 @@ async def test_a_flow_of_full_batches_costs_one_look_for_each(parked: list[float
             await asyncio.sleep(0.001)
         assert len(far_end.came) == batches + 1
         assert len(parked) == batches
+
+
+async def test_full_batches_behind_busy_workers_wake_nobody(parked: list[float]) -> None:
+    """With every worker busy there is nothing to decide, whatever comes; when one is free, everything leaves."""
+    sink = GatedSink()
+    async with AsyncClient(sink, workers=1, batch_events=BATCH, max_batch_age=AGE) as client:
+        await capture(client, BATCH)
+        await sink.reached(1)
+        await asyncio.sleep(0.001)
+        parked.clear()
+
+        for _ in range(20):
+            await capture(client, BATCH)
+        await asyncio.sleep(10 * AGE)
+        assert parked == []
+
+        sink.release()
+        await client.flush()
+        assert [len(batch.events) for batch in sink.attempts] == [BATCH] * 21
+    check_ledger(client, drained=True)
+
+
+@pytest.mark.parametrize("freed_after", [0.2, 0.999, 1.5, -0.2])
+async def test_an_event_that_met_busy_workers_leaves_when_it_is_old_enough(freed_after: float) -> None:
+    """Whether the worker was free again before or after the event came, and before or after the event was old."""
+    sink = GatedSink()
+    loop = asyncio.get_running_loop()
+    async with AsyncClient(sink, workers=1, batch_events=BATCH, max_batch_age=AGE) as client:
+        await capture(client, BATCH)
+        await sink.reached(1)
+        await asyncio.sleep(5 * AGE)
+        if freed_after < 0:
+            sink.release(1)
+            await asyncio.sleep(-freed_after)
+        captured_at = loop.time()
+        await capture(client, 1)
+        if freed_after > 0:
+            await asyncio.sleep(freed_after)
+            sink.release(1)
+        await sink.reached(2)
+
+        assert loop.time() == pytest.approx(captured_at + max(AGE, freed_after), abs=0.0011)
+        sink.release()
+    check_ledger(client, drained=True)
 
 
 async def test_a_client_without_events_looks_once_more_and_sleeps() -> None:
