@@ -31,6 +31,7 @@ class Crew(Generic[ItemT]):
         workers: What runs, by task.
         idle: Set while nothing runs.
         opened: Set once work may come, or never will.
+        is_open: Whether work may come; still true where its loop was closed under it, on which nobody asks.
         holder: The task that the group lives in.
     """
 
@@ -43,9 +44,10 @@ class Crew(Generic[ItemT]):
         self.opened = asyncio.Event()
         self.group = asyncio.TaskGroup()
         self.is_closed = False
+        self.is_open = False
         self._closing = asyncio.Event()
         self.holder = self.loop.create_task(self._hold(), name=name)
-        self.holder.add_done_callback(lambda _: self.opened.set())  # also if it was cancelled before it opened
+        self.holder.add_done_callback(self._end)  # also if it was cancelled before it opened
 
     @property
     def is_over(self) -> bool:
@@ -55,6 +57,7 @@ class Crew(Generic[ItemT]):
     async def _hold(self) -> None:
         try:
             async with self.group:
+                self.is_open = not self.is_closed
                 self.opened.set()
                 try:
                     await self._closing.wait()
@@ -65,10 +68,15 @@ class Crew(Generic[ItemT]):
             if not self.loop.is_closed():  # a loop closed under its tasks cannot cancel the workers any more
                 raise
 
+    def _end(self, _: asyncio.Task[None]) -> None:
+        self.is_open = False
+        self.opened.set()
+
     def close(self) -> None:
         """Take no more work; the group ends with its last worker."""
         if not self.is_closed:
             self.is_closed = True
+            self.is_open = False
             self._closing.set()
             self.slots.release()  # wakes the first in line, who wakes the next
 

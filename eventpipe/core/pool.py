@@ -200,7 +200,7 @@ class Pool(Generic[ItemT]):
         return [task.get_name() for task in crew.workers]
 
     def _open_crew(self) -> Crew[ItemT]:
-        if self._crew is None or self._crew.is_over or not self._crew.opened.is_set():
+        if self._crew is None or not self._crew.is_open or self._crew.loop.is_closed():
             raise ClosedError(f"pool {self.name} is not running")
         return self._crew
 

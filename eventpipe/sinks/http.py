@@ -140,7 +140,9 @@ class HttpSink(BaseSink):
                 request = self._codec.request(batch, max(batch.attempt, 1), self._clock.time())
                 data, encoding = await compress_body(request.body, self._compression)
                 exchange = self._new_exchange(self._wire, self._all_headers(request, encoding), data)
-                await self._perform(exchange, self._joined(request.url))
+                await exchange.post(self._joined(request.url))
+                if exchange.status in _REPEATING:
+                    await self._follow(exchange)
         except TimeoutError:
             # Once the status is known, the far end has decided: sending the batch again because its body drips
             # would deliver it twice. A redirect decides nothing: where it leads was not asked.
@@ -151,9 +153,8 @@ class HttpSink(BaseSink):
             raise verdicts
         return verdicts
 
-    async def _perform(self, exchange: Exchange, url: str) -> None:
-        """Send the request, and on to where the same origin redirects it."""
-        await exchange.post(url)
+    async def _follow(self, exchange: Exchange) -> None:
+        """Send the request on to where the same origin redirects it."""
         redirects = 0
         while exchange.status in _REPEATING:
             target = _target(exchange)

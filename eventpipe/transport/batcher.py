@@ -241,8 +241,8 @@ class Batcher:
         return batch
 
     def _forget_if_empty(self, buffer: _Buffer) -> None:
-        """Keep no lane that has nothing: a sink may name a lane per customer, and every look goes over all lanes."""
-        if not buffer.ready and not buffer.events:
+        """Keep no named lane that has nothing: a sink may name one per customer, and every look goes over all."""
+        if not buffer.ready and not buffer.events and buffer.lane is not None:
             self._buffers.pop(buffer.lane, None)
 
     def _buffer(self, lane: str | None) -> _Buffer:

@@ -78,6 +78,7 @@ class Dispatcher(Service):
         )
         self._options = options
         self._clock = clock
+        self._now = clock.monotonic  # and from its start on whatever reads the clock of its loop quickest
         self._barriers = Barriers()
         self._episodes = Episodes(traits.name, clock.monotonic)
         self._settler = Settler(self.ledger, self._barriers, self._episodes, observers)
@@ -166,7 +167,7 @@ class Dispatcher(Service):
             self.intake.room.mark(lambda: self._barriers.place(barrier.serial, self.intake.position))
             self._parking.wake()
         if hurry and self._backlog.schedule.events:
-            self._backlog.schedule.hurry(self._clock.monotonic())
+            self._backlog.schedule.hurry(self._now())
             self._parking.wake()
         return barrier, left_out
 
@@ -197,6 +198,7 @@ class Dispatcher(Service):
     # -- the dispatcher task --------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
+        self._now = self._clock.reader(asyncio.get_running_loop())
         self._is_serving = False  # still true where the loop of the life before was closed
         self._closing = None  # a close that was cut short has no deadline here; another one sets its own
         self._parking.leave()  # the timer of a loop that was closed without a word
@@ -227,7 +229,7 @@ class Dispatcher(Service):
         """Begin to close: nothing new comes in, everything leaves as soon as it may, final attempts are made."""
         self._closing = inf if deadline.when is None else deadline.when
         self.intake.close()
-        self._backlog.schedule.close(self._clock.monotonic(), self._closing)
+        self._backlog.schedule.close(self._now(), self._closing)
         self._parking.wake()
 
     async def _close(self) -> None:
@@ -262,7 +264,7 @@ class Dispatcher(Service):
             return False
         while hopeless := list(self._backlog.take_hopeless(self._closing)):
             self._give_up((batch.events, batch.standing) for batch in hopeless)  # and lets in who waited for room
-        if self._clock.monotonic() >= self._closing and self._backlog.pending:
+        if self._now() >= self._closing and self._backlog.pending:
             self.abandon()
         return self._backlog.pending == 0
 
@@ -270,7 +272,7 @@ class Dispatcher(Service):
         """Start what may be sent now: a slot first, then the fullest batch there is."""
         self.intake.others_ran()
         while not self._backlog.is_idle and self._pool.try_acquire():
-            now = self._clock.monotonic()
+            now = self._now()
             batch = self._backlog.next_batch(now, closing=self._closing is not None)
             if batch is None:
                 self._pool.release()
@@ -295,7 +297,7 @@ class Dispatcher(Service):
         """Wait until an event, an attempt's end, a flush, the close, or the next moment asks for a decision."""
         if self._parking.is_awake or self._barriers.has_reached:
             return
-        now = self._clock.monotonic()
+        now = self._now()
         moment = inf if self._closing is None else self._closing
         self._waits_for_slot = not self._pool.free
         if self._waits_for_slot:
@@ -337,7 +339,7 @@ class Dispatcher(Service):
         began = self._backlog.end(batch, succeeded=is_answered)
         if began is None:
             return  # the close gave it up, and counted it
-        now = self._clock.monotonic()
+        now = self._now()
         durations = Durations(max(began - batch.events[0].captured_at, 0.0), now - began)
         decision = None
         if answer.error is not None:
@@ -362,7 +364,7 @@ class Dispatcher(Service):
         if self._backlog.end(batch, succeeded=False) is None:
             return
         outcome = Outcome(OutcomeKind.INTERRUPTED, self.traits.name, batch.attempt, captured=batch.events)
-        now = self._clock.monotonic()
+        now = self._now()
         self._settle([outcome], batch.standing, lambda _: self._backlog.schedule.add(batch, now))
 
     # -- the doors ------------------------------------------------------------------------------------------------
@@ -387,7 +389,7 @@ class Dispatcher(Service):
     def _after_settling(self) -> None:
         """Let in who waits for the room that was made, and see to the flushes that are over."""
         self.intake.admit_waiting()
-        if self.intake.has_room:
+        if self._episodes.is_queue_full and self.intake.has_room:
             self._episodes.has_room()
         if self._barriers.has_reached:
             self._parking.wake()

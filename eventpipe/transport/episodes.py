@@ -48,12 +48,19 @@ class Episodes:
 
     def delivered(self) -> None:
         """End the episodes that a success proves to be over."""
+        if not self._running:
+            return
         for reason in _ENDED_BY_SUCCESS & self._running.keys():
             self._end(reason)
 
+    @property
+    def is_queue_full(self) -> bool:
+        """Whether events are being dropped because the queue is full."""
+        return DropReason.QUEUE_FULL in self._running
+
     def has_room(self) -> None:
         """The queue is half empty: end the episode of a full one."""
-        if DropReason.QUEUE_FULL in self._running:
+        if self.is_queue_full:
             self._end(DropReason.QUEUE_FULL)
 
     def close(self) -> None:

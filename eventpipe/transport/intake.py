@@ -144,7 +144,8 @@ class Intake:
 
     def admit_waiting(self) -> None:
         """Let in those who wait and fit now, then set the gate for everybody else."""
-        self.room.grant()
+        if self.room.waiting:
+            self.room.grant()
         self.set_gate()
 
     def wake_after(self, events: int, size: int) -> None:

@@ -145,12 +145,12 @@ class Schedule:
         return batches
 
     def lanes(self) -> Iterator[str | None]:
-        """Every lane in which something waits, runs, or differs from the usual."""
+        """Every lane in which something waits, runs, or differs from the usual; and perhaps the usual one."""
         return iter(list(self._lanes))
 
     def _forget_if_usual(self, lane: str | None) -> None:
-        """Keep no lane of which there is nothing to know: a sink may name one per customer."""
-        state = self._lanes.get(lane)
+        """Keep no named lane of which there is nothing to know: a sink may name one per customer."""
+        state = None if lane is None else self._lanes.get(lane)
         if (
             state is not None
             and not (state.retries or state.in_flight)
