@@ -71,12 +71,14 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs)
         return
     if session.python != THIS_PYTHON:
-        session.run("pytest", "-n", "2", "-m", "not stress")
+        session.run("pytest", "-n", "2", "--dist", "worksteal", "-m", "not stress")
         return
-    session.run("pytest", "-n", "2", "-m", "stress")  # unmeasured: measuring doubles the time of a busy loop
+    session.run(
+        "pytest", "-n", "2", "--dist", "worksteal", "-m", "stress"
+    )  # unmeasured: measuring doubles the time of a busy loop
     # Not by a plugin of pytest: pytest loads eventpipe's own before any other could begin to measure.
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-n", "2", "-m", "not stress")
+    session.run("coverage", "run", "-m", "pytest", "-n", "2", "--dist", "worksteal", "-m", "not stress")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
