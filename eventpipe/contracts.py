@@ -55,7 +55,11 @@ class Request:
 
 
 class Codec(Protocol):
-    """A wire format: a batch into one request per attempt, a response into verdicts or an error. Pure."""
+    """A wire format: a batch into one request per attempt, a response into verdicts or an error. Pure.
+
+    Two more attributes are optional. ``has_lanes``: false where ``lane()`` never names one, so that a sink need not ask
+    for each event. ``base_url(url)``: the address that requests are joined to, given the one that the user wrote.
+    """
 
     lifted: frozenset[str]
     """Property names wanted outside the properties, and every property that the codec itself may set."""
