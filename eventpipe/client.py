@@ -166,10 +166,9 @@ class AsyncClient:
         intake = self._intake
         # The plain path, here and in capture_nowait(): a function of its own would cost 0.12 µs an event.
         if (
-            timestamp is uuid is headers is key is lane is overflow is durability is None  # type: ignore[comparison-overlap]
-            and intake is not None
-            and get_ident() == self._runtime.thread
-        ):
+            timestamp is None and uuid is None and headers is None and key is None and lane is None
+            and overflow is None and durability is None and intake is not None and get_ident() == self._runtime.thread
+        ):  # fmt: skip
             captured = self._encode_plain(event, distinct_id, properties)
             if captured is not None:
                 yields = intake.batch_arrived  # by an earlier capture, and the dispatcher has not run since
@@ -211,10 +210,9 @@ class AsyncClient:
         captured = None
         intake = self._intake
         if (
-            timestamp is uuid is headers is key is lane is overflow is durability is None  # type: ignore[comparison-overlap]
-            and intake is not None
-            and get_ident() == self._runtime.thread
-        ):
+            timestamp is None and uuid is None and headers is None and key is None and lane is None
+            and overflow is None and durability is None and intake is not None and get_ident() == self._runtime.thread
+        ):  # fmt: skip
             captured = self._encode_plain(event, distinct_id, properties)
             if (
                 captured is not None

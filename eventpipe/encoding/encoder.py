@@ -70,6 +70,7 @@ class Encoder:
         self._clock = clock
         self._monotonic = monotonic or clock.reader(None)
         self._new_id = None if new_id is make_id else new_id
+        self._is_bare = self._new_id is None and not lifted
         self._strict = strict
         # The last stamp: its bounds on the wall clock, on the loop clock, and its text; one tuple, so that each thread
         # sees what belongs together.
@@ -99,8 +100,7 @@ class Encoder:
                 and event
                 and (type(distinct_id) is str or distinct_id is None)
                 and type(properties) is dict
-                and self._new_id is None
-                and (not self._lifted or self._lifted.isdisjoint(properties))
+                and (self._is_bare or (self._new_id is None and self._lifted.isdisjoint(properties)))
             ):
                 envelope = {
                     "uuid": str(_uuid7()),
