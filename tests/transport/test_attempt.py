@@ -299,27 +299,27 @@ class FicklePermanentError(PermanentSinkError):
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("make", "expected"),
     [
-        (FickleError("a"), (TransientSinkError, "sink_error", 5.0, None, "FickleError: a")),
+        (lambda: FickleError("a"), (TransientSinkError, "sink_error", 5.0, None, "FickleError: a")),
         (
-            FicklePermanentError("a", scope="size"),
+            lambda: FicklePermanentError("a", scope="size"),
             (PermanentSinkError, "too_large", None, "size", "FicklePermanentError: a"),
         ),
         (
-            TransientSinkError("a", reason=Word("odd"), retry_after=Seconds(2)),
+            lambda: TransientSinkError("a", reason=Word("odd"), retry_after=Seconds(2)),
             (TransientSinkError, "odd", 2.0, None, "TransientSinkError: a"),
         ),
         (
-            TransientSinkError("a", retry_after=Count(3)),
+            lambda: TransientSinkError("a", retry_after=Count(3)),
             (TransientSinkError, "sink_error", 3.0, None, "TransientSinkError: a"),
         ),
     ],
     ids=["fickle", "fickle, permanent", "odd word and float", "odd integer"],
 )
-async def test_what_an_error_says_is_read_once(error: SinkError, expected: tuple[object, ...]) -> None:
+async def test_what_an_error_says_is_read_once(make: Callable[[], SinkError], expected: tuple[object, ...]) -> None:
     """Read again where the answer is booked, it might raise, and the batch would be in nobody's hands."""
-    answer = await attempt(raising(error), make_batch(2))
+    answer = await attempt(raising(make()), make_batch(2))
 
     made = answer.error
     assert made is not None
