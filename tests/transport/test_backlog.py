@@ -17,6 +17,7 @@ from eventpipe.transport.backlog import Backlog
 from eventpipe.transport.barrier import Barriers, Standing
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher
+from eventpipe.transport.decide import Retry, Split
 from eventpipe.transport.intake import Intake
 from eventpipe.transport.schedule import Schedule
 from tests.scale import SCALE
@@ -559,3 +560,25 @@ def test_a_probe_that_is_given_up_admits_no_crowd() -> None:
     assert rig.schedule.is_open(None, 0.0)
     rig.backlog.begin(outbound(), 0.0)
     assert not rig.schedule.is_open(None, 0.0)
+
+
+def test_a_batch_that_was_not_accepted_waits_until_it_is_due() -> None:
+    """With the standing that it has from now on, and as the attempt that was decided."""
+    rig = Rig()
+    standing = Standing(epoch=1, covered=2)
+
+    rig.backlog.keep(Retry(outbound(2, attempt=2), due=7.0), 3.0, standing)
+
+    assert rig.leaving(6.9) == []
+    assert [(batch.attempt, batch.standing) for batch in rig.leaving(7.0)] == [(2, standing)]
+
+
+def test_the_parts_of_a_batch_may_leave_at_once() -> None:
+    """In their order, each with the standing that the batch has from now on."""
+    rig = Rig()
+    standing = Standing(epoch=1, covered=2)
+
+    rig.backlog.keep(Split((outbound(2, id="first"), outbound(1, id="second"))), 3.0, standing)
+
+    assert rig.leaving(2.9) == []
+    assert [(batch.id, batch.standing) for batch in rig.leaving(3.0)] == [("first", standing), ("second", standing)]
