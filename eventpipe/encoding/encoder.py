@@ -24,6 +24,7 @@ STAMP_LIFE: Final = 0.001  # seconds for which events share the text of a stamp:
 _NO_PROPERTIES: Final = orjson.Fragment(b"{}")
 _uuid7 = uuid_utils.uuid7
 _dumps = orjson.dumps
+_new = object.__new__
 
 
 def make_id() -> str:
@@ -110,7 +111,13 @@ class Encoder:
                     "properties": properties,
                 }
                 # The slice drops the closing braces, and with them the 4 KiB that orjson's own result holds on to.
-                return CapturedEvent(_dumps(envelope, None, NATIVE)[:-2], None, None, moment)
+                data = _dumps(envelope, None, NATIVE)[:-2]
+                # CapturedEvent(data, None, None, moment), without the call of its initialiser: 0.05 µs.
+                captured = _new(CapturedEvent)
+                captured.data = data
+                captured.lane = captured.extra = captured.settlement = None
+                captured.captured_at = moment
+                return captured
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # noqa: BLE001, S110 - something odd in the event; it is looked at again, with care

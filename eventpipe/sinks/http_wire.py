@@ -302,24 +302,21 @@ class Exchange:
             )
             self.headers = {name.lower(): value for name, value in response.headers.items()}
             self.status = response.status
-            await self._read(response.content)
+            try:
+                content = response.content
+                while len(self.body) <= MAX_RESPONSE_BYTES:
+                    self.body += await content.readany()
+                    if content.at_eof():
+                        self.is_complete = len(self.body) <= MAX_RESPONSE_BYTES
+                        break
+            except (aiohttp.ClientError, OSError):
+                pass  # the status is known: the codec says what half a body is worth
         finally:
+            self.body = self.body[:MAX_RESPONSE_BYTES]
             if not self.is_complete:
                 if response is not None:
                     response.close()
                 link.cut()
-
-    async def _read(self, content: aiohttp.StreamReader) -> None:
-        try:
-            while len(self.body) <= MAX_RESPONSE_BYTES:
-                self.body += await content.readany()
-                if content.at_eof():
-                    self.is_complete = len(self.body) <= MAX_RESPONSE_BYTES
-                    return
-        except (aiohttp.ClientError, OSError):
-            return  # the status is known: the codec says what half a body is worth
-        finally:
-            self.body = self.body[:MAX_RESPONSE_BYTES]
 
 
 def _is_being_cancelled() -> bool:

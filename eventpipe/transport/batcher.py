@@ -70,6 +70,7 @@ class Batcher:
         self._new_id = new_id
         self._wall = wall
         self._buffers: dict[str | None, _Buffer] = {}
+        self._standing = Standing(0)
         self._ready = 0  # batches that are full or were closed, of all lanes
         self.events = 0
         self.epoch = 0
@@ -220,6 +221,8 @@ class Batcher:
 
     def _cut(self, buffer: _Buffer) -> None:
         self._ready += 1
+        if self._standing.epoch != self.epoch:
+            self._standing = Standing(self.epoch)
         buffer.ready.append(
             OutboundBatch(
                 id=self._new_id(),
@@ -227,7 +230,7 @@ class Batcher:
                 events=tuple(buffer.events),
                 created_at=self._wall(),
                 attempt=1,
-                standing=Standing(self.epoch),
+                standing=self._standing,
             )
         )
         buffer.events.clear()
