@@ -192,6 +192,8 @@ class Runtime:
 
 _watched: weakref.WeakSet[Runtime] = weakref.WeakSet()
 _is_watching = False
+# What a forked child has of its parent's. The tasks in it never end, and one that is garbage ends with errors.
+_inherited: list[Runtime] = []
 
 
 def _watch(runtime: Runtime) -> None:
@@ -217,6 +219,7 @@ def _warn_at_exit() -> None:
 def _start_clean() -> None:
     runtimes = list(_watched)
     _watched.clear()
+    _inherited.extend(runtimes)
     for runtime in runtimes:
         runtime.disown()
         runtime.after_fork()

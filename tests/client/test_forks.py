@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.wallclock
 
 HEAD = """
-import asyncio, os, sys, warnings
+import asyncio, gc, os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from eventpipe import AsyncClient, ClosedError, DropReason
 from eventpipe.sinks import CallbackSink, MemorySink
@@ -107,6 +107,7 @@ loop = asyncio.new_event_loop()
 
 async def child():
     await client.capture("child")
+    gc.set_threshold(1)  # what only the garbage collector sees may be gone at any time
     await asyncio.sleep(0.02)
     report = await client.aclose(5)
     assert (report.delivered, report.pending) == (1, 0), report
@@ -156,6 +157,42 @@ def test_child_forked_inside_a_coroutine_sends_only_its_own() -> None:
         sys.exit(failed)
     """)
     )
+
+
+def test_child_without_the_loops_thread_is_quiet() -> None:
+    """Forked by another thread, it has the parent's dispatcher and no loop that could run it; its own client works."""
+    run_forking("""
+        import threading
+        client = AsyncClient(MemorySink(), max_batch_age=60)
+        is_up, over = threading.Event(), asyncio.Event()
+        async def live():
+            await client.capture("parent")
+            await asyncio.sleep(0)
+            is_up.set()
+            await over.wait()
+            assert (await client.aclose(5)).delivered == 1
+        runner = asyncio.Runner()
+        thread = threading.Thread(target=lambda: runner.run(live()))
+        thread.start()
+        is_up.wait()
+        def child():
+            global loop, runner, thread
+            loop = runner = thread = None  # nothing but the package holds what ran there
+            gc.collect()
+            async def main():
+                await client.capture("child")
+                await client.aclose(5)
+                assert client.statistics().delivered == 1, client.statistics()
+            asyncio.run(main())
+            gc.collect()
+        loop = runner.get_loop()
+        try:
+            in_child(child)
+        finally:
+            loop.call_soon_threadsafe(over.set)
+            thread.join()
+            runner.close()
+    """)
 
 
 def test_close_under_way_at_a_fork_is_the_parents() -> None:
