@@ -16,10 +16,11 @@ class Deadline:
     __slots__ = ("when",)
 
     def __init__(self, when: float | None = None) -> None:
-        if when is not None and math.isnan(when):
-            raise ValueError(f"a deadline must be a number or None, not {when}")
-        # A timer at infinity would be a timer: never is said in one way.
-        self.when = None if when == math.inf else when
+        if when is not None and not when < math.inf:
+            if math.isnan(when):
+                raise ValueError(f"a deadline must be a number or None, not {when}")
+            when = None  # a timer at infinity would be a timer: never is said in one way
+        self.when = when
 
     @classmethod
     def after(cls, timeout: float | None) -> Deadline:

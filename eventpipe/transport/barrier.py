@@ -47,6 +47,7 @@ class Barrier:
     """
 
     __slots__ = (
+        "_alarm",
         "attempts",
         "captured",
         "condition",
@@ -71,16 +72,42 @@ class Barrier:
         self.condition = asyncio.Condition()
         self.flushes = 0
         self.is_given_up = False
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def is_reached(self) -> bool:
         """Whether nothing is waited for any longer."""
         return self.unsettled <= 0 or (self.until == "attempted" and self.unattempted <= 0)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was reached, or nobody is left who could reach it."""
+        return self.unsettled <= 0 or self.is_given_up or (self.until == "attempted" and self.unattempted <= 0)
+
     async def announce(self) -> None:
         """Let everybody who waits here look whether that is over."""
         async with self.condition:
             self.condition.notify_all()
+
+    def announce_by(self, deadline: float | None) -> None:
+        """Announce it by ``deadline`` on the loop clock, whatever is the case then; ``None`` asks for nothing.
+
+        All who wait share one timer, for the nearest of their deadlines: those who are not late then ask again.
+        """
+        if deadline is None or (self._alarm is not None and self._alarm.when() <= deadline):
+            return
+        self.silence()
+        self._alarm = asyncio.get_running_loop().call_at(deadline, self._ring)
+
+    def silence(self) -> None:
+        """Announce nothing on account of a deadline any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _ring(self) -> None:
+        self._alarm = None
+        asyncio.get_running_loop().create_task(self.announce())  # over in one step
 
 
 def _serial(barrier: Barrier) -> int:
@@ -206,6 +233,7 @@ class Barriers:
 
     def forget(self, barrier: Barrier) -> None:
         """Nobody waits for this barrier any longer."""
+        barrier.silence()
         if barrier in self._open:
             self._open.remove(barrier)
 

@@ -26,21 +26,20 @@ async def flush(dispatchers: Sequence[Dispatcher], deadline: float | None, until
     loop = asyncio.get_running_loop()
     began = loop.time()
     visits = [_Visit(dispatcher, until, hurry=hurry) for dispatcher in dispatchers]
-    timer: asyncio.TimerHandle | None = None
+    is_late = False
     try:
         for visit in visits:
-            if visit.is_over:
-                continue
-            if timer is None and deadline is not None:
-                # A timer by itself: asyncio.timeout() costs 4 µs, as much as half of the rest of a flush.
-                timer = loop.call_at(deadline, _expire, visits)
-            condition = visit.barrier.condition
-            async with condition:
-                while not visit.is_over:
-                    await condition.wait()
+            barrier = visit.barrier
+            # Spelled out: the two coroutines of `async with` cost a tenth more than the wait itself.
+            await barrier.condition.acquire()
+            try:
+                while not (barrier.is_over or is_late):
+                    barrier.announce_by(deadline)
+                    await barrier.condition.wait()
+                    is_late = deadline is not None and loop.time() >= deadline
+            finally:
+                barrier.condition.release()
     finally:
-        if timer is not None:
-            timer.cancel()
         for visit in visits:
             visit.dispatcher.leave_barrier(visit.barrier)
     delivered = pending = 0
@@ -54,29 +53,17 @@ async def flush(dispatchers: Sequence[Dispatcher], deadline: float | None, until
             dropped = +since if dropped is None else dropped + since
     elapsed = loop.time() - began
     if dropped is None:
-        return FlushReport(delivered, pending=pending, elapsed=elapsed)
+        return FlushReport(delivered, 0, {}, 0, pending, (), elapsed)  # by name and by default costs a quarter more
     return FlushReport(delivered, dropped.total(), dict(dropped), pending=pending, elapsed=elapsed)
 
 
 class _Visit:
     """One flush at one barrier, which other flushes may have opened earlier: it counts from here on only."""
 
-    __slots__ = ("barrier", "delivered_before", "dispatcher", "dropped_before", "is_expired", "left_out")
+    __slots__ = ("barrier", "delivered_before", "dispatcher", "dropped_before", "left_out")
 
     def __init__(self, dispatcher: Dispatcher, until: Until, *, hurry: bool) -> None:
         self.dispatcher = dispatcher
         self.barrier, self.left_out = dispatcher.open_barrier(until, hurry=hurry)
         self.delivered_before = self.barrier.delivered
         self.dropped_before = Counter(self.barrier.dropped) if self.barrier.dropped else None
-        self.is_expired = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its barrier was reached, nobody is left who could reach it, or time is up."""
-        return self.barrier.is_reached or self.barrier.is_given_up or self.is_expired
-
-
-def _expire(visits: Sequence[_Visit]) -> None:
-    for visit in visits:
-        visit.is_expired = True
-        asyncio.get_running_loop().create_task(visit.barrier.announce())  # over in one step
