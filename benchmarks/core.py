@@ -1,7 +1,7 @@
 """``python -m benchmarks core``: what the way from ``capture()`` to a delivered batch costs.
 
-The floor and eventpipe take turns, each run in a fresh process on one core, the far end in another process on the other
-core. A ratio is the median over the turns, so that a machine that gets slower slows both sides of it. Every run's
+The floor and eventpipe take turns on one core, a tenth of a second each, in processes of their own; the far end has the
+other core. A ratio is the median over the turns, so that a machine that gets slower slows both sides of it. Every run's
 events are counted by the far end; a difference fails the whole measurement.
 """
 
@@ -10,18 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.figures import HEADING, Figure, alone, compared, environment, line
+from benchmarks.process import SubjectProcess
 from benchmarks.sink import Counts, SinkProcess
 from benchmarks.workload import Result
-
-RUN_TIMEOUT = 60.0  # seconds that one process may take; usual are one to three
 
 # What eventpipe promises of itself, as printed beside each figure.
 MAX_CPU_RATIO = 1.3
@@ -40,25 +37,25 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        runs: Runs of each subject in each setting; figures without a floor take three.
-        rounds: Rounds of 8 000 events in a run, after one that warms up.
+        runs: Fresh processes of each subject in each setting, and of each figure without a floor.
+        turns: Turns that the subjects take in a run, after one round that warms up.
+        rounds: Rounds of 8 000 events in a turn, each waited for.
         held: Events pending while memory is measured.
         flushers: Tasks that flush at once.
         herds: Times that they do.
         loop: Events of the loop that never gives way.
-        seconds: After them no further turn is begun, but the first of a setting.
     """
 
-    runs: int = 9
-    rounds: int = 10
+    runs: int = 3
+    turns: int = 9
+    rounds: int = 3
     held: int = 100_000
     flushers: int = 1_000
     herds: int = 15
     loop: int = 100_000
-    seconds: float = 300.0
 
 
-QUICK = Plan(runs=1, rounds=1, held=5_000, flushers=100, herds=1, loop=20_000, seconds=30.0)
+QUICK = Plan(runs=1, turns=1, rounds=1, held=5_000, flushers=100, herds=1, loop=20_000)
 
 
 class Bench:
@@ -70,7 +67,6 @@ class Bench:
         self._sink = SinkProcess(cores[-1] if len(cores) > 1 else None)
         self.plan = plan
         self.sent = Counts()  # everything the far end counted, over all runs
-        self._deadline = time.monotonic() + plan.seconds
 
     def close(self) -> None:
         """End the far end."""
@@ -78,40 +74,48 @@ class Bench:
 
     def run(self, scenario: str, **arguments: object) -> Result:
         """One measurement in a process of its own."""
-        command = json.dumps({"scenario": scenario, "cpu": self._core, **arguments})
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.subjects", command],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=RUN_TIMEOUT,
-        )
-        if done.returncode:
-            raise SystemExit(f"{scenario} {arguments} failed:\n{done.stderr}")
-        result: Result = json.loads(done.stdout)
-        return result
+        with self._subject(scenario, **arguments) as subject:
+            return subject.turn()
 
-    def send(self, scenario: str, verify: bool = False, **arguments: object) -> Result:
-        """One measurement against the far end, which must have counted each captured event once."""
-        self._sink.reset(verify=verify)
+    def send(self, scenario: str, **arguments: object) -> Result:
+        """One measurement against the far end, which must have read each captured event once, by its id."""
+        self._sink.reset(verify=True)
         result = self.run(scenario, url=self._sink.url, **arguments)
-        counts = self._sink.counts()
-        if counts.events != result["captured"] or (verify and counts.unique != counts.events):
-            raise SystemExit(f"{scenario} {arguments}: captured {result['captured']}, the far end counted {counts}")
-        self.sent.events += counts.events
-        self.sent.requests += counts.requests
-        self.sent.bytes += counts.bytes
-        self.sent.cpu += counts.cpu
+        self._check(f"{scenario} {arguments}", result["captured"], by_id=True)
         return result
 
     def turns(self, scenario: str, **arguments: object) -> list[dict[str, Result]]:
         """What every subject needed, turn by turn; who comes first changes from turn to turn."""
         turns: list[dict[str, Result]] = []
-        order = list(SUBJECTS)
-        while len(turns) < self.plan.runs and (not turns or time.monotonic() < self._deadline):
-            turns.append({name: self.send(scenario, False, subject=name, **arguments) for name in order})
-            order.append(order.pop(0))
+        for _ in range(self.plan.runs):
+            self._sink.reset()
+            with ExitStack() as stack:
+                subjects = {
+                    name: stack.enter_context(self._subject(scenario, subject=name, url=self._sink.url, **arguments))
+                    for name in SUBJECTS
+                }
+                for subject in subjects.values():
+                    subject.turn()  # warms up
+                order = list(SUBJECTS)
+                for _ in range(self.plan.turns):
+                    turns.append({name: subjects[name].turn() for name in order})
+                    order.append(order.pop(0))
+            captured = sum(result["captured"] for result in turns[-1].values())
+            self._check(f"{scenario} {arguments}", captured)
         return turns
+
+    def _subject(self, scenario: str, **arguments: object) -> SubjectProcess:
+        return SubjectProcess({"scenario": scenario, "cpu": self._core, **arguments})
+
+    def _check(self, what: str, captured: int, *, by_id: bool = False) -> None:
+        """Compare with the far end's count, and add to the sum of all."""
+        counts = self._sink.counts()
+        if counts.events != captured or (by_id and counts.unique != counts.events):
+            raise SystemExit(f"{what}: captured {captured}, the far end counted {counts}")
+        self.sent.events += counts.events
+        self.sent.requests += counts.requests
+        self.sent.bytes += counts.bytes
+        self.sent.cpu += counts.cpu
 
 
 def measure(bench: Bench, tell: Callable[[Figure], None]) -> None:
@@ -128,15 +132,14 @@ def measure(bench: Bench, tell: Callable[[Figure], None]) -> None:
     tell(compared(TUNED, None, "p50_us", turns, "tuned"))
     tell(compared("await capture(), p99", None, "p99_us", turns))
 
-    few = range(min(plan.runs, 3))
-    held = [bench.run("memory", events=plan.held)["bytes"] for _ in few]
+    held = [bench.run("memory", events=plan.held)["bytes"] for _ in range(plan.runs)]
     tell(alone(f"memory per event, {plan.held} queued", "B", MAX_QUEUED_BYTES, held))
 
-    herds = [bench.run("flush", flushers=plan.flushers, repeats=plan.herds) for _ in few]
+    herds = [bench.run("flush", flushers=plan.flushers, repeats=plan.herds) for _ in range(plan.runs)]
     tell(alone(f"flush, each of {plan.flushers} at once", "µs", MAX_FLUSH_US, [herd["us"] for herd in herds]))
     tell(alone("  the task around it", "µs", None, [herd["task_us"] for herd in herds]))
 
-    loops = [bench.send("starvation", True, events=plan.loop) for _ in few]
+    loops = [bench.send("starvation", events=plan.loop) for _ in range(plan.runs)]
     left = [100 * (1 - loop["delivered_share"]) for loop in loops]
     tell(alone(f"not delivered when a loop of {plan.loop} captures ends", "%", MAX_LEFT_PERCENT, left))
     tell(alone("  dropped in it, the queue being full", "%", None, [100 * loop["dropped_share"] for loop in loops]))

@@ -1,8 +1,9 @@
 """One measurement of one subject, in a process of its own: ``python -m benchmarks.subjects '{"scenario": "cpu", …}'``.
 
-A fresh process per run keeps one run's heap, caches and connections out of the next. The result is one JSON object on
-standard output. CPU is ``time.process_time()``: user and system time of every thread of this process, and nothing of
-the far end, which is another process on another core.
+A fresh process keeps one run's heap, caches and connections out of the next. The result is one JSON object on standard
+output; what takes turns with others is given each by a line on standard input, and answers it with a line. CPU is
+``time.process_time()``: user and system time of every thread of this process, and nothing of the far end, which is
+another process on another core.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import statistics
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,61 +65,70 @@ Subject = Callable[[str, int, bool], AbstractAsyncContextManager[tuple[Capture, 
 SUBJECTS: dict[str, Subject] = {"floor": floor, "tuned": tuned, "eventpipe": eventpipe}
 
 
-async def cpu(*, subject: str, url: str, batch_events: int, gzip: bool, rounds: int) -> Result:
-    """CPU per event from capture to delivery, in rounds, each waited for; the first one warms up.
+async def cpu(*, subject: str, url: str, batch_events: int, gzip: bool, rounds: int) -> AsyncIterator[Result]:
+    """CPU per event from capture to delivery, turn by turn.
 
     The producer gives way after as many events as fill a batch: for the floor the best that can happen, because its
     batches are then full whenever its drainer looks.
     """
     events = endless(pool())
-    total, began, wall = 0, 0.0, 0.0
+    total = 0
     async with SUBJECTS[subject](url, batch_events, gzip) as (capture, settled):
-        for number in range(rounds + 1):
-            if number == 1:
-                # What the imports left is walked once here: else it falls into one run or another, and is 5 % of it.
-                gc.collect()
-                began, wall = time.process_time(), time.perf_counter()
-            for _ in range(ROUND // batch_events):
-                for event, distinct_id, properties in take(events, batch_events):
-                    await capture(event, distinct_id=distinct_id, properties=properties)
-                await asyncio.sleep(0)
-            total += ROUND
-            await settled(total)
-        used, elapsed = time.process_time() - began, time.perf_counter() - wall
-    measured = ROUND * rounds
-    return {"captured": total, "cpu_us": used / measured * 1e6, "per_second": measured / elapsed}
+        for length in turns(rounds):
+            began, wall = time.process_time(), time.perf_counter()
+            for _ in range(length):
+                for _ in range(ROUND // batch_events):
+                    for event, distinct_id, properties in take(events, batch_events):
+                        await capture(event, distinct_id=distinct_id, properties=properties)
+                    await asyncio.sleep(0)
+                total += ROUND
+                await settled(total)
+            used, elapsed = time.process_time() - began, time.perf_counter() - wall
+            measured = ROUND * length
+            yield {"captured": total, "cpu_us": used / measured * 1e6, "per_second": measured / elapsed}
 
 
-async def latency(*, subject: str, url: str, batch_events: int, gzip: bool, rounds: int) -> Result:
+async def latency(*, subject: str, url: str, batch_events: int, gzip: bool, rounds: int) -> AsyncIterator[Result]:
     """How long ``await capture()`` takes while delivery goes on, less what reading the clock twice takes."""
     events = endless(pool())
     clock = time.perf_counter_ns
-    taken = array("q", bytes(8 * ROUND * rounds))
-    empty = array("q", bytes(8 * ROUND))
-    for at in range(ROUND):
-        began = clock()
-        empty[at] = clock() - began
+    taken, empty = array("q"), array("q")
     total = 0
     async with SUBJECTS[subject](url, batch_events, gzip) as (capture, settled):
-        for number in range(rounds + 1):
-            for at in range(ROUND):
-                event, distinct_id, properties = next(events)
+        for length in turns(rounds):
+            del taken[:], empty[:]
+            for _ in range(ROUND):
                 began = clock()
-                await capture(event, distinct_id=distinct_id, properties=properties)
-                ended = clock()
-                if number:
-                    taken[total - ROUND + at] = ended - began
-                if at % batch_events == batch_events - 1:
-                    await asyncio.sleep(0)
-            total += ROUND
-            await settled(total)
-    own = statistics.median(empty)
-    ordered = sorted(taken)
-    return {
-        "captured": total,
-        "p50_us": (ordered[len(ordered) // 2] - own) / 1e3,
-        "p99_us": (ordered[len(ordered) * 99 // 100] - own) / 1e3,
-    }
+                empty.append(clock() - began)
+            for _ in range(length):
+                for at in range(ROUND):
+                    event, distinct_id, properties = next(events)
+                    began = clock()
+                    await capture(event, distinct_id=distinct_id, properties=properties)
+                    ended = clock()
+                    taken.append(ended - began)
+                    if at % batch_events == batch_events - 1:
+                        await asyncio.sleep(0)
+                total += ROUND
+                await settled(total)
+            own = statistics.median(empty)
+            ordered = sorted(taken)
+            yield {
+                "captured": total,
+                "p50_us": (ordered[len(ordered) // 2] - own) / 1e3,
+                "p99_us": (ordered[len(ordered) * 99 // 100] - own) / 1e3,
+            }
+
+
+def turns(rounds: int) -> Iterator[int]:
+    """The rounds of each turn, as it is given on standard input: one that warms up, then ``rounds`` each.
+
+    Between its turns a subject stands still, and nothing of it is pending: another one has the core.
+    """
+    for number, _ in enumerate(sys.stdin):
+        if number == 1:
+            gc.collect()  # what the imports left is walked once here: else it falls into one turn or another
+        yield rounds if number else 1
 
 
 class Gate:
@@ -214,9 +224,8 @@ def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-SCENARIOS: dict[str, Callable[..., Any]] = {  # Any: each scenario has arguments of its own
-    "cpu": cpu,
-    "latency": latency,
+IN_TURNS: dict[str, Callable[..., AsyncIterator[Result]]] = {"cpu": cpu, "latency": latency}
+AT_ONCE: dict[str, Callable[..., Coroutine[Any, Any, Result]]] = {  # Any: as Coroutine's own
     "memory": memory,
     "flush": flush,
     "starvation": starvation,
@@ -226,8 +235,16 @@ SCENARIOS: dict[str, Callable[..., Any]] = {  # Any: each scenario has arguments
 def main() -> None:
     arguments = json.loads(sys.argv[1])
     pin(arguments.pop("cpu"))
-    scenario = SCENARIOS[arguments.pop("scenario")]
-    print(json.dumps(asyncio.run(scenario(**arguments))))
+    asyncio.run(run(arguments.pop("scenario"), arguments))
+
+
+async def run(scenario: str, arguments: dict[str, Any]) -> None:  # Any: JSON
+    """Print the result, or one of each turn, a JSON object to the line."""
+    if scenario in AT_ONCE:
+        print(json.dumps(await AT_ONCE[scenario](**arguments)))
+        return
+    async for result in IN_TURNS[scenario](**arguments):
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":
