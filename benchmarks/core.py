@@ -46,9 +46,9 @@ class Plan:
         loop: Events of the loop that never gives way.
     """
 
-    runs: int = 3
-    turns: int = 9
-    rounds: int = 3
+    runs: int = 8
+    turns: int = 6
+    rounds: int = 2
     held: int = 100_000
     flushers: int = 1_000
     herds: int = 15

@@ -99,7 +99,6 @@ class AsyncClient:
             new_id=options.new_id,
             strict=options.strict,
         )
-        self._encode_plain = self._encoder.encode_plain
         inbox = Inbox(options.queue_events, lambda: self._runtime.request_drain(), max_bytes=options.queue_bytes)
         self._entrance = Entrance(self._dispatchers, options, self._encoder, self._hooks, inbox)
         self._entrance.is_closed = is_closed
@@ -169,7 +168,7 @@ class AsyncClient:
             timestamp is None and uuid is None and headers is None and key is None and lane is None
             and overflow is None and durability is None and intake is not None and get_ident() == self._runtime.thread
         ):  # fmt: skip
-            captured = self._encode_plain(event, distinct_id, properties)
+            captured = self._encoder.encode_plain(event, distinct_id, properties)
             if captured is not None:
                 yields = intake.batch_arrived  # by an earlier capture, and the dispatcher has not run since
                 if (held := len(captured.data)) < self._max_plain_bytes and intake.offer(captured, held):
@@ -213,7 +212,7 @@ class AsyncClient:
             timestamp is None and uuid is None and headers is None and key is None and lane is None
             and overflow is None and durability is None and intake is not None and get_ident() == self._runtime.thread
         ):  # fmt: skip
-            captured = self._encode_plain(event, distinct_id, properties)
+            captured = self._encoder.encode_plain(event, distinct_id, properties)
             if (
                 captured is not None
                 and (held := len(captured.data)) < self._max_plain_bytes

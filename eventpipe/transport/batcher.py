@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from eventpipe.events import CapturedEvent
+from eventpipe.events import CLOSING, CapturedEvent
 from eventpipe.transport.barrier import Standing
 from eventpipe.transport.batch import OutboundBatch
 
@@ -195,11 +195,16 @@ class Batcher:
         else:
             popleft = queue.popleft
             events = [popleft() for _ in range(run)]
-        size = buffer.size + sum([len(event.data) + 2 if event.extra is None else event.size for event in events])
+        size = buffer.size + run * len(CLOSING)
+        for event in events:
+            size += len(event.data) if event.extra is None else event.held
         if size >= self._batch_bytes:
             queue.extendleft(reversed(events))
             return False
-        buffer.events += events
+        if buffer.events:
+            buffer.events += events
+        else:
+            buffer.events = events
         buffer.size = size
         self.events += run
         if len(buffer.events) == self._batch_events:
