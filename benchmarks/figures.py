@@ -25,10 +25,10 @@ class Figure:
         floor: The floor's median; ``None`` where there is no floor.
         value: eventpipe's median.
         judged: The number held against the bound: a ratio where there is a floor.
-        lowest: The lowest ``judged`` of any run.
+        lowest: The lowest ``judged`` of any turn, or run.
         highest: The highest.
         bound: The highest ``judged`` that is promised; ``None`` where nothing is.
-        runs: How many runs it is the median of.
+        runs: How many turns, or runs, it is the median of.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Figure:
 def compared(
     name: str, bound: float | None, key: str, turns: Sequence[dict[str, Result]], floor: str = "floor"
 ) -> Figure:
-    """A figure out of runs that took turns: the median of their ratios."""
+    """A figure out of turns: the median of their ratios."""
     floors, values = [turn[floor][key] for turn in turns], [turn["eventpipe"][key] for turn in turns]
     ratios = [value / below for value, below in zip(values, floors, strict=True)]
     middles = (statistics.median(floors), statistics.median(values), statistics.median(ratios))

@@ -31,7 +31,7 @@ def test_the_core_benchmark_delivers_each_event_once(tmp_path: Path) -> None:
     plan = found["plan"]
     # Three subjects, in four settings and once more for the latency; each warms up for a round. Then the loop, of which
     # what found no room was never sent.
-    loop = found["sent"]["events"] - 3 * 5 * 8_000 * (plan["rounds"] + 1)
+    loop = found["sent"]["events"] - 3 * 5 * 8_000 * plan["runs"] * (plan["turns"] * plan["rounds"] + 1)
     dropped = next(figure["value"] for figure in found["figures"] if "dropped" in figure["name"])
     assert loop == plan["loop"] - round(plan["loop"] * dropped / 100)
     assert "as captured" in done.stdout

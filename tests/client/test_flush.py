@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import anyio
@@ -134,6 +135,40 @@ async def test_flush_keeps_its_timeout() -> None:
         assert loop.time() - began == pytest.approx(0.1)
         assert (report.delivered, report.pending, bool(report)) == (0, 3, False)
         assert report.elapsed == pytest.approx(0.1)
+
+
+async def test_flushes_of_the_same_events_each_keep_their_own_timeout() -> None:
+    """However they follow one another, and whatever becomes of the one that is due first."""
+    sink = GatedSink()
+    async with AsyncClient(sink) as client:
+        await client.capture("a")
+        flushes = [asyncio.create_task(client.flush(timeout)) for timeout in (3, 1, 0.5, 2, math.inf)]
+        await anyio.wait_all_tasks_blocked()
+        flushes.pop(2).cancel()
+
+        reports = await asyncio.gather(*flushes[:3])
+
+        assert [report.elapsed for report in reports] == pytest.approx([3, 1, 2])
+        assert [report.pending for report in reports] == [1, 1, 1]
+        assert not flushes[3].done()
+        sink.release()
+        assert (await flushes[3]).delivered == 1
+
+
+async def test_flush_that_runs_out_of_time_waits_at_no_further_sink() -> None:
+    """Its time is one for all sinks, and a flush that has more of it goes on."""
+    first, second = GatedSink(), GatedSink()
+    async with AsyncClient(first, second) as client:
+        await client.capture("a")
+        short, long = (asyncio.create_task(client.flush(timeout)) for timeout in (1, 2))
+
+        assert (await short).elapsed == pytest.approx(1)
+        first.release()
+        report = await long
+
+        assert report.elapsed == pytest.approx(2)
+        assert (report.delivered, report.pending) == (1, 1)
+        second.release()
 
 
 async def test_flush_says_what_was_dropped() -> None:

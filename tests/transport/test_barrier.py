@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -247,6 +248,41 @@ def test_a_forgotten_barrier_is_neither_counted_nor_announced() -> None:
     assert (forgotten.unsettled, forgotten.delivered) == (1, 0)
     assert barriers.take_reached() == [kept]
     barriers.forget(kept)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("deadlines", "forgotten", "woken"),
+    [
+        pytest.param([3, 1, 2], False, [1], id="the nearest, once"),
+        pytest.param([None], False, [], id="never"),
+        pytest.param([1, 2], True, [], id="not when forgotten"),
+    ],
+)
+async def test_a_barrier_is_announced_at_the_nearest_deadline(
+    deadlines: list[float | None], forgotten: bool, woken: list[float]
+) -> None:
+    """One timer, however many deadlines; who is not late then asks again."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    barriers = Barriers()
+    barrier = opened(barriers, 1)
+    moments = []
+
+    async def wait() -> None:
+        async with barrier.condition:
+            while await barrier.condition.wait():
+                moments.append(loop.time() - began)
+
+    waiting = asyncio.create_task(wait())
+    for deadline in deadlines:
+        barrier.announce_by(None if deadline is None else began + deadline)
+    if forgotten:
+        barriers.forget(barrier)
+    await asyncio.sleep(10)
+
+    assert moments == pytest.approx(woken)
+    waiting.cancel()
 
 
 def test_giving_up_announces_every_barrier_as_it_stands() -> None:
