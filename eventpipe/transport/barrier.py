@@ -82,7 +82,7 @@ class Barrier:
     @property
     def is_over(self) -> bool:
         """Whether it was reached, or nobody is left who could reach it."""
-        return self.unsettled <= 0 or self.is_given_up or (self.until == "attempted" and self.unattempted <= 0)
+        return self.is_reached or self.is_given_up
 
     async def announce(self) -> None:
         """Let everybody who waits here look whether that is over."""
