@@ -1,8 +1,9 @@
 """``python -m benchmarks core``: what the way from ``capture()`` to a delivered batch costs.
 
 The floor and eventpipe take turns on one core, a tenth of a second each, in processes of their own; the far end has the
-other core. A ratio is the median over the turns, so that a machine that gets slower slows both sides of it. Every run's
-events are counted by the far end; a difference fails the whole measurement.
+other core. A ratio is the median over the faster half of the turns: a machine that gets slower slows both sides of it,
+and turns that it disturbs do not count. Every run's events are counted by the far end; a difference fails the whole
+measurement.
 """
 
 from __future__ import annotations
@@ -136,8 +137,9 @@ def measure(bench: Bench, tell: Callable[[Figure], None]) -> None:
     tell(alone(f"memory per event, {plan.held} queued", "B", MAX_QUEUED_BYTES, held))
 
     herds = [bench.run("flush", flushers=plan.flushers, repeats=plan.herds) for _ in range(plan.runs)]
-    tell(alone(f"flush, each of {plan.flushers} at once", "µs", MAX_FLUSH_US, [herd["us"] for herd in herds]))
-    tell(alone("  the task around it", "µs", None, [herd["task_us"] for herd in herds]))
+    name = f"flush, each of {plan.flushers} at once"
+    tell(alone(name, "µs", MAX_FLUSH_US, [herd["us"] for herd in herds], is_time=True))
+    tell(alone("  the task around it", "µs", None, [herd["task_us"] for herd in herds], is_time=True))
 
     loops = [bench.send("starvation", events=plan.loop) for _ in range(plan.runs)]
     left = [100 * (1 - loop["delivered_share"]) for loop in loops]
