@@ -281,12 +281,12 @@ async def test_interrupted_with_a_silent_far_end_ends_in_time(drain: str, signal
 
 
 async def test_memory_stays_flat(tmp_path: Path) -> None:
-    """A file four times as long needs no more memory."""
+    """A file four times as long needs no more memory, with a far end so slow that the queue is full for both."""
     short = ndjson(tmp_path / "short.ndjson", numbered(15_000, pad="x" * 200))
     long = ndjson(tmp_path / "long.ndjson", numbered(60_000, pad="x" * 200))
     peaks = []
 
-    async with Collector() as collector:
+    async with Collector(faults=Faults(latency=0.5)) as collector:
         for path in (short, long):
             async with command("send", path, "--to", collector.url, "--json") as sending:
                 watching = asyncio.create_task(peak_of(sending.pid))

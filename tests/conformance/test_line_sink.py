@@ -76,7 +76,7 @@ class TestLineSink(SinkContract):
         server = await asyncio.start_server(wire.serve, "127.0.0.1", limit=1 << 20)
         async with server:
             host, port = server.sockets[0].getsockname()
-            sink = LineSink(host, port, timeout=0.3)
-            yield SinkRig(sink, wire, partial=True, timeout=0.3)
+            sink = LineSink(host, port, timeout=1)
+            yield SinkRig(sink, wire, partial=True, timeout=1)
             await sink.aclose()
             await wire.left()

@@ -22,9 +22,14 @@ from eventpipe import (
 from eventpipe.codecs import JsonCodec, PostHogV0
 from eventpipe.sinks import HttpSink
 from eventpipe.testing import Reply, ScriptedServer, check_ledger
+from eventpipe.testing.exchange import Behaviour
 from eventpipe.testing.server import Answer
 
 pytestmark = [pytest.mark.wallclock, pytest.mark.asyncio]
+
+# Seconds for an answer that comes, however busy the machine is, and for one that does not.
+PATIENT, SHORT = 30.0, 1.0
+ENDLESS: frozenset[Behaviour] = frozenset({"hang", "stall_body"})
 
 QUICK = RetryPolicy(initial=0.001, max_delay=0.001, min_delay=0, jitter=0)
 CODECS = [pytest.param(JsonCodec(), id="json"), pytest.param(PostHogV0("phc_key"), id="posthog")]
@@ -67,11 +72,10 @@ DELIVERED = {
 }
 
 
-async def send_two(server: ScriptedServer, codec: Codec, told: list[Outcome]) -> AsyncClient:
-    """Two events, one after the other, by a client with one worker; the first meets the script."""
-    client = AsyncClient(
-        HttpSink(server.url, codec, timeout=0.2), batch_events=1, workers=1, retry=QUICK, on_error=told.append
-    )
+async def send_two(server: ScriptedServer, answer: Reply, codec: Codec, told: list[Outcome]) -> AsyncClient:
+    """Two events, one after the other, by a client with one worker; the first meets ``answer``."""
+    sink = HttpSink(server.url, codec, timeout=SHORT if answer.behaviour in ENDLESS else PATIENT)
+    client = AsyncClient(sink, batch_events=1, workers=1, retry=QUICK, on_error=told.append)
     async with client:
         uuids = [receipt.uuid for receipt in await client.capture_many(["first", "second"])]
         await client.flush()
@@ -86,7 +90,7 @@ async def test_answer_that_may_pass_costs_one_attempt(answer: Reply, reason: str
     """It is an outcome with its reason: the batch goes again and arrives, and the only worker goes on."""
     told: list[Outcome] = []
     async with ScriptedServer(answer) as server:
-        client = await send_two(server, codec, told)
+        client = await send_two(server, answer, codec, told)
 
         assert Counter(event["event"] for event in server.events) == {"first": 1, "second": 1}
         assert len(server.requests) == 3
@@ -101,7 +105,7 @@ async def test_answer_that_stands_is_not_asked_for_twice(answer: Reply, reason: 
     """Whatever its body: one request for the event that it refuses, and the only worker goes on."""
     told: list[Outcome] = []
     async with ScriptedServer(answer) as server:
-        client = await send_two(server, codec, told)
+        client = await send_two(server, answer, codec, told)
 
         assert [event["event"] for event in server.events] == ["second"]
         assert len(server.requests) == 2
@@ -116,7 +120,7 @@ async def test_answer_that_accepts_is_a_delivery_whatever_its_body(answer: Reply
     """The far end has the events, so that they are not sent again."""
     told: list[Outcome] = []
     async with ScriptedServer(answer) as server:
-        client = await send_two(server, codec, told)
+        client = await send_two(server, answer, codec, told)
 
         assert [event["event"] for event in server.events] == ["first", "second"]
         assert len(server.requests) == 2

@@ -615,7 +615,7 @@ def client_tls() -> ssl.SSLContext:
 async def test_a_far_end_with_a_known_certificate_is_sent_to() -> None:
     """Over TLS, connections are kept alive and cut as they are without."""
     async with ScriptedServer(200, 200, "hang", ssl=server_tls()) as server:
-        async with http_sink(server.url, ssl=client_tls(), timeout=0.3) as sink:
+        async with http_sink(server.url, ssl=client_tls(), timeout=1) as sink:
             batch = make_batch(50)
             await sink.send(batch)
             await sink.send(batch)
