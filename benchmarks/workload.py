@@ -1,17 +1,18 @@
-"""The events that every measurement captures: 432 bytes each once encoded, all different."""
+"""The events that every measurement captures: 432 bytes each once encoded unless told otherwise, all different."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import cycle, islice
 from typing import Any, NamedTuple, Protocol
 
-import orjson
-
 EVENT_BYTES = 432
 # Enough different events that gzip has real work, few enough to stay in the processor's cache.
 POOL = 1024
+POOL_BYTES = 1024 * 1024
+MAX_PADDING = 256  # bytes of random text in one property
 
 _UUID = "0" * 36
 _STAMP = "2026-01-01T00:00:00.000000Z"
@@ -44,10 +45,15 @@ Settled = Callable[[int], Awaitable[None]]
 """Waits until so many events have been delivered since the start."""
 
 
-def pool(seed: int = 432) -> list[Captured]:
-    """``POOL`` events that a web service might capture, padded to ``EVENT_BYTES`` each."""
+def pool(seed: int = 432, *, event_bytes: int = EVENT_BYTES) -> list[Captured]:
+    """``POOL`` events that a web service might capture, or as many as make 1 MiB of large ones.
+
+    Args:
+        seed: Of what is random in them.
+        event_bytes: Size of each, at least 170, the envelope around one property. Small events lack properties, large ones have more.
+    """
     chance = random.Random(seed)
-    return [_event(chance) for _ in range(POOL)]
+    return [_event(chance, event_bytes) for _ in range(min(POOL, POOL_BYTES // event_bytes))]
 
 
 def endless(events: list[Captured]) -> Iterator[Captured]:
@@ -60,7 +66,7 @@ def take(events: Iterator[Captured], count: int) -> Iterator[Captured]:
     return islice(events, count)
 
 
-def _event(chance: random.Random) -> Captured:
+def _event(chance: random.Random, event_bytes: int) -> Captured:
     distinct_id = f"user-{chance.randrange(10**6):06}"
     properties: dict[str, Any] = {
         "path": f"/projects/{chance.randrange(10**4):04}/boards/{chance.randrange(10**4):04}",
@@ -71,15 +77,22 @@ def _event(chance: random.Random) -> Captured:
         "session": f"{chance.getrandbits(128):032x}",
         "padding": "",
     }
-    bare = orjson.dumps(
-        {
-            "uuid": _UUID,
-            "timestamp": _STAMP,
-            "distinct_id": distinct_id,
-            "event": "page_viewed",
-            "properties": properties,
-        }
-    )
-    missing = EVENT_BYTES - len(bare)
+    while (missing := event_bytes - _encoded_bytes(distinct_id, properties)) < 0:
+        del properties[next(iter(properties))]
+    while missing > MAX_PADDING:
+        for _ in range(missing // MAX_PADDING):
+            properties[f"field_{len(properties):04}"] = f"{chance.getrandbits(256):064x}"
+        missing = event_bytes - _encoded_bytes(distinct_id, properties)
     properties["padding"] = f"{chance.getrandbits(4 * missing):0{missing}x}"
     return Captured("page_viewed", distinct_id, properties)
+
+
+def _encoded_bytes(distinct_id: str, properties: dict[str, Any]) -> int:  # Any: JSON
+    bare = {
+        "uuid": _UUID,
+        "timestamp": _STAMP,
+        "distinct_id": distinct_id,
+        "event": "page_viewed",
+        "properties": properties,
+    }
+    return len(json.dumps(bare, separators=(",", ":")))
