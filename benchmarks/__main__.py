@@ -1,19 +1,21 @@
-"""``python -m benchmarks NAME``: run one of the measurements."""
+"""``python -m benchmarks NAME``: run one of the measurements, or write what they found."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from importlib import import_module
 
-from benchmarks import core
-
-BENCHMARKS = {"core": core.main}
+# Each is a module with a ``main(arguments)``, imported when it is asked for: some need libraries that others do not.
+COMMANDS = ("core",)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure eventpipe.")
-    parser.add_argument("name", choices=sorted(BENCHMARKS), help="which measurement")
-    arguments, rest = parser.parse_known_args()
-    return BENCHMARKS[arguments.name](rest)
+    parser.add_argument("name", choices=COMMANDS, help="what to do; `NAME --help` has its options")
+    name: str = parser.parse_args(sys.argv[1:2]).name
+    code: int = import_module(f"benchmarks.{name}").main(sys.argv[2:])
+    return code
 
 
 if __name__ == "__main__":
