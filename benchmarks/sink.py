@@ -1,10 +1,11 @@
 """The far end of the measurements: an HTTP server in a process of its own that counts what it reads.
 
 A plain ``asyncio.Protocol`` takes a tenth of the CPU that a client spends on a request, so the server is never what
-limits a run; its own CPU seconds are part of the counts, which lets a run prove that.
+limits a run; its own CPU seconds are part of the counts, which lets a run prove that. It may also behave badly, and
+then counts as delivered only what it answered with 200.
 
-The process is told what to do over its standard input, one JSON object a line, and answers each line with the counts so
-far. When its input ends, it ends.
+The process is told what to do over its standard input, one JSON object a line, and answers each line with one. When its
+input ends, it ends.
 """
 
 from __future__ import annotations
@@ -12,88 +13,115 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import re
-import subprocess
 import sys
 import threading
 import time
 import zlib
 from dataclasses import asdict, dataclass
-from typing import IO, Self, cast
+from typing import Any, cast
+
+from benchmarks import wires
+from benchmarks.process import Behaviour, Counts, pin
 
 HEAD_END = b"\r\n\r\n"
 MAX_HEAD_BYTES = 64 * 1024
-# Every event begins with its id, and no property of the measured events holds these bytes.
-EVENT_START = b'{"uuid":"'
-EVENT_ID = re.compile(rb'\{"uuid":"([^"]+)"')
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+CONTENT_TYPE = re.compile(rb"\r\ncontent-type: *([^\r]*)", re.IGNORECASE)
 GZIP = re.compile(rb"\r\ncontent-encoding: *gzip", re.IGNORECASE)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-@dataclass(slots=True)
-class Counts:
-    """What the server has read since the last reset.
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The events of one request: how many, and their ids where those are being verified."""
 
-    Attributes:
-        requests: Requests read whole.
-        events: Events in them, repeated ones included.
-        unique: Different event ids among them; 0 unless ids are being verified.
-        bytes: Bytes of the bodies, as they came over the wire.
-        connections: Connections that were opened.
-        cpu: CPU seconds that this process used.
-    """
-
-    requests: int = 0
-    events: int = 0
-    unique: int = 0
-    bytes: int = 0
-    connections: int = 0
-    cpu: float = 0.0
+    events: int
+    ids: list[bytes]
 
 
 class Far:
     """The counters, and how the server behaves."""
 
     def __init__(self) -> None:
-        self.latency = 0.0
-        self.verify = False
-        self.reset()
+        self.reset(Behaviour())
 
-    def reset(self) -> None:
-        """Begin a new count."""
+    def reset(self, behaviour: Behaviour) -> None:
+        """Begin a new count, and behave like this from now on."""
+        self._behaviour = behaviour
         self._counts = Counts()
-        self._ids: set[bytes] = set()
+        self._read_ids: set[bytes] = set()
+        self._accepted_ids: set[bytes] = set()
+        self._reads: list[tuple[float, int]] = []
+        self._accepts: list[tuple[float, int]] = []
+        self._outage_ends: float | None = None
         self._cpu = time.process_time()
 
     def connected(self) -> None:
         self._counts.connections += 1
 
-    def read(self, body: bytes, compressed: bool) -> None:
-        """Count one request."""
+    def read(self, path: bytes, content_type: bytes, body: bytes, compressed: bool) -> Arrived:
+        """Count one request that is there as a whole."""
         counts = self._counts
         counts.requests += 1
         counts.bytes += len(body)
         if compressed:
             body = zlib.decompress(body, wbits=31)
-        if self.verify:
-            ids = EVENT_ID.findall(body)
-            self._ids.update(ids)
-            counts.events += len(ids)
+        if self._behaviour.verify:
+            ids = wires.ids(path.decode(), content_type.decode(), body)
+            arrived = Arrived(len(ids), ids)
         else:
-            counts.events += body.count(EVENT_START)
+            arrived = Arrived(wires.count(path.decode(), content_type.decode(), body), [])
+        counts.read += arrived.events
+        self._reads.append((time.monotonic(), _added(arrived, self._read_ids)))
+        return arrived
+
+    def delay(self) -> float | None:
+        """Seconds until the request that was just read is answered; ``None``: it never is."""
+        behaviour = self._behaviour
+        if behaviour.is_mute:
+            return None
+        if behaviour.stall_every and not self._counts.requests % behaviour.stall_every:
+            return behaviour.stall_seconds
+        return behaviour.latency
+
+    def accepts(self) -> bool:
+        """Whether a request that is answered now is answered with 200."""
+        if not self._behaviour.outage_seconds:
+            return True
+        now = time.monotonic()
+        if self._outage_ends is None:
+            self._outage_ends = now + self._behaviour.outage_seconds
+        return now >= self._outage_ends
+
+    def accepted(self, arrived: Arrived) -> None:
+        """Count what was answered with 200."""
+        self._counts.events += arrived.events
+        self._accepts.append((time.monotonic(), _added(arrived, self._accepted_ids)))
 
     def counts(self) -> Counts:
         """The counts so far."""
-        self._counts.unique = len(self._ids)
+        self._counts.unique = len(self._accepted_ids)
         self._counts.cpu = time.process_time() - self._cpu
         return self._counts
 
+    def times(self) -> dict[str, list[tuple[float, int]]]:
+        """When new events were read, and when they were accepted: ``time.monotonic()`` and how many."""
+        return {"reads": self._reads, "accepts": self._accepts}
+
+
+def _added(arrived: Arrived, known: set[bytes]) -> int:
+    if not arrived.ids:
+        return arrived.events
+    before = len(known)
+    known.update(arrived.ids)
+    return len(known) - before
+
 
 class Connection(asyncio.Protocol):
-    """One kept-alive connection: requests with a ``Content-Length``, each answered with ``200 {}``."""
+    """One kept-alive connection: requests with a ``Content-Length``, each answered with ``200 {}`` or as told."""
 
     def __init__(self, far: Far, loop: asyncio.AbstractEventLoop) -> None:
         self._far = far
@@ -101,6 +129,8 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._wanted = 0  # bytes of the request that is being read; 0 while its head is not complete
         self._head_bytes = 0
+        self._path = b""
+        self._content_type = b""
         self._compressed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -118,11 +148,12 @@ class Connection(asyncio.Protocol):
             body = bytes(memoryview(buffer)[self._head_bytes : self._wanted])
             del buffer[: self._wanted]
             self._wanted = 0
-            self._far.read(body, self._compressed)
-            if self._far.latency:
-                self._loop.call_later(self._far.latency, self._answer)
-            else:
-                self._answer()
+            arrived = self._far.read(self._path, self._content_type, body, self._compressed)
+            delay = self._far.delay()
+            if delay:
+                self._loop.call_later(delay, self._answer, arrived)
+            elif delay is not None:
+                self._answer(arrived)
 
     def _read_head(self) -> bool:
         end = self._buffer.find(HEAD_END)
@@ -137,12 +168,20 @@ class Connection(asyncio.Protocol):
             return False
         self._head_bytes = end + len(HEAD_END)
         self._wanted = self._head_bytes + int(length[1])
+        self._path = head.split(b" ", 2)[1]
+        content_type = CONTENT_TYPE.search(head)
+        self._content_type = content_type[1] if content_type else b""
         self._compressed = GZIP.search(head) is not None
         return True
 
-    def _answer(self) -> None:
-        if not self._transport.is_closing():
+    def _answer(self, arrived: Arrived) -> None:
+        if self._transport.is_closing():
+            return
+        if self._far.accepts():
+            self._far.accepted(arrived)
             self._transport.write(ANSWER)
+        else:
+            self._transport.write(UNAVAILABLE)
 
     def _refuse(self) -> None:
         self._transport.write(BAD_REQUEST)
@@ -169,66 +208,11 @@ def _obey(far: Far, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> No
     loop.call_soon_threadsafe(ended.set)
 
 
-def _command(far: Far, command: dict[str, object]) -> None:
-    answer = json.dumps(asdict(far.counts()))
-    if "latency" in command:
-        far.latency = float(cast("float", command["latency"]))
-    if "verify" in command:
-        far.verify = bool(command["verify"])
-    if command.get("reset"):
-        far.reset()
+def _command(far: Far, command: dict[str, Any]) -> None:  # Any: JSON
+    answer = json.dumps(far.times() if command.get("times") else asdict(far.counts()))
+    if "reset" in command:
+        far.reset(Behaviour(**command["reset"]))
     print(answer, flush=True)
-
-
-class SinkProcess:
-    """The server seen from the process that started it; a context manager that ends it."""
-
-    def __init__(self, cpu: int | None = None) -> None:
-        arguments = [] if cpu is None else ["--cpu", str(cpu)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sink", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._commands = cast("IO[str]", self._process.stdin)
-        self._answers = cast("IO[str]", self._process.stdout)
-        self.url = f"http://127.0.0.1:{json.loads(self._answers.readline())['port']}/batch"
-
-    def counts(self) -> Counts:
-        """What was read since the last reset."""
-        return self._tell()
-
-    def reset(self, *, latency: float = 0.0, verify: bool = False) -> Counts:
-        """Begin a new count.
-
-        Args:
-            latency: Seconds between reading a request and answering it.
-            verify: Collect the event ids, so that repeated events show in ``Counts.unique``.
-
-        Returns:
-            The counts until now.
-        """
-        return self._tell(reset=True, latency=latency, verify=verify)
-
-    def _tell(self, **command: object) -> Counts:
-        self._commands.write(json.dumps(command) + "\n")
-        self._commands.flush()
-        return Counts(**json.loads(self._answers.readline()))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._commands.close()
-        self._process.wait(timeout=10)
-        self._answers.close()
-
-
-def pin(cpu: int | None) -> None:
-    """Keep this process on one core, where the system can."""
-    if cpu is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {cpu})
 
 
 def main() -> None:
