@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.figures import HEADING, Figure, alone, compared, environment, line
-from benchmarks.process import SubjectProcess
-from benchmarks.sink import Counts, SinkProcess
+from benchmarks.process import Behaviour, Counts, SinkProcess, SubjectProcess
 from benchmarks.workload import Result
 
 # What eventpipe promises of itself, as printed beside each figure.
@@ -80,7 +79,7 @@ class Bench:
 
     def send(self, scenario: str, **arguments: object) -> Result:
         """One measurement against the far end, which must have read each captured event once, by its id."""
-        self._sink.reset(verify=True)
+        self._sink.reset(Behaviour(verify=True))
         result = self.run(scenario, url=self._sink.url, **arguments)
         self._check(f"{scenario} {arguments}", result["captured"], by_id=True)
         return result
@@ -115,6 +114,7 @@ class Bench:
             raise SystemExit(f"{what}: captured {captured}, the far end counted {counts}")
         self.sent.events += counts.events
         self.sent.requests += counts.requests
+        self.sent.read += counts.read
         self.sent.bytes += counts.bytes
         self.sent.cpu += counts.cpu
 

@@ -1,30 +1,140 @@
-"""A subject seen from the process that started it."""
+"""The processes of a measurement, seen from the one that started them."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
 from benchmarks.workload import Result
 
-RUN_TIMEOUT = 60.0  # seconds that one process may take; usual are one to five
+ROOT = Path(__file__).parent.parent
+TURN_TIMEOUT = 60.0  # seconds that one turn, or the end of a process, may take; usual are below five
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What the far end does with requests.
+
+    Attributes:
+        latency: Seconds between reading a request and answering it.
+        stall_every: One request in so many waits for ``stall_seconds`` in place of that; 0 for none.
+        stall_seconds: How long it does.
+        outage_seconds: From the first answer on, 503 for so long.
+        is_mute: Requests are read and never answered.
+        verify: Collect the event ids, so that repeated events show in ``Counts.unique``.
+    """
+
+    latency: float = 0.0
+    stall_every: int = 0
+    stall_seconds: float = 0.0
+    outage_seconds: float = 0.0
+    is_mute: bool = False
+    verify: bool = False
+
+
+PROMPT = Behaviour()
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the far end has read since the last reset.
+
+    Attributes:
+        requests: Requests read whole.
+        read: Events in them, repeated ones included.
+        events: Those of them that were answered with 200, on a connection that was still there.
+        unique: Different event ids among these; 0 unless ids are being verified.
+        bytes: Bytes of the bodies, as they came over the wire.
+        connections: Connections that were opened.
+        cpu: CPU seconds that the far end used.
+    """
+
+    requests: int = 0
+    read: int = 0
+    events: int = 0
+    unique: int = 0
+    bytes: int = 0
+    connections: int = 0
+    cpu: float = 0.0
+
+
+class SinkProcess:
+    """The far end; a context manager that ends it."""
+
+    def __init__(self, cpu: int | None = None) -> None:
+        arguments = [] if cpu is None else ["--cpu", str(cpu)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.sink", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self._commands = cast("IO[str]", self._process.stdin)
+        self._answers = cast("IO[str]", self._process.stdout)
+        self.url = f"http://127.0.0.1:{json.loads(self._answers.readline())['port']}/batch"
+
+    def counts(self) -> Counts:
+        """What was read since the last reset."""
+        return Counts(**self._tell())
+
+    def times(self) -> dict[str, list[tuple[float, int]]]:
+        """When events came that had not come before, as ``time.monotonic()`` and how many: ``reads``, ``accepts``."""
+        found: dict[str, list[tuple[float, int]]] = self._tell(times=True)
+        return found
+
+    def reset(self, behaviour: Behaviour = PROMPT) -> Counts:
+        """Begin a new count and behave like this; returns the counts until now."""
+        return Counts(**self._tell(reset=asdict(behaviour)))
+
+    def _tell(self, **command: object) -> Any:  # Any: JSON
+        self._commands.write(json.dumps(command) + "\n")
+        self._commands.flush()
+        return json.loads(self._answers.readline())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._commands.close()
+        self._process.wait(timeout=10)
+        self._answers.close()
 
 
 class SubjectProcess:
-    """One subject in a process of its own, that works when it is its turn; a context manager that waits for its end."""
+    """One subject in a process of its own, that works when it is its turn; a context manager that waits for its end.
 
-    def __init__(self, command: dict[str, Any]) -> None:  # Any: JSON
+    Args:
+        command: What it is told.
+        module: The module that reads it.
+        python: The interpreter; another library has an environment of its own.
+    """
+
+    def __init__(
+        self,
+        command: dict[str, Any],  # Any: JSON
+        *,
+        module: str = "benchmarks.subjects",
+        python: Path | str = sys.executable,
+    ) -> None:
         self._command = json.dumps(command)
+        self._arguments = [str(python), "-m", module, self._command]
 
     def turn(self) -> Result:
         """Let it work until it has its next result."""
+        end = threading.Timer(TURN_TIMEOUT, self._process.kill)
+        end.start()
         self._turns.write("\n")
         self._turns.flush()
         answer = self._answers.readline()
+        end.cancel()
         if not answer:
             raise SystemExit(f"{self._command} ended with exit code {self._process.wait()}")
         result: Result = json.loads(answer)
@@ -32,23 +142,26 @@ class SubjectProcess:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.subjects", self._command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         self._turns = cast("IO[str]", self._process.stdin)
         self._answers = cast("IO[str]", self._process.stdout)
-        self._end = threading.Timer(RUN_TIMEOUT, self._process.kill)
-        self._end.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._turns.close()
+        end = threading.Timer(TURN_TIMEOUT, self._process.kill)
+        end.start()
         self._process.wait()
-        self._end.cancel()
+        end.cancel()
         self._answers.close()
         if error is None and self._process.returncode:
             raise SystemExit(f"{self._command} ended with exit code {self._process.returncode}")
+
+
+def pin(cpu: int | None) -> None:
+    """Keep this process on one core, where the system can."""
+    if cpu is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {cpu})

@@ -27,19 +27,18 @@ from benchmarks.process import Behaviour, Counts, pin
 HEAD_END = b"\r\n\r\n"
 MAX_HEAD_BYTES = 64 * 1024
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-CONTENT_TYPE = re.compile(rb"\r\ncontent-type: *([^\r]*)", re.IGNORECASE)
 GZIP = re.compile(rb"\r\ncontent-encoding: *gzip", re.IGNORECASE)
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """The events of one request: how many, and their ids where those are being verified."""
+    """The events of one request: how many, their ids where those are being verified, and what accepts them."""
 
     events: int
     ids: list[bytes]
+    answer: bytes
 
 
 class Far:
@@ -62,18 +61,16 @@ class Far:
     def connected(self) -> None:
         self._counts.connections += 1
 
-    def read(self, path: bytes, content_type: bytes, body: bytes, compressed: bool) -> Arrived:
+    def read(self, path: bytes, body: bytes, compressed: bool) -> Arrived:
         """Count one request that is there as a whole."""
         counts = self._counts
         counts.requests += 1
         counts.bytes += len(body)
         if compressed:
             body = zlib.decompress(body, wbits=31)
-        if self._behaviour.verify:
-            ids = wires.ids(path.decode(), content_type.decode(), body)
-            arrived = Arrived(len(ids), ids)
-        else:
-            arrived = Arrived(wires.count(path.decode(), content_type.decode(), body), [])
+        wire = wires.of(path)
+        ids = wire.ids(body) if self._behaviour.verify else []
+        arrived = Arrived(len(ids) if self._behaviour.verify else wire.count(body), ids, wire.answer)
         counts.read += arrived.events
         self._reads.append((time.monotonic(), _added(arrived, self._read_ids)))
         return arrived
@@ -121,7 +118,7 @@ def _added(arrived: Arrived, known: set[bytes]) -> int:
 
 
 class Connection(asyncio.Protocol):
-    """One kept-alive connection: requests with a ``Content-Length``, each answered with ``200 {}`` or as told."""
+    """One kept-alive connection: requests with a ``Content-Length``, each answered as its wire wants or as told."""
 
     def __init__(self, far: Far, loop: asyncio.AbstractEventLoop) -> None:
         self._far = far
@@ -130,7 +127,6 @@ class Connection(asyncio.Protocol):
         self._wanted = 0  # bytes of the request that is being read; 0 while its head is not complete
         self._head_bytes = 0
         self._path = b""
-        self._content_type = b""
         self._compressed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -148,7 +144,7 @@ class Connection(asyncio.Protocol):
             body = bytes(memoryview(buffer)[self._head_bytes : self._wanted])
             del buffer[: self._wanted]
             self._wanted = 0
-            arrived = self._far.read(self._path, self._content_type, body, self._compressed)
+            arrived = self._far.read(self._path, body, self._compressed)
             delay = self._far.delay()
             if delay:
                 self._loop.call_later(delay, self._answer, arrived)
@@ -169,8 +165,6 @@ class Connection(asyncio.Protocol):
         self._head_bytes = end + len(HEAD_END)
         self._wanted = self._head_bytes + int(length[1])
         self._path = head.split(b" ", 2)[1]
-        content_type = CONTENT_TYPE.search(head)
-        self._content_type = content_type[1] if content_type else b""
         self._compressed = GZIP.search(head) is not None
         return True
 
@@ -179,7 +173,7 @@ class Connection(asyncio.Protocol):
             return
         if self._far.accepts():
             self._far.accepted(arrived)
-            self._transport.write(ANSWER)
+            self._transport.write(arrived.answer)
         else:
             self._transport.write(UNAVAILABLE)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.floor import Floor, TunedFloor
-from benchmarks.sink import pin
+from benchmarks.process import pin
 from benchmarks.workload import Capture, Result, Settled, endless, pool, take
 from eventpipe import AsyncClient, Batch
 from eventpipe.codecs import JsonCodec
