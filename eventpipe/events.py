@@ -6,7 +6,7 @@ import datetime
 import uuid as uuidlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -57,8 +57,7 @@ class Event:
     durability: Durability | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Extra:
+class Extra(NamedTuple):
     """The rarely set parts of a captured event.
 
     Attributes:

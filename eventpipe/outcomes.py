@@ -163,9 +163,10 @@ class FlushReport:
         return self.dropped == 0 and self.pending == 0
 
 
-@dataclass(frozen=True, slots=True)
 class CloseReport(FlushReport):
     """What became of every event of a client's life; true when nothing was dropped and nothing is pending."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

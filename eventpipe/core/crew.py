@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 Work = Coroutine[Any, Any, None]  # Any: what a coroutine yields to its loop is between the two
 
 
-@dataclass(slots=True, eq=False)
 class Worker(Generic[ItemT]):
     """One item, the work on it, and how far that got."""
 
-    item: ItemT
-    work: Work
-    was_cancelled: bool = False
-    has_returned: bool = False
+    __slots__ = ("has_returned", "item", "was_cancelled", "work")
+
+    def __init__(self, item: ItemT, work: Work) -> None:
+        self.item = item
+        self.work = work
+        self.was_cancelled = False
+        self.has_returned = False
 
 
 class Crew(Generic[ItemT]):

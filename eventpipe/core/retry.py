@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,13 +31,10 @@ _SHORT_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _LONG_DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 _TIME = r"(?P<hour>\d{2}):(?P<minute>\d{2}):(?P<second>\d{2})"
 # Names of days and months are English whatever the locale, which strptime() would follow.
-_DATES = tuple(
-    re.compile(pattern, re.ASCII)
-    for pattern in (
-        rf"{_SHORT_DAY}, (?P<day>\d{{2}}) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
-        rf"{_LONG_DAY}, (?P<day>\d{{2}})-{_MONTH}-(?P<year>\d{{2}}) {_TIME} GMT",
-        rf"{_SHORT_DAY} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
-    )
+_DATES = (
+    rf"{_SHORT_DAY}, (?P<day>\d{{2}}) {_MONTH} (?P<year>\d{{4}}) {_TIME} GMT",
+    rf"{_LONG_DAY}, (?P<day>\d{{2}})-{_MONTH}-(?P<year>\d{{2}}) {_TIME} GMT",
+    rf"{_SHORT_DAY} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
 )
 _DELTA = re.compile(r"\d+", re.ASCII)
 _LEAP_SECOND = 60
@@ -116,7 +114,7 @@ def parse_http_date(value: str | None, now: float) -> float | None:
     Source:
         RFC 9110, section 5.6.7.
     """
-    match = next(filter(None, (pattern.fullmatch(value or "") for pattern in _DATES)), None)
+    match = next(filter(None, (pattern.fullmatch(value or "") for pattern in _date_patterns())), None)
     if match is None:
         return None
     year = int(match["year"])
@@ -138,6 +136,11 @@ def parse_http_date(value: str | None, now: float) -> float | None:
     except ValueError:
         return None
     return moment.timestamp() + (second == _LEAP_SECOND)
+
+
+@cache  # compiled for the first date: importing the package does without
+def _date_patterns() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.ASCII) for pattern in _DATES)
 
 
 def _full_year(two_digits: int, now: float) -> int:

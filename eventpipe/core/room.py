@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,7 +12,6 @@ T = TypeVar("T")
 SLACK = 64  # a line this short is not worth closing up
 
 
-@dataclass(slots=True, eq=False)
 class Waiter(Generic[T]):
     """One producer in line.
 
@@ -26,12 +24,15 @@ class Waiter(Generic[T]):
         in_line: Whether it still waits; who left stays in the deque for a while.
     """
 
-    item: T
-    size: int
-    epoch: int
-    future: asyncio.Future[bool]
-    is_admitted: bool = False
-    in_line: bool = True
+    __slots__ = ("epoch", "future", "in_line", "is_admitted", "item", "size")
+
+    def __init__(self, item: T, size: int, epoch: int, future: asyncio.Future[bool]) -> None:
+        self.item = item
+        self.size = size
+        self.epoch = epoch
+        self.future = future
+        self.is_admitted = False
+        self.in_line = True
 
     def answer(self, admitted: bool) -> None:
         """Wake the producer, unless it was cancelled in this very step or its loop is gone."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import PurePath
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from eventpipe.contracts import Sink
@@ -22,8 +21,7 @@ _SECONDS = (int, float, NoneType)
 _MAX_ERROR = 300  # characters of an error's text that are kept; some libraries put whole responses into it
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of the events of one attempt.
 
     Attributes:
@@ -34,7 +32,7 @@ class Answer:
     """
 
     delivered: tuple[CapturedEvent, ...] = ()
-    dropped: dict[tuple[str, str | None], tuple[CapturedEvent, ...]] = field(default_factory=dict)
+    dropped: Mapping[tuple[str, str | None], tuple[CapturedEvent, ...]] = MappingProxyType({})
     again: tuple[CapturedEvent, ...] = ()
     error: SinkError | None = None
 

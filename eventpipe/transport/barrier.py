@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import Counter, deque
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from eventpipe.outcomes import DropReason, OutcomeKind
 
@@ -14,8 +13,7 @@ Until = Literal["settled", "attempted"]
 UNTIL = get_args(Until)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Which barriers count an event, or a batch.
 
     Attributes:
@@ -205,7 +203,7 @@ class Barriers:
             if barrier.serial > standing.covered:
                 barrier.unattempted -= events
         self._collect()
-        return replace(standing, covered=self.serial)
+        return standing._replace(covered=self.serial)
 
     def take_reached(self) -> list[Barrier]:
         """The barriers reached since the last call, to be announced."""

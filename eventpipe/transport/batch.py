@@ -9,11 +9,13 @@ from eventpipe.events import Batch, CapturedEvent
 from eventpipe.transport.barrier import Standing
 
 
-@dataclass(slots=True)
 class Bisection:
     """The extra requests left for finding the events that a far end refuses; shared by all parts of one batch."""
 
-    requests_left: int
+    __slots__ = ("requests_left",)
+
+    def __init__(self, requests_left: int) -> None:
+        self.requests_left = requests_left
 
     @classmethod
     def of(cls, events: int) -> Bisection:

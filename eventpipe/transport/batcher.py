@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import inf
 
 from eventpipe.events import CLOSING, CapturedEvent
@@ -17,14 +17,16 @@ LaneOf = Callable[[CapturedEvent], str | None]
 IsOpen = Callable[[str | None], bool]
 
 
-@dataclass(slots=True)
 class _Buffer:
     """One lane: full batches first, then the events of the one that is being filled."""
 
-    lane: str | None
-    ready: deque[OutboundBatch] = field(default_factory=deque)
-    events: list[CapturedEvent] = field(default_factory=list)
-    size: int = 0
+    __slots__ = ("events", "lane", "ready", "size")
+
+    def __init__(self, lane: str | None) -> None:
+        self.lane = lane
+        self.ready: deque[OutboundBatch] = deque()
+        self.events: list[CapturedEvent] = []
+        self.size = 0
 
     def oldest(self) -> float:
         """When the first event that waits here was captured."""

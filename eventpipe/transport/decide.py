@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from eventpipe.core.retry import backoff
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
@@ -12,8 +13,7 @@ from eventpipe.outcomes import DropReason
 from eventpipe.transport.batch import Bisection, OutboundBatch
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """Send ``batch`` again at ``due``; let nothing else into its lane before ``pause_until``, if that is set."""
 
     batch: OutboundBatch
@@ -21,15 +21,13 @@ class Retry:
     pause_until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """Send the parts now, as batches of their own."""
 
     parts: tuple[OutboundBatch, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(NamedTuple):
     """Give the events up; ``pause_until`` as in ``Retry``."""
 
     reason: str
@@ -39,8 +37,7 @@ class Drop:
 Decision = Retry | Split | Drop
 
 
-@dataclass(frozen=True, slots=True)
-class Decider:
+class Decider(NamedTuple):
     """The rules of one sink.
 
     Attributes:

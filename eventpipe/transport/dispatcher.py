@@ -163,7 +163,7 @@ class Dispatcher(Service):
             return barrier, left_out
         if barrier.serial > newest:
             if own is not None:
-                own.standing = replace(own.standing, exempt=own.standing.exempt | {barrier.serial})
+                own.standing = own.standing._replace(exempt=own.standing.exempt | {barrier.serial})
             self.intake.room.mark(lambda: self._barriers.place(barrier.serial, self.intake.position))
             self._parking.wake()
         if hurry and self._backlog.schedule.events:

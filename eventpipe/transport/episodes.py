@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from eventpipe.core.log import contained_logger
 from eventpipe.outcomes import DropReason
@@ -17,10 +16,12 @@ QUIET = 60.0
 _ENDED_BY_SUCCESS = frozenset({DropReason.UNAUTHORIZED, DropReason.MISCONFIGURED, DropReason.EXHAUSTED})
 
 
-@dataclass(slots=True)
 class _Episode:
-    events: int
-    last_at: float
+    __slots__ = ("events", "last_at")
+
+    def __init__(self, events: int, last_at: float) -> None:
+        self.events = events
+        self.last_at = last_at
 
 
 class Episodes:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from sys import maxsize
+from typing import NamedTuple
 
 from eventpipe.events import CapturedEvent, Overflow
 from eventpipe.outcomes import DropReason
 from eventpipe.transport.receipts import ForeignReceipt
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event that another thread left.
 
     Attributes:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import count
 from math import inf
 
 from eventpipe.transport.batch import OutboundBatch
 
 
-@dataclass(slots=True)
 class _Lane:
     """What a lane may do now.
 
@@ -23,10 +21,13 @@ class _Lane:
             probe back, and one that succeeds late says nothing of the lane after its pause.
     """
 
-    admitted: int
-    retries: list[tuple[float, int, OutboundBatch]] = field(default_factory=list)
-    paused_until: float = -inf
-    in_flight: set[OutboundBatch] = field(default_factory=set)
+    __slots__ = ("admitted", "in_flight", "paused_until", "retries")
+
+    def __init__(self, admitted: int) -> None:
+        self.admitted = admitted
+        self.retries: list[tuple[float, int, OutboundBatch]] = []
+        self.paused_until = -inf
+        self.in_flight: set[OutboundBatch] = set()
 
 
 class Schedule:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from sys import maxsize
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventpipe.contracts import Sink, Where
 from eventpipe.transport.batcher import LaneOf
 from eventpipe.transport.hooks import is_async
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(NamedTuple):
     """The optional attributes of a sink; ``contracts.Sink`` says what each means."""
 
     name: str
@@ -76,4 +74,4 @@ def named_apart(traits: list[Traits]) -> list[Traits]:
     for one in traits:
         candidates = (one.name, *(f"{one.name}-{number}" for number in range(2, len(traits) + 1)))
         names[next(name for name in candidates if name not in names)] = None
-    return [replace(one, name=name) for one, name in zip(traits, names, strict=True)]
+    return [one._replace(name=name) for one, name in zip(traits, names, strict=True)]
