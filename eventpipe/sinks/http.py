@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl as tls
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from eventpipe.clock import Clock
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from eventpipe.contracts import Codec, Request, Where
     from eventpipe.events import Batch, CapturedEvent
     from eventpipe.outcomes import Verdict
+    from eventpipe.sinks.http_direct import Head
     from eventpipe.sinks.http_wire import Exchange
 
 TIMEOUT = 10.0
@@ -35,7 +36,8 @@ MAX_REDIRECTS = 5
 _REPEATING = frozenset({307, 308})  # the redirects that keep method and body
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PRINTABLE = re.compile(r"[ -~]*")
-_OURS = frozenset({"content-length", "content-encoding", "transfer-encoding", "accept-encoding"})
+_LENGTHS = frozenset({"content-length", "transfer-encoding"})
+_OURS = _LENGTHS | {"content-encoding", "accept-encoding"}
 
 
 class HttpSink(BaseSink):
@@ -91,7 +93,9 @@ class HttpSink(BaseSink):
     ) -> None:
         # Here and not above: it takes a third of a second, which only who sends over HTTP has to pay, and at the
         # first send it would hold up the loop.
-        from eventpipe.sinks.http_wire import Exchange, Wire
+        from eventpipe.sinks.http_connections import Wire
+        from eventpipe.sinks.http_direct import Head
+        from eventpipe.sinks.http_wire import Exchange
 
         codec = JsonCodec() if codec is None else codec
         url = check_url("url", url, allow_insecure=allow_insecure)
@@ -112,10 +116,11 @@ class HttpSink(BaseSink):
         self._timeout = TIMEOUT if timeout is None else timeout
         self._compression = compression
         self._headers = _checked_headers(headers)
-        self._prepared: dict[str | None, Mapping[str, str]] = {}  # by Content-Encoding
+        self._prepared: dict[str | None, Head] = {}  # by Content-Encoding
         self._prepared_for: Mapping[str, str] | None = None  # the codec's headers that they were made of
         self._clock = clock or Clock()
         self._new_exchange = Exchange
+        self._new_head = Head
         self._wire = Wire(
             connect_timeout=CONNECT_TIMEOUT if connect_timeout is None else connect_timeout,
             tls=_checked_tls(url, ssl, session, allow_insecure=allow_insecure),
@@ -139,7 +144,7 @@ class HttpSink(BaseSink):
             async with asyncio.timeout(self._timeout):
                 request = self._codec.request(batch, max(batch.attempt, 1), self._clock.time())
                 data, encoding = await compress_body(request.body, self._compression)
-                exchange = self._new_exchange(self._wire, self._all_headers(request, encoding), data)
+                exchange = self._new_exchange(self._wire, self._head(request, encoding), data)
                 await exchange.post(self._joined(request.url))
                 if exchange.status in _REPEATING:
                     await self._follow(exchange)
@@ -176,17 +181,18 @@ class HttpSink(BaseSink):
             url = self._urls[relative] = join_url(self._url, relative)
         return url
 
-    def _all_headers(self, request: Request, encoding: str | None) -> Mapping[str, str]:
+    def _head(self, request: Request, encoding: str | None) -> Head:
         """The headers of an attempt, made anew only where the codec's are not the same object as last time."""
         if request.headers is not self._prepared_for:
             self._prepared = {}
             self._prepared_for = request.headers
-        headers = self._prepared.get(encoding)
-        if headers is None:
+        head = self._prepared.get(encoding)
+        if head is None:
             fixed = {"User-Agent": user_agent(), "Accept": "*/*", "Accept-Encoding": "identity"}
             compressed = {"Content-Encoding": encoding} if encoding else {}
-            headers = self._prepared[encoding] = _merged(fixed, request.headers, self._headers, compressed)
-        return headers
+            merged = _merged(fixed, _of_codec(request.headers), self._headers, compressed)
+            head = self._prepared[encoding] = self._new_head(merged)
+        return head
 
     def __repr__(self) -> str:
         return f"HttpSink({shown_url(self._url)!r}, {self._codec!r})"
@@ -227,6 +233,23 @@ def _checked_headers(headers: object) -> Mapping[str, str]:
             raise ValueError(f"headers[{name!r}] must be a string of printable ASCII (its value is not shown)")
         checked[name] = value
     return checked
+
+
+def _of_codec(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers that a codec wants, if they can be sent: a line break in one would begin another.
+
+    Raises:
+        PermanentSinkError: They cannot.
+    """
+    wanted = cast("Mapping[object, object]", headers)  # a codec kept elsewhere may say anything
+    for name, value in wanted.items():
+        is_sound = isinstance(name, str) and _TOKEN.fullmatch(name) and name.lower() not in _LENGTHS
+        if not is_sound or not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
+            raise PermanentSinkError(
+                f"the codec's header {name!r} must have a valid name and a value of printable ASCII (it is not shown)",
+                scope="sink",
+            )
+    return headers
 
 
 def _checked_session(session: object) -> aiohttp.ClientSession | None:

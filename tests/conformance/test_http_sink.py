@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partialmethod
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -51,5 +53,19 @@ class TestHttpSink(SinkContract):
     async def rig(self, request: pytest.FixtureRequest) -> AsyncIterator[SinkRig]:
         async with ScriptedServer() as server:
             sink = HttpSink(server.url, request.param(), timeout=TIMEOUT)
+            yield SinkRig(sink, HttpWire(server), timeout=TIMEOUT)
+            await sink.aclose()
+
+
+@pytest.mark.wallclock
+class TestHttpSinkThatIsWatched(SinkContract):
+    """As where a mock or an instrument stands in for what makes aiohttp's requests: they go through its session."""
+
+    @pytest_asyncio.fixture
+    async def rig(self, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SinkRig]:
+        original = aiohttp.ClientSession._request
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", partialmethod(original))
+        async with ScriptedServer() as server:
+            sink = HttpSink(server.url, timeout=TIMEOUT)
             yield SinkRig(sink, HttpWire(server), timeout=TIMEOUT)
             await sink.aclose()
