@@ -30,15 +30,18 @@ MAX_BATCH_AGE = 1.0
 class Floor:
     """Captures events and posts them in batches; use it as an async context manager."""
 
-    def __init__(self, url: str, *, batch_events: int, gzip: bool) -> None:
+    def __init__(
+        self, url: str, *, batch_events: int, gzip: bool, workers: int = WORKERS, queue_events: int = QUEUE_EVENTS
+    ) -> None:
         self._url = url
         self._batch_events = batch_events
         self._gzip = gzip
         self._headers = {"Content-Type": "application/json"}
         if gzip:
             self._headers["Content-Encoding"] = "gzip"
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_EVENTS)
-        self._slots = asyncio.Semaphore(WORKERS)
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(queue_events)
+        self._workers = workers
+        self._slots = asyncio.Semaphore(workers)
         self._requests: set[asyncio.Task[None]] = set()
         self._delivered = 0
         self._progress = asyncio.Event()
@@ -63,6 +66,11 @@ class Floor:
         )
         # The slice gives back orjson's buffer of 4 KiB: without it this loop is up to a fifth slower.
         self._queue.put_nowait(data[:-1])
+
+    @property
+    def captured(self) -> int:
+        """Events captured since the start: a queue counts what was put in and not marked as done, here all of it."""
+        return self._queue._unfinished_tasks  # type: ignore[attr-defined,no-any-return]  # a counter costs a hundredth
 
     async def settled(self, total: int) -> None:
         """Wait until ``total`` events have been delivered since the start."""
@@ -102,7 +110,7 @@ class Floor:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=WORKERS),
+            connector=aiohttp.TCPConnector(limit=self._workers),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=10),
         )
@@ -120,8 +128,10 @@ class Floor:
 class TunedFloor(Floor):
     """The same with a cached stamp."""
 
-    def __init__(self, url: str, *, batch_events: int, gzip: bool) -> None:
-        super().__init__(url, batch_events=batch_events, gzip=gzip)
+    def __init__(
+        self, url: str, *, batch_events: int, gzip: bool, workers: int = WORKERS, queue_events: int = QUEUE_EVENTS
+    ) -> None:
+        super().__init__(url, batch_events=batch_events, gzip=gzip, workers=workers, queue_events=queue_events)
         self._millisecond = 0
         self._stamp = ""
 

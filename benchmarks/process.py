@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,10 @@ from benchmarks.workload import Result
 
 ROOT = Path(__file__).parent.parent
 TURN_TIMEOUT = 60.0  # seconds that one turn, or the end of a process, may take; usual are below five
+
+
+class RunError(SystemExit):
+    """A process ended before its work, or its events do not add up; uncaught it ends the program with its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +135,22 @@ class SubjectProcess:
 
     def turn(self) -> Result:
         """Let it work until it has its next result."""
-        end = threading.Timer(TURN_TIMEOUT, self._process.kill)
-        end.start()
-        self._turns.write("\n")
-        self._turns.flush()
-        answer = self._answers.readline()
-        end.cancel()
+        with _ended_in_time(self._process):
+            self._turns.write("\n")
+            self._turns.flush()
+            answer = self._answers.readline()
         if not answer:
-            raise SystemExit(f"{self._command} ended with exit code {self._process.wait()}")
+            raise RunError(f"{self._command} ended with exit code {self._process.wait()}")
         result: Result = json.loads(answer)
         return result
+
+    def end(self) -> None:
+        """Let it close, and wait until it has ended."""
+        self._turns.close()
+        with _ended_in_time(self._process):
+            code = self._process.wait()
+        if code:
+            raise RunError(f"{self._command} ended with exit code {code}")
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -151,14 +163,26 @@ class SubjectProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._turns.close()
-        end = threading.Timer(TURN_TIMEOUT, self._process.kill)
-        end.start()
-        self._process.wait()
+        try:
+            if error is None:
+                self.end()
+        finally:
+            self._process.kill()
+            self._process.wait()
+            with suppress(BrokenPipeError):  # a line that it did not read before it ended
+                self._turns.close()
+            self._answers.close()
+
+
+@contextmanager
+def _ended_in_time(process: subprocess.Popen[str]) -> Iterator[None]:
+    """End a process that takes longer than anything here does."""
+    end = threading.Timer(TURN_TIMEOUT, process.kill)
+    end.start()
+    try:
+        yield
+    finally:
         end.cancel()
-        self._answers.close()
-        if error is None and self._process.returncode:
-            raise SystemExit(f"{self._command} ended with exit code {self._process.returncode}")
 
 
 def pin(cpu: int | None) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
 
-OWN = ("floor", "reference", "eventpipe")
+OWN = ("nothing", "floor", "reference", "eventpipe")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,149 @@
+"""The subjects of this project: the floor, the reference, eventpipe, and nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from benchmarks.floor import TunedFloor
+from benchmarks.reference import Pipeline
+from benchmarks.subject import Setup, Subject
+from eventpipe import AsyncClient, Event, Outcome
+from eventpipe.codecs import JsonCodec
+from eventpipe.sinks import HttpSink
+
+BATCH_EVENTS = 500
+EVENT_BYTES = 1024  # of the queue's bound in bytes for each event of its bound in events, where a load sets that
+
+
+async def open(name: str, setup: Setup) -> Subject:  # noqa: A001  # as every driver calls it
+    """Start the subject of that name."""
+    return await _OPENERS[name](setup)
+
+
+class OpenFloor:
+    """The hand-written loop with a cached stamp; it has no other way of waiting than for whole batches or a second."""
+
+    is_async = True
+
+    def __init__(self, floor: TunedFloor) -> None:
+        self._floor = floor
+        self.capture = floor.capture
+
+    async def drain(self) -> None:
+        """Wait until all is delivered."""
+        await self._floor.settled(self._floor.captured)
+
+    async def close(self) -> None:
+        """Stop, whatever is queued."""
+        await self._floor.__aexit__(None, None, None)
+
+
+class OpenReference:
+    """The reference; with ``overflow="wait"`` its producers wait for room."""
+
+    def __init__(self, pipeline: Pipeline, *, waits: bool) -> None:
+        self._pipeline = pipeline
+        self.is_async = waits
+        self.capture: Callable[..., Any] = pipeline.capture_wait if waits else pipeline.capture  # Any: awaited or not
+
+    async def drain(self) -> None:
+        """Wait until all is delivered or dropped."""
+        await self._pipeline.flush(timeout=60)
+
+    async def close(self) -> None:
+        """Its own close."""
+        await self._pipeline.aclose()
+
+    def dropped(self) -> int:
+        """As it counts."""
+        return self._pipeline.dropped
+
+
+class OpenClient:
+    """eventpipe as its users have it."""
+
+    is_async = True
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self.capture = client.capture
+
+    async def drain(self) -> None:
+        """Wait until all is settled."""
+        report = await self._client.flush(60)
+        assert not report.pending, report
+
+    async def close(self) -> None:
+        """Its own close."""
+        await self._client.aclose()
+
+    def dropped(self) -> int:
+        """As it counts."""
+        return self._client.statistics().dropped
+
+
+class Nothing:
+    """What a load costs by itself: a capture that does nothing."""
+
+    is_async = True
+
+    async def capture(self, event: str, *, distinct_id: str, properties: dict[str, Any]) -> None:  # Any: JSON
+        """Do nothing."""
+
+    async def drain(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def _open_floor(setup: Setup) -> Subject:
+    options = {"batch_events": BATCH_EVENTS, "gzip": False, **setup.options}
+    known = {name: options[name] for name in ("batch_events", "gzip", "workers", "queue_events") if name in options}
+    return OpenFloor(await TunedFloor(setup.url, **known).__aenter__())
+
+
+async def _open_reference(setup: Setup) -> Subject:
+    options = setup.options
+    known = {name: options[name] for name in ("batch_events", "workers", "queue_events") if name in options}
+    pipeline = Pipeline(setup.url, compress=options.get("gzip", False), **known)
+    await pipeline.start()
+    return OpenReference(pipeline, waits=options.get("overflow") == "wait")
+
+
+async def _open_eventpipe(setup: Setup) -> Subject:
+    options = dict(setup.options)
+    compression: Literal["gzip"] | None = "gzip" if options.pop("gzip", False) else None
+    hooks = {name: _HOOKS[name] for name in options.pop("hooks", ())}
+    sinks = [
+        HttpSink(setup.url, JsonCodec(), compression=compression, name=f"far-{number}")
+        for number in range(options.pop("sinks", 1))
+    ]
+    if "queue_events" in options:
+        options["queue_bytes"] = EVENT_BYTES * options["queue_events"]
+    client = AsyncClient(*sinks, **hooks, **options)
+    await client.__aenter__()
+    return OpenClient(client)
+
+
+async def _open_nothing(setup: Setup) -> Subject:
+    return Nothing()
+
+
+def _same(event: Event) -> Event:
+    return event
+
+
+def _told(outcome: Outcome) -> None:
+    return
+
+
+_HOOKS: dict[str, Any] = {"before_send": _same, "on_drop": _told, "on_error": _told}  # Any: three kinds of function
+
+_OPENERS = {
+    "floor": _open_floor,
+    "reference": _open_reference,
+    "eventpipe": _open_eventpipe,
+    "nothing": _open_nothing,
+}
