@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from eventpipe.clock import Clock
 from eventpipe.codecs.base import user_agent
-from eventpipe.codecs.compression import check_compression, compress_body
+from eventpipe.codecs.compression import check_compression, compress_body, library
 from eventpipe.codecs.json import JsonCodec
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.sinks.base import BaseSink, check_seconds
@@ -102,6 +102,7 @@ class HttpSink(BaseSink):
         check_seconds("timeout", timeout)
         check_seconds("connect_timeout", connect_timeout)
         check_compression("compression", compression)
+        library()  # imported here, and not at the first send
         super().__init__(where=where, name=urlsplit(url).netloc if name is None else name)
         self.lifted = codec.lifted
         self.max_event_bytes = codec.max_event_bytes
