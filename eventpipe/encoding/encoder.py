@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -24,7 +24,18 @@ STAMP_LIFE: Final = 0.001  # seconds for which events share the text of a stamp:
 _NO_PROPERTIES: Final = orjson.Fragment(b"{}")
 _uuid7 = uuid_utils.uuid7
 _dumps = orjson.dumps
-_new = object.__new__
+
+# Of an id, how much the ids of one stamp share, and all there is of the rest.
+_SHARED: Final = 34
+_TAILS: Final = tuple(f"{tail:02x}" for tail in range(256))
+_NO_TAILS: Final[Iterator[str]] = iter(())
+
+
+class _PlainEvent(CapturedEvent):
+    """An event made without a call of its initialiser: 0.045 against 0.12 µs."""
+
+    __slots__ = ()
+    __init__ = object.__init__
 
 
 def make_id() -> str:
@@ -73,9 +84,11 @@ class Encoder:
         self._new_id = None if new_id is make_id else new_id
         self._is_bare = self._new_id is None and not lifted
         self._strict = strict
-        # The last stamp: its bounds on the wall clock, on the loop clock, and its text; one tuple, so that each thread
-        # sees what belongs together.
-        self._stamp: tuple[float, float, float, float, str] = (math.nan, math.nan, math.nan, math.nan, "")
+        # The last stamp: its bounds on the wall clock, on the loop clock, its text, and for the ids of its events what
+        # they share and an iterator over the rest; one tuple, so that each thread sees what belongs together.
+        self._stamp: tuple[float, float, float, float, str, str, Iterator[str]] = (
+            math.nan, math.nan, math.nan, math.nan, "", "", _NO_TAILS
+        )  # fmt: skip
         self._repaired: dict[int, int] = {}  # events by thread; each thread writes its own number only
 
     @property
@@ -92,10 +105,15 @@ class Encoder:
         wall = time.time() if self._is_system_clock else self._clock.time()
         monotonic = self._monotonic  # by itself: Python 3.11 is slow to call what an attribute holds, 0.03 µs
         now = monotonic()
-        since, until, moment, moment_until, stamp = self._stamp
-        if not (since <= wall < until and moment <= now < moment_until):
-            moment, stamp = now, format_stamp(wall)
-            self._stamp = (wall, wall + STAMP_LIFE, now, now + STAMP_LIFE, stamp)
+        since, until, moment, moment_until, stamp, shared, tails = self._stamp
+        if since <= wall < until and moment <= now < moment_until:
+            try:
+                uuid = shared + next(tails)
+            except StopIteration:
+                uuid = self._count_on()
+        else:
+            moment, stamp, uuid = now, format_stamp(wall), str(_uuid7())
+            self._stamp = (wall, wall + STAMP_LIFE, now, now + STAMP_LIFE, stamp, "", _NO_TAILS)
         try:
             if (
                 type(event) is str
@@ -105,7 +123,7 @@ class Encoder:
                 and (self._is_bare or (self._new_id is None and self._lifted.isdisjoint(properties)))
             ):
                 envelope = {
-                    "uuid": str(_uuid7()),
+                    "uuid": uuid,
                     "timestamp": stamp,
                     "distinct_id": distinct_id,
                     "event": event,
@@ -113,8 +131,7 @@ class Encoder:
                 }
                 # The slice drops the closing braces, and with them the 4 KiB that orjson's own result holds on to.
                 data = _dumps(envelope, None, NATIVE)[:-2]
-                # CapturedEvent(data, None, None, moment), without the call of its initialiser: 0.05 µs.
-                captured = _new(CapturedEvent)
+                captured: CapturedEvent = _PlainEvent()
                 captured.data = data
                 captured.lane = captured.extra = captured.settlement = None
                 captured.captured_at = moment
@@ -168,11 +185,27 @@ class Encoder:
             self._repaired[thread] = self._repaired.get(thread, 0) + 1
         return CapturedEvent(_dumps(cared)[:-2], kept_lane, extra, moment)
 
+    def _count_on(self) -> str:
+        """Make an id from which the next ones of this stamp count on, in its last two digits.
+
+        A new one for each event costs 0.3 µs more. No two are alike: the digits before are one UUIDv7's alone, and of
+        several threads each takes its own tail from the iterator.
+
+        Source: RFC 9562 section 6.2, method 2.
+        """
+        uuid = make_id()
+        tails = iter(_TAILS[int(uuid[_SHARED:], 16) + 1 :])
+        self._stamp = (*self._stamp[:5], uuid[:_SHARED], tails)
+        return uuid
+
     def _id(self, given: object, repairs: Repairs) -> str:
         made = canonical(given, repairs) if given is not None else None
         if made is None and self._new_id is not None:
             made = canonical(contained(self._new_id), repairs)
-        return made or make_id()
+        if made is None:
+            made = make_id()
+            self._stamp = (*self._stamp[:5], "", _NO_TAILS)  # what is counted on from now sorts behind this one
+        return made
 
     def _properties(self, given: Any, repairs: Repairs) -> tuple[orjson.Fragment, dict[str, bytes] | None]:
         """The encoded properties, and the lifted ones apart from them."""

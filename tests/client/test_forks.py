@@ -257,3 +257,27 @@ def test_fork_while_another_thread_leaves_the_first_event_hangs_nobody() -> None
         assert client.statistics().captured == 1, client.statistics()
     """
     )
+
+
+def test_a_child_makes_ids_of_its_own() -> None:
+    """Also while the parent's next event has the very stamp that the child inherits."""
+    run_forking(
+        """
+        from eventpipe.encoding import encoder
+        encoder.STAMP_LIFE = 60.0
+        client = AsyncClient(MemorySink())
+        read, write = os.pipe()
+        async def capture():
+            return [(await client.capture("a", properties={})).uuid for _ in range(5)]
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(capture())
+        async def child():
+            os.write(write, " ".join(await capture()).encode())
+            await client.aclose()
+        in_child(lambda: asyncio.run(child()))
+        ids = [*loop.run_until_complete(capture()), *os.read(read, 4096).decode().split()]
+        assert len(set(ids)) == len(ids) == 10, ids
+        loop.run_until_complete(client.aclose())
+        loop.close()
+    """
+    )

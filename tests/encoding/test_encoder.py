@@ -266,6 +266,53 @@ class TestId:
         assert {uuid.UUID(text).version for text in ids} == {7}
         assert uuid.UUID(make_id()).version == 7
 
+    def test_ids_of_one_stamp_sort_in_the_order_of_capture(self) -> None:
+        """Also with those of events that need care, and beyond what one id can count on to."""
+        encoder = Encoder(clock=Hands())
+
+        ids = [encode(encoder, properties={"odd": b""} if at % 7 == 0 else {}).uuid for at in range(50)]
+        ids += [encode(encoder).uuid for _ in range(1000)]
+
+        assert ids == sorted(set(ids))
+        assert {(uuid.UUID(text).version, uuid.UUID(text).variant) for text in ids} == {(7, uuid.RFC_4122)}
+
+    def test_id_is_of_the_time_of_its_stamp(self) -> None:
+        """No stamp counts on from an id of the one before."""
+        hands = Hands()
+        encoder = Encoder(clock=hands)
+        ids = []
+        for _ in range(3):
+            ids += [encode(encoder).uuid for _ in range(2)]
+            hands.now += 0.002
+
+        assert len({text[:34] for text in ids[::2]}) == 3
+        assert not {text[:34] for text in ids[2:]} & {text[:34] for text in ids[:2]}
+
+    def test_threads_and_encoders_share_no_id(self) -> None:
+        """Eight threads at once, on one stamp, with an encoder of the same clock beside them."""
+        encoder, other = Encoder(clock=Hands()), Encoder(clock=Hands())
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        ready = threading.Barrier(8)
+        ids: list[str] = []
+
+        def encode_many() -> None:
+            ready.wait()
+            for _ in range(500):
+                ids.append(encode(encoder).uuid)
+                ids.append(encode(other).uuid)
+
+        threads = [threading.Thread(target=encode_many) for _ in range(8)]
+        try:
+            for thread in threads:
+                thread.start()
+        finally:
+            for thread in threads:
+                thread.join()
+            sys.setswitchinterval(interval)
+
+        assert len(set(ids)) == len(ids) == 8000
+
     @pytest.mark.parametrize(
         "given_",
         [
