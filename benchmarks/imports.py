@@ -40,16 +40,20 @@ STEPS: dict[str, Step] = {
 }
 
 
+def environ(**more: str) -> dict[str, str]:
+    """The environment of this process, less what would change the cost of an import."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | more
+
+
 def cost_of(step: Step, bytecode: str) -> float:
     """CPU milliseconds that a new process spends on ``step``, with compiled files kept in ``bytecode``."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     run = subprocess.run(
         [sys.executable, "-c", PROBE.format(before=step.before, statement=step.statement)],
         capture_output=True,
         text=True,
         check=True,
         cwd=ROOT,
-        env=environ | {"PYTHONPYCACHEPREFIX": bytecode},
+        env=environ(PYTHONPYCACHEPREFIX=bytecode),
     )
     return float(run.stdout) * 1000
 
