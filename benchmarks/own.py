@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
 from benchmarks.floor import TunedFloor
-from benchmarks.reference import Pipeline
+from benchmarks.reference import Item, Pipeline
 from benchmarks.subject import Setup, Subject
-from eventpipe import AsyncClient, Event, Outcome
+from eventpipe import AsyncClient, Batch, Event, Outcome, Sink
 from eventpipe.codecs import JsonCodec
 from eventpipe.sinks import HttpSink
 
@@ -42,8 +43,9 @@ class OpenFloor:
 class OpenReference:
     """The reference; with ``overflow="wait"`` its producers wait for room."""
 
-    def __init__(self, pipeline: Pipeline, *, waits: bool) -> None:
+    def __init__(self, pipeline: Pipeline, gate: asyncio.Event, *, waits: bool) -> None:
         self._pipeline = pipeline
+        self.gate = gate
         self.is_async = waits
         self.capture: Callable[..., Any] = pipeline.capture_wait if waits else pipeline.capture  # Any: awaited or not
 
@@ -65,8 +67,9 @@ class OpenClient:
 
     is_async = True
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncClient, gate: asyncio.Event) -> None:
         self._client = client
+        self.gate = gate
         self.capture = client.capture
 
     async def drain(self) -> None:
@@ -81,6 +84,32 @@ class OpenClient:
     def dropped(self) -> int:
         """As it counts."""
         return self._client.statistics().dropped
+
+
+class GatedPipeline(Pipeline):
+    """The reference without a far end."""
+
+    def __init__(self, gate: asyncio.Event) -> None:
+        super().__init__("")
+        self._gate = gate
+
+    async def _send(self, batch: list[Item]) -> bool:
+        await self._gate.wait()
+        return True
+
+
+class GatedSink:
+    """A far end in this process."""
+
+    def __init__(self, gate: asyncio.Event) -> None:
+        self._gate = gate
+
+    async def send(self, batch: Batch) -> None:
+        """Wait for the gate."""
+        await self._gate.wait()
+
+    async def aclose(self) -> None:
+        """Do nothing."""
 
 
 class Nothing:
@@ -107,24 +136,31 @@ async def _open_floor(setup: Setup) -> Subject:
 async def _open_reference(setup: Setup) -> Subject:
     options = setup.options
     known = {name: options[name] for name in ("batch_events", "workers", "queue_events") if name in options}
-    pipeline = Pipeline(setup.url, compress=options.get("gzip", False), **known)
+    gate = asyncio.Event()
+    if "gated" in options:
+        pipeline: Pipeline = GatedPipeline(gate)
+    else:
+        pipeline = Pipeline(setup.url, compress=options.get("gzip", False), **known)
     await pipeline.start()
-    return OpenReference(pipeline, waits=options.get("overflow") == "wait")
+    return OpenReference(pipeline, gate, waits=options.get("overflow") == "wait")
 
 
 async def _open_eventpipe(setup: Setup) -> Subject:
     options = dict(setup.options)
     compression: Literal["gzip"] | None = "gzip" if options.pop("gzip", False) else None
     hooks = {name: _HOOKS[name] for name in options.pop("hooks", ())}
-    sinks = [
+    gate = asyncio.Event()
+    sinks: list[Sink] = [
         HttpSink(setup.url, JsonCodec(), compression=compression, name=f"far-{number}")
         for number in range(options.pop("sinks", 1))
     ]
+    if options.pop("gated", False):
+        sinks = [GatedSink(gate)]
     if "queue_events" in options:
         options["queue_bytes"] = EVENT_BYTES * options["queue_events"]
     client = AsyncClient(*sinks, **hooks, **options)
     await client.__aenter__()
-    return OpenClient(client)
+    return OpenClient(client, gate)
 
 
 async def _open_nothing(setup: Setup) -> Subject:

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Any, Self, cast
 
 from benchmarks.workload import Result
@@ -133,10 +133,10 @@ class SubjectProcess:
         self._command = json.dumps(command)
         self._arguments = [str(python), "-m", module, self._command]
 
-    def turn(self) -> Result:
-        """Let it work until it has its next result."""
+    def turn(self, arguments: Mapping[str, Any] = MappingProxyType({})) -> Result:  # Any: JSON
+        """Let it work until it has its next result; ``arguments`` are for a load that reads them each time."""
         with _ended_in_time(self._process):
-            self._turns.write("\n")
+            self._turns.write(json.dumps(dict(arguments)) + "\n")
             self._turns.flush()
             answer = self._answers.readline()
         if not answer:

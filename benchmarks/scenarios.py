@@ -1,7 +1,7 @@
-"""``python -m benchmarks scenarios``: how eventpipe and others behave under the loads that matter.
+"""``python -m benchmarks scenarios``: how eventpipe, and others, behave under the loads that matter.
 
 Every scenario is a few cases: a load, its parameters, and the subjects that bear it beside each other. What is found
-goes into the results file, from which ``report`` makes the tables.
+goes into the results file, from which ``report`` makes tables and pictures.
 """
 
 from __future__ import annotations
@@ -11,66 +11,90 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.environments import python_of
+from benchmarks import cases
+from benchmarks.environments import python_of, versions_of
 from benchmarks.figures import environment
+from benchmarks.peers import PEERS
+from benchmarks.process import RunError
 from benchmarks.results import FILE, Measurement, Results
-from benchmarks.runner import Case, Contender, Options, Runner
+from benchmarks.runner import Case, Runner
 
 RUNS = 5
-BESIDE = ("floor", "reference")  # run beside every subject
 
+Cases = Callable[[str], Iterator[Case]]
 
-def throughput() -> Iterator[Case]:
-    """CPU per event and events per second, with a far end that answers at once."""
-    for batch_events in (100, 500):
-        for gzip in (False, True):
-            options = {"batch_events": batch_events, "gzip": gzip}
-            yield Case(
-                "throughput",
-                "throughput",
-                beside(options),
-                arguments={"total": 32_000, "batch_events": batch_events},
-                parameters=options,
-            )
-
-
-def beside(options: Options) -> list[Contender]:
-    """The client beside the floor and the reference, all with the same options."""
-    return [Contender(name, options=options) for name in (*BESIDE, "eventpipe")]
-
-
-SCENARIOS: dict[str, Callable[[], Iterator[Case]]] = {"throughput": throughput}
+# Each is given a subject, and makes the cases in which it runs beside the floor and the reference.
+FOR_ALL: dict[str, Cases] = {
+    "throughput": cases.throughput,
+    "throughput_50ms": cases.throughput_50ms,
+    "burst": cases.burst,
+    "paced": cases.paced,
+    "hanging": cases.hanging,
+    "outage": cases.outage,
+    "mute_close": cases.mute_close,
+    "memory": cases.memory,
+    "idle": cases.idle,
+}
+FOR_EVENTPIPE: dict[str, Cases] = {
+    "fan_out": cases.fan_out,
+    "hooks": cases.hooks,
+    "flush_storm": cases.flush_storm,
+    "producers": cases.producers,
+    "batch_size": cases.batch_size,
+    "workers": cases.workers,
+    "event_size": cases.event_size,
+    "growth": cases.growth,
+}
+SCENARIOS = FOR_ALL | FOR_EVENTPIPE
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Print each measurement as soon as it is made, and keep all."""
+    """Print each measurement as soon as it is made, and keep all; 1 when a library's run failed."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks scenarios", description=(__doc__ or "").split("\n\n")[1]
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which; all of {', '.join(SCENARIOS)} unless given")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which; all of them unless given: {', '.join(SCENARIOS)}"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="the first case of each, small and once: shows that it works"
+    )
     parser.add_argument("--runs", type=int, default=RUNS, help="processes of each subject (default: %(default)s)")
+    parser.add_argument("--subjects", default="eventpipe", help=f"with commas between: eventpipe, {', '.join(PEERS)}")
     parser.add_argument("--json", type=Path, default=FILE, metavar="FILE", help="where to keep what is found")
     options = parser.parse_args(arguments)
-    runner = Runner(options.runs, python_of)
+    runner = Runner(1 if options.quick else options.runs, python_of)
     results = Results.read(options.json)
     results.environment |= environment()
-    for name in options.names or SCENARIOS:
-        began = time.monotonic()
-        for case in SCENARIOS[name]():
-            for measurement in runner.measure(case):
-                results.add(measurement)
-                print(line(measurement), flush=True)
-            results.write(options.json)
-        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    return 0
+    failures = []
+    for subject in options.subjects.split(","):
+        if subject in PEERS:
+            results.environment |= versions_of(subject)
+        known = FOR_ALL if subject in PEERS else SCENARIOS
+        for name in [name for name in options.names or known if name in known]:
+            began = time.monotonic()
+            try:
+                for case in cases.quick(SCENARIOS[name](subject)) if options.quick else SCENARIOS[name](subject):
+                    for measurement in runner.measure(case):
+                        results.add(measurement)
+                        print(line(measurement), flush=True)
+                    results.write(options.json)
+            except RunError as error:
+                if subject not in PEERS:
+                    raise
+                failures.append(str(error))
+                print(error, flush=True)
+            print(f"{name} of {subject} took {time.monotonic() - began:.0f} s", flush=True)
+    return 1 if failures else 0
 
 
 def line(measurement: Measurement) -> str:
     """A measurement in a line."""
-    parameters = " ".join(f"{name}={value}" for name, value in measurement.parameters.items())
+    parameters = "".join(f", {name} {value}" for name, value in measurement.parameters.items())
     figures = []
     for name, spread in measurement.figures.items():
         ratios = "".join(f", {ratio.median:.2f} x {other}" for other, ratio in measurement.ratios.get(name, {}).items())
-        figures.append(f"{name} {spread.median:.4g} ({spread.lowest:.4g}-{spread.highest:.4g}{ratios})")
-    counts = f"lost {measurement.lost}, twice {measurement.duplicated} of {measurement.captured}"
-    return f"{measurement.scenario} {measurement.subject} {parameters}: {'; '.join(figures)}; {counts}"
+        figures.append(f"{name} {spread.median:.4g} ({spread.lowest:.4g} to {spread.highest:.4g}{ratios})")
+    counts = f"lost {measurement.lost} and twice {measurement.duplicated} of {measurement.captured}"
+    who = f"{measurement.subject} {measurement.settings}{parameters}"
+    return f"{measurement.scenario}: {who}: {'; '.join(figures)}; {counts}"

@@ -6,6 +6,7 @@ environment that has that library and not ours.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,8 @@ class Setup:
         url: The far end's address; of Kafka the bootstrap servers.
         settings: ``"default"``, or ``"best"``: the fastest that the library's own options allow without losing events.
         options: What a load asks of it beyond that. Own subjects know ``batch_events``, ``gzip``, ``workers``,
-            ``queue_events`` and ``overflow``; a driver takes those that its library has and leaves the others.
+            ``queue_events`` and ``overflow``, and with ``gated`` they are ``Gated``; a driver takes those that its
+            library has and leaves the others.
     """
 
     url: str
@@ -62,6 +64,16 @@ class Accounting(Protocol):
 
     def dropped(self) -> int:
         """Events that were captured and will not be delivered, as the subject itself counts them."""
+
+
+class Gated(Subject, Protocol):
+    """A subject without a far end, whose batches wait in this process.
+
+    Attributes:
+        gate: While it is set, what is being sent is delivered.
+    """
+
+    gate: asyncio.Event
 
 
 Open = Callable[[Setup], Awaitable[Subject]]

@@ -11,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import resource
 import statistics
 import sys
 import time
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
+from benchmarks.clocks import herd
+from benchmarks.fast import nothing
 from benchmarks.floor import Floor, TunedFloor
 from benchmarks.process import pin
+from benchmarks.slow import resident
 from benchmarks.workload import Capture, Result, Settled, endless, pool, take
 from eventpipe import AsyncClient, Batch
 from eventpipe.codecs import JsonCodec
@@ -158,11 +159,11 @@ async def memory(*, events: int) -> Result:
         for event, distinct_id, properties in take(captures, warm):
             await client.capture(event, distinct_id=distinct_id, properties=properties)
         gc.collect()
-        before = _resident()
+        before = resident()
         for event, distinct_id, properties in take(captures, events):
             await client.capture(event, distinct_id=distinct_id, properties=properties)
         gc.collect()
-        after = _resident()
+        after = resident()
         pending = client.statistics().pending
         assert pending == events + warm, f"{pending} pending of {events + warm}"
         sink.opened.set()
@@ -179,29 +180,10 @@ async def flush(*, flushers: int, repeats: int) -> Result:
             for event, distinct_id, properties in take(captures, FLUSHED):
                 await client.capture(event, distinct_id=distinct_id, properties=properties)
             await sink.reached.wait()
-            each.append(await _herd(flushers, client.flush, sink.opened))
-        tasks.append(await _herd(flushers, _nothing, sink.opened))
+            each.append(await herd(flushers, client.flush, sink.opened) / flushers)
+        tasks.append(await herd(flushers, nothing, sink.opened) / flushers)
     task = statistics.median(tasks)
     return {"us": statistics.median(each) - task, "task_us": task}
-
-
-async def _nothing() -> None:
-    return
-
-
-async def _herd(size: int, wait: Callable[[], Awaitable[object]], released: asyncio.Event) -> float:
-    """CPU in microseconds for each of ``size`` tasks that begin a wait together and are released together."""
-
-    async def one() -> None:
-        await wait()
-
-    gc.collect()  # what was before is not this herd's
-    began = time.process_time()
-    tasks = [asyncio.create_task(one()) for _ in range(size)]
-    await asyncio.sleep(0)  # every task has begun its wait when this returns
-    released.set()
-    await asyncio.gather(*tasks)
-    return (time.process_time() - began) / size * 1e6
 
 
 async def starvation(*, url: str, events: int) -> Result:
@@ -214,14 +196,6 @@ async def starvation(*, url: str, events: int) -> Result:
     after = client.statistics()
     shares = {"delivered_share": meanwhile / events, "dropped_share": after.dropped / events}
     return {"captured": after.delivered, **shares}
-
-
-def _resident() -> int:
-    """Bytes of this process in memory now; where the system does not say, the most there ever were."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 IN_TURNS: dict[str, Callable[..., AsyncIterator[Result]]] = {"cpu": cpu, "latency": latency}
