@@ -1,7 +1,8 @@
 """``python -m benchmarks parts``: what each part of the way costs by itself, in under two minutes.
 
 pyperf runs every step of ``steps.py`` in processes of its own, one after another on one core, and what a step is held
-against right before it. What is found goes into the results file; ``report`` makes a table of it.
+against right before it; importing the package is a part as well. What is found goes into the results file; ``report``
+makes a table of it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ from typing import Any
 
 import pyperf
 
+from benchmarks import imports
 from benchmarks.figures import environment
 from benchmarks.results import Results
 from benchmarks.steps import BATCH, STEPS, Step
 
 # With these, all of it takes less than two minutes: half of a step's time goes into starting its processes.
 PROCESSES, VALUES, MIN_TIME = 4, 3, 0.04
+IMPORT_RUNS = 7
+
+# Rows by the names that ``imports`` has for them. pydantic imports most of itself when a first model is made, as nobody
+# imports it for less; that is what the package is held against.
+LIBRARIES = "import asyncio, orjson, pydantic; a model"
+IMPORTS = {"libraries_and_model": (LIBRARIES, None), "eventpipe": ("import eventpipe", LIBRARIES)}
 
 Found = dict[str, Any]  # Any: JSON
 
@@ -43,7 +51,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         arguments
     )
     results = Results.read()
-    results.parts = measure(["--quiet", *pinned()])
+    results.parts = [*measure(["--quiet", *pinned()]), *imported()]
     results.environment |= environment() | {"pyperf": version("pyperf")}
     results.write()
     return 0
@@ -61,8 +69,16 @@ def measure(arguments: Sequence[str]) -> list[Found]:
             benchmark = runner.bench_time_func(step.name, timed, step, inner_loops=BATCH)
         if benchmark is not None and not runner.args.worker:
             values = [value * 1e6 for value in benchmark.get_values()]
-            found.append(described(step, values, found))
-            print(line(found[-1]), flush=True)
+            found.append(described(step.name, values, step.baseline, found))
+    return found
+
+
+def imported() -> list[Found]:
+    """The CPU that a new process spends on the package, and what that is of its libraries alone."""
+    costs = imports.measure({name: imports.STEPS[name] for name in IMPORTS}, IMPORT_RUNS)
+    found: list[Found] = []
+    for statement, (name, beside) in IMPORTS.items():
+        found.append(described(name, [ms * 1e3 for ms in costs[statement]], beside, found))
     return found
 
 
@@ -71,28 +87,30 @@ def timed(rounds: int, step: Step) -> float:
     return float(_made(step.make)(rounds))
 
 
-def described(step: Step, values: Sequence[float], before: Sequence[Found]) -> Found:
-    """A step as it is kept: its median, how far its values lie apart, and what it is of its baseline.
+def described(name: str, values: Sequence[float], beside: str | None, before: Sequence[Found]) -> Found:
+    """A step, printed and as it is kept: its median, how far its values lie apart, and what it is of its baseline.
 
     The ratio is that of the lowest values: they were not taken in the same second, and what else a machine does in one
     of them can only add.
     """
     lowest = min(values)
-    baseline = next((other for other in before if other["name"] == step.baseline), None)
-    return {
-        "name": step.name,
+    baseline = next((other for other in before if other["name"] == beside), None)
+    found: Found = {
+        "name": name,
         "us": round(statistics.median(values), 4),
         "spread": [round(lowest, 4), round(max(values), 4)],
-        "baseline": step.baseline,
+        "baseline": beside,
         "ratio": None if baseline is None else round(lowest / baseline["spread"][0], 3),
     }
+    print(line(found), flush=True)
+    return found
 
 
 def line(found: Found) -> str:
     """A step as it is printed."""
     low, high = found["spread"]
     ratio = "" if found["ratio"] is None else f"{found['ratio']:.2f} times {found['baseline']}"
-    return f"{found['name']:<44}{found['us']:>8.3f} µs  {f'{low:.3f}-{high:.3f}':<16}{ratio}".rstrip()
+    return f"{found['name']:<44}{found['us']:>9.4g} µs  {f'{low:.4g}-{high:.4g}':<20}{ratio}".rstrip()
 
 
 def pinned() -> list[str]:
