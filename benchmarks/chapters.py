@@ -1,0 +1,133 @@
+"""The words of the report: what each scenario is, for whom its figures are, and what none of them say."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Chapter(NamedTuple):
+    """A scenario as the report tells it.
+
+    Attributes:
+        scenario: Its name.
+        title: Of its section.
+        text: What happens in it, and what to look at.
+    """
+
+    scenario: str
+    title: str
+    text: str
+
+
+CHAPTERS = (
+    Chapter(
+        "throughput",
+        "As fast as it goes, the far end answers at once",
+        "One task captures in rounds of 8 000 events, each waited for. CPU is that of the subject's whole process, "
+        "so that threads cannot hide it; events per second follow from it while one core is all there is.",
+    ),
+    Chapter(
+        "throughput_50ms",
+        "As fast as it goes, the far end takes 50 ms",
+        "Requests take as long as to another continent, and nobody waits between rounds: what counts is how many are "
+        "under way at once. Producers of eventpipe and of the reference wait for room; the floor has room for all.",
+    ),
+    Chapter(
+        "burst",
+        "A burst of 20 000 captures",
+        "Twice what the queue holds, from one task that does nothing else. What finds no room is lost.",
+    ),
+    Chapter(
+        "paced",
+        "2 000 captures a second",
+        "A service at work. How long the caller of `capture()` is held up, and how late the loop's other tasks run, "
+        "measured by a task that only asks for the time. `nothing` is a capture that does nothing.",
+    ),
+    Chapter(
+        "hanging",
+        "One request in ten hangs for 5 s",
+        "What the far end has read a second after the last capture: a stalled request must hold up its own batch and "
+        "no other.",
+    ),
+    Chapter(
+        "outage",
+        "Two seconds of 503",
+        "Every request is refused for two seconds. Whether all arrives afterwards, once, and how long after the last "
+        "capture that is. The floor, which never tries again, is left out.",
+    ),
+    Chapter(
+        "mute_close",
+        "Closing while the far end is silent",
+        "Nothing is ever answered. How long the library's own close takes, and whether it tells what it gave up.",
+    ),
+    Chapter("memory", "100 000 events in the queue", "Resident memory that each waiting event adds."),
+    Chapter(
+        "idle",
+        "Nothing to do",
+        "How often the loop of a client wakes up that has worked and has nothing to do, and how many tasks and threads "
+        "it keeps. `nothing` is what measuring takes by itself.",
+    ),
+    Chapter(
+        "fan_out",
+        "The same events to three far ends",
+        "What a second and a third sink add, for each event captured. The far ends count every copy.",
+    ),
+    Chapter(
+        "hooks",
+        "With hooks and receipts",
+        "What functions that see every event or every outcome add, and what it takes to keep a receipt or to await it.",
+    ),
+    Chapter(
+        "flush_storm",
+        "A thousand flushes at once",
+        "All wait for the same events; what every flush beyond the first adds, without the task around it.",
+    ),
+    Chapter("producers", "More producers", "The same number of events from 1 to 1 000 tasks, which wait for room."),
+    Chapter("batch_size", "Larger batches", "From one event a request to 500, the default."),
+    Chapter("workers", "More requests at once", "From 1 worker to 256, with a far end that takes 20 ms."),
+    Chapter("event_size", "Larger events", "From 200 B to 64 KiB, in bodies of half a MiB at most."),
+    Chapter(
+        "growth",
+        "Five million events",
+        "In one process, 100 000 at a time: whether the last event costs what the first did.",
+    ),
+)
+
+READERS = """\
+For whoever wonders what a library for events costs their service, and for whoever changes eventpipe and wants to know
+what that did. Times are those of one machine. What carries over are the **ratios**: beside every subject, in the same
+minute and on the same core, ran two loops that anybody could write instead.
+
+- The **floor** is the leanest loop we could write by hand on the same stack, and promises nothing: no retries, no
+  bounds in bytes, no counters, no flush, no orderly close. 1.10 to the floor says that all of that costs a tenth.
+- The **reference** is the pipeline that a careful engineer writes in an hour, with retries and a flush.
+
+Every subject is a process of its own on one core; the far end has another core and counts what it reads. A figure is
+the median of several processes, with the lowest and the highest in parentheses. *Lost* are events that were captured
+and that the far end never read, *reported* those of them that the library itself says it gave up, *duplicated* those
+that it read twice. **Default** is a library with its far end's address and nothing else, **best** the fastest that its
+own options allow without losing events. Batch sizes and compression in the tables are those of eventpipe, the floor and
+the reference."""
+
+IN_SHORT = """\
+Full load without compression, with a far end that answers at once; delays at 2 000 captures a second. 500 events a
+batch are the default of eventpipe; 100 are what it, the floor and the reference have where they are held against other
+libraries, whose batches are their own choice. The sections below have the rest, and how far the runs lie apart. In the
+picture filled marks are default settings, hollow ones best settings."""
+
+LIMITS = """\
+- All traffic stays on loopback: no network's delay, loss or TLS. A far end that takes 50 ms stands for distance.
+- One core for the subject. A library with threads cannot gain from a second one here, as it could in a service that
+  leaves one idle.
+- The libraries speak different protocols. What speaks Kafka meets the mock broker that ships with confluent-kafka, in
+  a process of its own, which keeps nothing on disk.
+- The far end accepts and counts; it does not check what an event means.
+- Events have 432 bytes unless a table says otherwise. A library that adds fields of its own sends more than others.
+- Nothing here lasts longer than minutes. Days are for the stress tests, and guarantees for [their
+  page](guarantees.md).
+- Subscriptions, stores and the spool are not measured: this version has none."""
+
+PARTS = """\
+What the steps of an event's way cost by themselves, per event in batches of 500 unless the name says otherwise. The
+rows without a ratio are what the others are held against: the least that anybody would do for the same end, run right
+before them. `python -m benchmarks parts` repeats this table in two minutes."""

@@ -1,0 +1,233 @@
+"""What eventpipe promises of its speed, each held against what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.results import Measurement, Results
+
+HERD = 1_000  # flushes at once
+
+Find = Callable[[Results], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One row.
+
+    Attributes:
+        what: What is promised.
+        unit: Of the figure and the bound; ``""`` for a ratio.
+        bound: The highest that keeps it, or the lowest.
+        find: The figure; ``None`` where it was not measured.
+        command: Which benchmark measures it.
+        is_least: Whether the bound is the lowest.
+    """
+
+    what: str
+    unit: str
+    bound: float
+    find: Find
+    command: str
+    is_least: bool = False
+
+    def is_met(self, results: Results) -> bool | None:
+        """Whether it is kept; ``None`` where it was not measured."""
+        found = self.find(results)
+        if found is None:
+            return None
+        return found >= self.bound if self.is_least else found <= self.bound
+
+
+def pick(
+    results: Results, scenario: str, subject: str = "eventpipe", **parameters: Any
+) -> Measurement | None:  # Any: JSON
+    """The measurement of a subject with its default settings and no other values of these parameters."""
+    for found in results.measurements:
+        if (found.scenario, found.subject, found.settings) == (scenario, subject, "default") and all(
+            found.parameters.get(name, value) == value for name, value in parameters.items()
+        ):
+            return found
+    return None
+
+
+def figure(scenario: str, name: str, **parameters: Any) -> Find:  # Any: JSON
+    """A figure by itself."""
+
+    def find(results: Results) -> float | None:
+        found = pick(results, scenario, **parameters)
+        return found.figures[name].median if found and name in found.figures else None
+
+    return find
+
+
+def ratio(scenario: str, name: str, other: str, **parameters: Any) -> Find:  # Any: JSON
+    """A figure as a ratio to another subject's, which ran beside it, or beside whose run a floor ran as well."""
+
+    def find(results: Results) -> float | None:
+        own, its = pick(results, scenario, **parameters), pick(results, scenario, other, **parameters)
+        if own is None:
+            return None
+        to_others = own.ratios.get(name, {})
+        if other in to_others:
+            return to_others[other].median
+        if its is None or "floor" not in to_others or "floor" not in its.ratios.get(name, {}):
+            return None
+        return to_others["floor"].median / its.ratios[name]["floor"].median
+
+    return find
+
+
+def part(name: str) -> Find:
+    """What a part is of its baseline."""
+
+    def find(results: Results) -> float | None:
+        return next((found["ratio"] for found in results.parts if found["name"] == name), None)
+
+    return find
+
+
+def further_sink(results: Results) -> float | None:
+    """What a sink beyond the first adds, as a share of what the first one costs."""
+    three = ratio("fan_out", "cpu_us", "one sink", sinks=3)(results)
+    return None if three is None else (three - 1) / 2
+
+
+def drift(results: Results) -> float | None:
+    """The furthest that an event's CPU, as a ratio to the floor, comes from where it began; 0.1: a tenth."""
+    found = sorted(
+        (one.parameters["events"], one.ratios["cpu_us"]["floor"].median)
+        for one in results.measurements
+        if (one.scenario, one.subject) == ("growth", "eventpipe")
+    )
+    return max(abs(later / found[0][1] - 1) for _, later in found[1:]) if len(found) > 1 else None
+
+
+def by_queue(results: Results) -> float | None:
+    """What a flush costs behind the longest queue, as a ratio to that behind the shortest."""
+    found = sorted(
+        (one.parameters["pending"], one.figures["flush_us"].median)
+        for one in results.measurements
+        if (one.scenario, one.subject) == ("flush_storm", "eventpipe") and one.parameters["flushers"] == HERD
+    )
+    return found[-1][1] / found[0][1] if len(found) > 1 else None
+
+
+_SCENARIOS = "python -m benchmarks scenarios"
+_PLAIN = {"batch_events": 500, "gzip": False}
+_GZIP = {"batch_events": 500, "gzip": True}
+_SMALL = {"batch_events": 100, "gzip": False}  # of the floor that runs beside other libraries
+_AT_ONCE, _FAR, _PACED = f"{_SCENARIOS} throughput", f"{_SCENARIOS} throughput_50ms", f"{_SCENARIOS} paced"
+
+PROMISES = (
+    Promise(
+        "CPU per event, 100 a batch, to the floor",
+        "",
+        1.15,
+        ratio("throughput", "cpu_us", "floor", **_SMALL),
+        _AT_ONCE,
+    ),
+    Promise(
+        "CPU per event, 500 a batch, to the floor", "", 1.2, ratio("throughput", "cpu_us", "floor", **_PLAIN), _AT_ONCE
+    ),
+    Promise(
+        "CPU per event, 100 a batch, gzip on both",
+        "",
+        1.25,
+        ratio("throughput", "cpu_us", "floor", batch_events=100, gzip=True),
+        _AT_ONCE,
+    ),
+    Promise(
+        "CPU per event, 500 a batch, gzip on both", "", 1.25, ratio("throughput", "cpu_us", "floor", **_GZIP), _AT_ONCE
+    ),
+    Promise("CPU per event, 500 a batch", "µs", 4.5, figure("throughput", "cpu_us", **_PLAIN), _AT_ONCE),
+    Promise(
+        "CPU per event, 100 a batch, to confluent-kafka's C producer",
+        "",
+        1.0,
+        ratio("throughput", "cpu_us", "confluent_kafka", **_SMALL),
+        _AT_ONCE,
+    ),
+    *(
+        Promise(
+            f"events per second, {own['batch_events']} a batch, to {other}",
+            "",
+            bound,
+            ratio("throughput", "per_second", other, **own),
+            _AT_ONCE,
+            is_least=True,
+        )
+        for other, bound, own in (
+            ("reference", 2.0, _PLAIN),
+            ("posthog", 20.0, _SMALL),
+            ("posthog_async", 45.0, _SMALL),
+        )
+    ),
+    Promise(
+        "events per second, the far end takes 50 ms",
+        "per s",
+        120_000,
+        figure("throughput_50ms", "per_second", **_PLAIN),
+        _FAR,
+        is_least=True,
+    ),
+    Promise(
+        "events per second, the far end takes 50 ms, gzip",
+        "per s",
+        95_000,
+        figure("throughput_50ms", "per_second", **_GZIP),
+        _FAR,
+        is_least=True,
+    ),
+    Promise("`await capture()` at 2 000/s, p50, to the floor", "", 1.3, ratio("paced", "p50_us", "floor"), _PACED),
+    Promise("`await capture()` at 2 000/s, p99, to the floor", "", 2.0, ratio("paced", "p99_us", "floor"), _PACED),
+    Promise("`await capture()` at 2 000/s, p99.9", "µs", 300, figure("paced", "p999_us"), _PACED),
+    Promise("`await capture()` at 2 000/s, max", "µs", 5_000, figure("paced", "max_us"), _PACED),
+    Promise("lag of the loop at 2 000/s, p99", "ms", 0.5, figure("paced", "lag_p99_ms"), _PACED),
+    Promise("lag of the loop at 2 000/s, p99, to the floor", "", 1.0, ratio("paced", "lag_p99_ms", "floor"), _PACED),
+    Promise(
+        "read a second after the last capture, one request in ten hangs",
+        "%",
+        99,
+        figure("hanging", "read_within_1_s_percent"),
+        f"{_SCENARIOS} hanging",
+        is_least=True,
+    ),
+    Promise("memory per event, 100 000 queued", "B", 600, figure("memory", "bytes_per_event"), f"{_SCENARIOS} memory"),
+    Promise(
+        "wake-ups per second of an idle client", "per s", 0, figure("idle", "wakeups_per_second"), f"{_SCENARIOS} idle"
+    ),
+    Promise(
+        "tasks of an idle client with 16 workers, none of them a worker's",
+        "",
+        2,
+        figure("idle", "tasks"),
+        f"{_SCENARIOS} idle",
+    ),
+    Promise(
+        "`import eventpipe`, to asyncio, orjson and pydantic with a model",
+        "",
+        1.15,
+        part("import eventpipe"),
+        "python -m benchmarks parts",
+    ),
+    Promise("change of CPU per event over 5 million, to the floor", "", 0.1, drift, f"{_SCENARIOS} growth"),
+    Promise(
+        "flush, each of 1 000 at once, 9 000 events queued",
+        "µs",
+        15,
+        figure("flush_storm", "flush_us", pending=9_000, flushers=HERD),
+        f"{_SCENARIOS} flush_storm",
+    ),
+    Promise("flush, 9 000 events queued to 1 000", "", 1.25, by_queue, f"{_SCENARIOS} flush_storm"),
+    Promise("each sink beyond the first, to the first", "", 0.25, further_sink, f"{_SCENARIOS} fan_out"),
+    Promise(
+        "a `before_send` that changes nothing",
+        "µs",
+        0.5,
+        figure("hooks", "added_cpu_us", hooks="before_send"),
+        f"{_SCENARIOS} hooks",
+    ),
+)
