@@ -25,7 +25,7 @@ from uuid_utils import uuid7
 from benchmarks.workload import EVENT_BYTES, Captured, pool
 from eventpipe import AsyncClient, Batch
 from eventpipe.codecs import JsonCodec, NdjsonCodec, PostHogV0
-from eventpipe.codecs.compression import compress
+from eventpipe.codecs.compression import compress, library
 from eventpipe.contracts import Codec
 from eventpipe.core.ledger import Ledger
 from eventpipe.encoding import Encoder, make_id
@@ -413,7 +413,7 @@ STEPS = [
     Step("NdjsonCodec.request()", lambda: codec(NdjsonCodec()), JOIN),
     Step("PostHogV0.request()", lambda: codec(PostHogV0("key")), JOIN),
     Step(GZIP, gzipped),
-    Step("compress: gzip", deflated, GZIP),
+    Step(f"compress: gzip, by {library().name}", deflated, GZIP),
     *(
         Step(f"{module}.compress(), level 1", partial(squeezed, module), GZIP)
         for module in ("isal.igzip", "compression.zstd", "backports.zstd")
