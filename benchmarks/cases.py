@@ -39,7 +39,7 @@ def throughput(subject: str) -> Iterator[Case]:
 
 def throughput_50ms(subject: str) -> Iterator[Case]:
     """Events as fast as they go, to a far end that takes 50 ms for each request: whoever captures waits for room."""
-    for options, total in (PLAIN, 64_000), (SMALL, 16_000):
+    for options, total in (PLAIN, 48_000), (SMALL, 9_600):
         if subject in PEERS and options is PLAIN:
             continue
         own = beside(subject, options | {"overflow": "wait"}, floor={"queue_events": total}, arguments={"total": 2_000})
@@ -56,7 +56,7 @@ def burst(subject: str) -> Iterator[Case]:
 
 def paced(subject: str) -> Iterator[Case]:
     """A web service at 2 000 captures a second."""
-    pace = {"per_second": PER_SECOND, "seconds": 3.0}
+    pace = {"per_second": PER_SECOND, "seconds": 2.5}
     contenders = [Contender("nothing"), *beside(subject, PLAIN)]
     yield Case("paced", "paced", contenders, pace, PLAIN | {"per_second": PER_SECOND}, turns=1, warm={"seconds": 0.3})
 
@@ -181,7 +181,7 @@ def workers(subject: str) -> Iterator[Case]:
 
 def event_size(subject: str) -> Iterator[Case]:
     """Events from one with a single property to one of 64 KiB; a body has half a MiB at most."""
-    for event_bytes, batch_events in ((200, 500), (432, 500), (1_024, 500), (4_096, 128), (16_384, 32), (65_536, 8)):
+    for event_bytes, batch_events in ((200, 500), (432, 500), (2_048, 256), (16_384, 32), (65_536, 8)):
         options = {"batch_events": batch_events, "gzip": False}
         round_events = 16 * batch_events
         arguments = _fast(options, 4 * round_events) | {"round_events": round_events}

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import resource
 import threading
 import time
 from array import array
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 from benchmarks.clocks import PERCENTILES, CountingLoop, clock_cost, percentile, ticker, timed
 from benchmarks.fast import capture
 from benchmarks.subject import Subject
-from benchmarks.workload import Captured, Result, take
+from benchmarks.workload import POOL, Captured, Result, take
 
 PACE = 0.005  # seconds between the ticks of paced captures
 SETTLING = 0.2  # seconds in which what was captured reaches the workers, and what was sent comes to rest
@@ -81,7 +83,11 @@ async def mute_close(subject: Subject, events: Iterator[Captured], *, total: int
 
 
 async def memory(subject: Subject, events: Iterator[Captured], *, warm: int, total: int) -> Result:
-    """Resident memory that each of ``total`` queued events adds, once all workers are busy with ``warm`` others."""
+    """Resident memory that each of ``total`` queued events adds, once all workers are busy with ``warm`` others.
+
+    Each event is made anew, as a program's are: who keeps the caller's objects keeps all of them.
+    """
+    events = (Captured(*json.loads(text)) for text in cycle([json.dumps(event) for event in take(events, POOL)]))
     await capture(subject, take(events, warm))
     await asyncio.sleep(SETTLING)
     gc.collect()
