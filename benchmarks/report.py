@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chapters import CHAPTERS, IN_SHORT, LIMITS, PARTS, READERS
+from benchmarks.peers import PEERS
 from benchmarks.promises import PROMISES, Promise
 from benchmarks.results import FILE, Measurement, Results
 from benchmarks.series import Picture, batch_of, of, pictures, uncompressed
@@ -64,6 +65,8 @@ def _sections(results: Results, drawn: Mapping[str, Picture]) -> Iterator[str]:
     yield "## The parts"
     yield PARTS
     yield parts(results)
+    yield "## The libraries"
+    yield libraries(results)
     yield "## Where it was measured"
     yield environment(results)
     yield "## What this does not say"
@@ -116,6 +119,7 @@ def scenario(results: Results, name: str) -> str:
     whose = [[found.subject, found.settings, *(setting(found, one) for one in differing)] for found in measured]
     heading = ["subject", "settings", *(one.replace("_", " ") for one in differing)]
     figures = list(dict.fromkeys(one for found in measured for one in found.figures))
+    figures.sort(key=lambda one: one == "far_end_us")  # of the far end, so behind those of the subject
     rows = [
         [*who, *(spread(found.figures.get(one)) for one in figures), *counts(found)]
         for who, found in zip(whose, measured, strict=True)
@@ -149,6 +153,17 @@ def parts(results: Results) -> str:
         beside = ("", "") if found["ratio"] is None else (number(found["ratio"]), found["baseline"])
         rows.append([found["name"], number(found["us"]), f"{number(lowest)}-{number(highest)}", *beside])
     return table(("part", "µs", "lowest-highest", "ratio of the lowest", "to"), rows) if rows else MISSING
+
+
+def libraries(results: Results) -> str:
+    """The other libraries, in the versions that were measured, and what a reader of their figures should know."""
+    versions = {name: f"{name} {found}" for name, found in results.environment.items()}
+    rows = []
+    for name, peer in PEERS.items():
+        packages = [package.partition("[")[0].partition(">")[0] for package in peer.packages]
+        installed = [versions[package] for package in packages if package in versions]
+        rows.append([name, ", ".join(installed) or "not measured", peer.wire, peer.note])
+    return table(("library", "packages", "speaks", "what to know"), rows)
 
 
 def environment(results: Results) -> str:

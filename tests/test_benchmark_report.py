@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.chapters import CHAPTERS
+from benchmarks.peers import PEERS
 from benchmarks.promises import PROMISES
 from benchmarks.report import MISSING, PAGE, page
 from benchmarks.results import Measurement, Results, Spread
@@ -109,7 +110,9 @@ PARTS = [
         "ratio": 2.0,
     },
 ]
-RESULTS = Results("2026-01-02", {"python": "3.11.7", "event_bytes": 432}, MEASUREMENTS, PARTS)
+RESULTS = Results(
+    "2026-01-02", {"python": "3.11.7", "event_bytes": 432, "segment-analytics-python": "2.4.1"}, MEASUREMENTS, PARTS
+)
 
 
 def lines(heading: str, text: str) -> list[str]:
@@ -181,8 +184,18 @@ def test_parts_and_environment_are_those_of_the_file() -> None:
         "| by hand | 1.5 | 1.4-1.9 |  |  |",
         "| import eventpipe | 120 000 | 110 000-130 000 | 2 | by hand |",
     ]
-    assert lines("Where it was measured", page(RESULTS))[2:] == ["| event bytes | 432 |", "| python | 3.11.7 |"]
+    assert lines("Where it was measured", page(RESULTS))[2:-1] == ["| event bytes | 432 |", "| python | 3.11.7 |"]
     assert "The newest figure is of 2026-01-02." in page(RESULTS)
+
+
+def test_libraries_stand_with_the_versions_that_were_measured() -> None:
+    """Their notes are those of their drivers."""
+    rows = {row.split(" | ")[0].removeprefix("| "): row for row in lines("The libraries", page(RESULTS))[2:]}
+    note = PEERS["segment"].note
+
+    assert list(rows) == list(PEERS)
+    assert rows["segment"] == f"| segment | segment-analytics-python 2.4.1 | Segment /v1/batch | {note} |"
+    assert rows["sentry"].startswith("| sentry | not measured | Sentry envelopes |")
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=[chapter.scenario for chapter in CHAPTERS])
@@ -199,7 +212,7 @@ def test_empty_file_makes_a_page_that_says_so() -> None:
     text = page(Results())
 
     assert text.count(MISSING) == len(CHAPTERS) + 4
-    assert text.count("not measured |") == len(PROMISES)
+    assert text.count("not measured |") == len(PROMISES) + len(PEERS)
     assert "svg" not in text
 
 
