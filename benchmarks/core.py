@@ -84,21 +84,23 @@ class Bench:
         self._check(f"{scenario} {arguments}", result["captured"], by_id=True)
         return result
 
-    def turns(self, scenario: str, **arguments: object) -> list[dict[str, Result]]:
+    def turns(
+        self, scenario: str, *, subjects: Sequence[str] = SUBJECTS, **arguments: object
+    ) -> list[dict[str, Result]]:
         """What every subject needed, turn by turn; who comes first changes from turn to turn."""
         turns: list[dict[str, Result]] = []
         for _ in range(self.plan.runs):
             self._sink.reset()
             with ExitStack() as stack:
-                subjects = {
+                processes = {
                     name: stack.enter_context(self._subject(scenario, subject=name, url=self._sink.url, **arguments))
-                    for name in SUBJECTS
+                    for name in subjects
                 }
-                for subject in subjects.values():
-                    subject.turn()  # warms up
-                order = list(SUBJECTS)
+                for process in processes.values():
+                    process.turn()  # warms up
+                order = list(subjects)
                 for _ in range(self.plan.turns):
-                    turns.append({name: subjects[name].turn() for name in order})
+                    turns.append({name: processes[name].turn() for name in order})
                     order.append(order.pop(0))
             captured = sum(result["captured"] for result in turns[-1].values())
             self._check(f"{scenario} {arguments}", captured)
