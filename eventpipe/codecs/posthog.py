@@ -100,15 +100,16 @@ class PostHogV0(HttpCodec):
         return Request("/batch/", self._headers, opening + self._joined(batch.events) + b"]}")
 
     def _joined(self, events: Sequence[CapturedEvent]) -> bytes:
-        parts = []
-        for event in events:
-            data = event.data
-            if event.extra is not None or data[-1] == NO_PROPERTIES or _is_anonymous(data):
+        parts = [event.data for event in events if event.extra is None]
+        for data in parts:
+            # As _is_anonymous(), whose call would cost as much as all of this.
+            if data[-1] == NO_PROPERTIES or data[DISTINCT_ID_AT] == _NULL or data[DISTINCT_ID_AT + 1] == _QUOTE:
                 return b",".join(map(self._whole, events))
-            parts.append(data)
+        if len(parts) < len(events):
+            return b",".join(map(self._whole, events))
         # No event needs anything of its own: one join puts the same members at the end of all properties.
-        parts.append(b"")
-        return (b"," + self._tail + b",").join(parts)[:-1]
+        parts[-1] += b"," + self._tail
+        return (b"," + self._tail + b",").join(parts)
 
     def _whole(self, event: CapturedEvent) -> bytes:
         data, tail = event.data, self._tail
