@@ -29,12 +29,12 @@ def throughput(subject: str) -> Iterator[Case]:
     """Events as fast as they go, to a far end that answers at once."""
     if subject in PEERS:
         total = {"total": PEER_TOTAL, "round_events": PEER_ROUNDS.get(subject, PEER_TOTAL)}
-        yield Case("throughput", "throughput", beside(subject, SMALL, arguments=total), _fast(SMALL, 32_000), SMALL)
+        yield Case("throughput", "throughput", beside(subject, SMALL, arguments=total), _fast(SMALL, 32_000))
         return
     for batch_events in (100, 500):
         for gzip in (False, True):
             options = {"batch_events": batch_events, "gzip": gzip}
-            yield Case("throughput", "throughput", beside(subject, options), _fast(options, 32_000), options)
+            yield Case("throughput", "throughput", beside(subject, options), _fast(options, 32_000))
 
 
 def throughput_50ms(subject: str) -> Iterator[Case]:
@@ -44,21 +44,21 @@ def throughput_50ms(subject: str) -> Iterator[Case]:
             continue
         own = beside(subject, options | {"overflow": "wait"}, floor={"queue_events": total}, arguments={"total": 2_000})
         far_end = Behaviour(latency=0.05)
-        yield Case("throughput_50ms", "flood", own, _fast(options, total), options, behaviour=far_end)
+        yield Case("throughput_50ms", "flood", own, _fast(options, total), behaviour=far_end)
 
 
 def burst(subject: str) -> Iterator[Case]:
     """One handler that captures 20 000 events in a row, twice what a queue holds by default."""
     total = {"total": 20_000}
     contenders = beside(subject, PLAIN, floor={"queue_events": 20_000})
-    yield Case("burst", "burst", contenders, total, PLAIN | total, warm={"total": 1_000})
+    yield Case("burst", "burst", contenders, total, total, warm={"total": 1_000})
 
 
 def paced(subject: str) -> Iterator[Case]:
     """A web service at 2 000 captures a second."""
     pace = {"per_second": PER_SECOND, "seconds": 2.5}
     contenders = [Contender("nothing"), *beside(subject, PLAIN)]
-    yield Case("paced", "paced", contenders, pace, PLAIN | {"per_second": PER_SECOND}, turns=1, warm={"seconds": 0.3})
+    yield Case("paced", "paced", contenders, pace, {"per_second": PER_SECOND}, turns=1, warm={"seconds": 0.3})
 
 
 def hanging(subject: str) -> Iterator[Case]:
@@ -72,7 +72,7 @@ def hanging(subject: str) -> Iterator[Case]:
         read = sum(count for at, count in times["reads"] if at <= turn["moments"]["ended"] + 1.0)
         return {"read_within_1_s_percent": 100 * read / turn["captured"]}
 
-    yield _waiting("hanging", "steady", beside(subject, SMALL), pace, SMALL, far_end, watch)
+    yield _waiting("hanging", "steady", beside(subject, SMALL), pace, {"per_second": PER_SECOND}, far_end, watch)
 
 
 def outage(subject: str) -> Iterator[Case]:
@@ -88,7 +88,7 @@ def outage(subject: str) -> Iterator[Case]:
         last = max((at for at, count in times["accepts"] if count), default=ended)
         return {"last_arrived_after_seconds": last - ended}
 
-    yield _waiting("outage", "steady", contenders, pace, PLAIN, far_end, watch)
+    yield _waiting("outage", "steady", contenders, pace, {"per_second": PER_SECOND}, far_end, watch)
 
 
 def mute_close(subject: str) -> Iterator[Case]:
@@ -97,31 +97,33 @@ def mute_close(subject: str) -> Iterator[Case]:
         return
     total = {"total": 5_000}
     contenders = [contender for contender in beside(subject, PLAIN) if contender.subject != "floor"]
-    yield _waiting("mute_close", "mute_close", contenders, total, PLAIN | total, Behaviour(is_mute=True))
+    yield _waiting("mute_close", "mute_close", contenders, total, total, Behaviour(is_mute=True))
 
 
 def memory(subject: str) -> Iterator[Case]:
     """100 000 events in the queue, beside those that the workers have."""
-    if _is_kafka(subject):
+    if _is_kafka(subject) or subject == "sentry":  # which holds 1 000
         return
     arguments = {"warm": WORKERS * BATCH_EVENTS, "total": 100_000}
     options = PLAIN | {"queue_events": 120_000}
     contenders = beside(subject, options, shared={"queue_events": 120_000})
-    parameters = PLAIN | {"events": 100_000}
+    total = {"total": arguments["total"]}
     far_end = Behaviour(is_mute=True)
-    yield Case("memory", "memory", contenders, arguments, parameters, behaviour=far_end, turns=1, warm=None)
+    yield Case("memory", "memory", contenders, arguments, total, behaviour=far_end, turns=1, warm=None)
 
 
 def idle(subject: str) -> Iterator[Case]:
     """Three seconds in which nothing is captured, after some work."""
     arguments = {"total": PEER_ROUNDS.get(subject, 8_000), "seconds": 3.0}
-    yield _waiting("idle", "idle", [Contender("nothing"), *beside(subject, PLAIN)], arguments, PLAIN, Behaviour())
+    yield _waiting("idle", "idle", [Contender("nothing"), *beside(subject, PLAIN)], arguments, {}, Behaviour())
 
 
 def fan_out(subject: str) -> Iterator[Case]:
     """Each event to one, two and three far ends."""
     contenders = [
-        Contender(subject, options=PLAIN | {"sinks": sinks}, parameters={"sinks": sinks}, name=name, copies=sinks)
+        Contender(
+            subject, options=PLAIN | {"sinks": sinks}, parameters=PLAIN | {"sinks": sinks}, name=name, copies=sinks
+        )
         for sinks, name in ((1, "one sink"), (2, "two sinks"), (3, "three sinks"))
     ]
     yield _compared("fan_out", contenders)
@@ -137,7 +139,9 @@ def hooks(subject: str) -> Iterator[Case]:
         ("receipts awaited", {}, {"receipts": "awaited"}),
     ]
     contenders = [
-        Contender(subject, options={**PLAIN, **options}, arguments=arguments, parameters={"hooks": name}, name=name)
+        Contender(
+            subject, options={**PLAIN, **options}, arguments=arguments, parameters=PLAIN | {"hooks": name}, name=name
+        )
         for name, options, arguments in kinds
     ]
     yield _compared("hooks", contenders)
@@ -157,26 +161,23 @@ def producers(subject: str) -> Iterator[Case]:
     for count in (1, 10, 100, 1_000):
         total = 32_000
         contenders = beside(subject, PLAIN | {"overflow": "wait"}, floor={"queue_events": total})
-        yield Case(
-            "producers", "flood", contenders, _fast(PLAIN, total) | {"producers": count}, PLAIN | {"producers": count}
-        )
+        yield Case("producers", "flood", contenders, _fast(PLAIN, total) | {"producers": count}, {"producers": count})
 
 
 def batch_size(subject: str) -> Iterator[Case]:
     """Events in a batch, and so in a request."""
     for batch_events, total in ((1, 800), (5, 4_000), (20, 8_000), (100, 24_000), (500, 32_000)):
         options = {"batch_events": batch_events, "gzip": False}
-        yield Case("batch_size", "throughput", beside(subject, options), _fast(options, total), options)
+        yield Case("batch_size", "throughput", beside(subject, options), _fast(options, total))
 
 
 def workers(subject: str) -> Iterator[Case]:
     """Requests in flight at once, to a far end that takes 20 ms for each."""
     for count, total in ((1, 2_000), (4, 8_000), (16, 24_000), (64, 48_000), (256, 48_000)):
         options = SMALL | {"workers": count, "queue_events": 60_000}
-        parameters = SMALL | {"workers": count}
         far_end = Behaviour(latency=0.02)
         contenders = beside(subject, options | {"overflow": "wait"})
-        yield Case("workers", "flood", contenders, _fast(SMALL, total), parameters, behaviour=far_end)
+        yield Case("workers", "flood", contenders, _fast(SMALL, total), {"workers": count}, behaviour=far_end)
 
 
 def event_size(subject: str) -> Iterator[Case]:
@@ -185,16 +186,14 @@ def event_size(subject: str) -> Iterator[Case]:
         options = {"batch_events": batch_events, "gzip": False}
         round_events = 16 * batch_events
         arguments = _fast(options, 4 * round_events) | {"round_events": round_events}
-        parameters = options | {"event_bytes": event_bytes}
+        parameters = {"event_bytes": event_bytes}
         contenders = beside(subject, options)
         yield Case("event_size", "throughput", contenders, arguments, parameters, event_bytes=event_bytes)
 
 
 def growth(subject: str) -> Iterator[Case]:
     """One process that sends five million events, 100 000 at a time."""
-    yield Case(
-        "growth", "throughput", beside(subject, PLAIN), _fast(PLAIN, 100_000), PLAIN, turns=50, warm=None, step=5
-    )
+    yield Case("growth", "throughput", beside(subject, PLAIN), _fast(PLAIN, 100_000), turns=50, warm=None, step=5)
 
 
 def beside(
@@ -214,9 +213,13 @@ def beside(
         shared: Those that a library has to have as well, by our names.
         arguments: Of the load for a library.
     """
-    own = [Contender("floor", options={**options, **(floor or {})}), Contender("reference", options=options)]
+    shown = {name: options[name] for name in PLAIN}
+    own = [
+        Contender("floor", options={**options, **(floor or {})}, parameters=shown),
+        Contender("reference", options=options, parameters=shown),
+    ]
     if subject not in PEERS:
-        return [*own, Contender(subject, options=options)]
+        return [*own, Contender(subject, options=options, parameters=shown)]
     return [
         *own,
         *(
@@ -250,7 +253,7 @@ def _compared(scenario: str, contenders: Sequence[Contender]) -> Case:
     """Ways to use one subject, held against the first of them."""
     base = contenders[0].name or ""
     arguments = _fast(PLAIN, 32_000)
-    return Case(scenario, "throughput", contenders, arguments, PLAIN, baselines=(base,), added=("cpu_us",))
+    return Case(scenario, "throughput", contenders, arguments, baselines=(base,), added=("cpu_us",))
 
 
 def _waiting(
