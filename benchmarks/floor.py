@@ -14,13 +14,14 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from gzip import compress
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 import orjson
 from uuid_utils import uuid7
+
+from eventpipe.codecs.compression import compress  # whichever library that takes: the job is to be the same
 
 WORKERS = 16
 QUEUE_EVENTS = 10_000
@@ -100,7 +101,7 @@ class Floor:
     async def _post(self, batch: list[bytes]) -> None:
         body = b"[" + b"},".join(batch) + b"}]"
         if self._gzip:
-            body = compress(body, 1, mtime=0)
+            body = compress(body, "gzip")
         async with self._session.post(self._url, data=body, headers=self._headers) as response:
             await response.read()
             response.raise_for_status()
