@@ -6,7 +6,8 @@ and a fast producer outruns the reader: events that were cut before they were re
 
 Of the ways to behave a mock cluster has latency alone, and that from its beginning.
 
-The module is run by the Python of the environment that has confluent-kafka.
+The module is run by the Python of the environment that has confluent-kafka; where only the handle on it is needed, that
+is not installed, and is imported by who uses it.
 """
 
 from __future__ import annotations
