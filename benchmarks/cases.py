@@ -29,7 +29,7 @@ def throughput(subject: str) -> Iterator[Case]:
     """Events as fast as they go, to a far end that answers at once."""
     if subject in PEERS:
         total = {"total": PEER_TOTAL, "round_events": PEER_ROUNDS.get(subject, PEER_TOTAL)}
-        yield Case("throughput", "throughput", beside(subject, SMALL, arguments=total), _fast(SMALL, 32_000))
+        yield Case("throughput", "throughput", beside(subject, SMALL, arguments=total), _fast(SMALL, 32_000), turns=2)
         return
     for batch_events in (100, 500):
         for gzip in (False, True):
@@ -44,20 +44,22 @@ def throughput_50ms(subject: str) -> Iterator[Case]:
             continue
         own = beside(subject, options | {"overflow": "wait"}, floor={"queue_events": total}, arguments={"total": 2_000})
         far_end = Behaviour(latency=0.05)
-        yield Case("throughput_50ms", "flood", own, _fast(options, total), behaviour=far_end)
+        yield Case("throughput_50ms", "flood", own, _fast(options, total), behaviour=far_end, turns=turns(subject))
 
 
 def burst(subject: str) -> Iterator[Case]:
     """One handler that captures 20 000 events in a row, twice what a queue holds by default."""
     total = {"total": 20_000}
     contenders = beside(subject, PLAIN, floor={"queue_events": 20_000})
-    yield Case("burst", "burst", contenders, total, total, warm={"total": 1_000})
+    yield Case("burst", "burst", contenders, total, total, turns=turns(subject), warm={"total": 1_000})
 
 
 def paced(subject: str) -> Iterator[Case]:
     """A web service at 2 000 captures a second."""
-    pace = {"per_second": PER_SECOND, "seconds": 2.5}
-    contenders = [Contender("nothing"), *beside(subject, PLAIN)]
+    pace = {"per_second": PER_SECOND, "seconds": 1.5 if subject in PEERS else 2.5}
+    contenders = beside(subject, PLAIN)
+    if subject not in PEERS:
+        contenders.insert(0, Contender("nothing"))
     yield Case("paced", "paced", contenders, pace, {"per_second": PER_SECOND}, turns=1, warm={"seconds": 0.3})
 
 
@@ -107,6 +109,7 @@ def memory(subject: str) -> Iterator[Case]:
     arguments = {"warm": WORKERS * BATCH_EVENTS, "total": 100_000}
     options = PLAIN | {"queue_events": 120_000}
     contenders = beside(subject, options, shared={"queue_events": 120_000})
+    contenders = [contender for contender in contenders if contender.settings == "default"]  # but for the bound alike
     total = {"total": arguments["total"]}
     far_end = Behaviour(is_mute=True)
     yield Case("memory", "memory", contenders, arguments, total, behaviour=far_end, turns=1, warm=None)
@@ -177,7 +180,7 @@ def workers(subject: str) -> Iterator[Case]:
         options = SMALL | {"workers": count, "queue_events": 60_000}
         far_end = Behaviour(latency=0.02)
         contenders = beside(subject, options | {"overflow": "wait"})
-        yield Case("workers", "flood", contenders, _fast(SMALL, total), {"workers": count}, behaviour=far_end)
+        yield Case("workers", "flood", contenders, _fast(SMALL, total), {"workers": count}, behaviour=far_end, turns=2)
 
 
 def event_size(subject: str) -> Iterator[Case]:
@@ -194,6 +197,11 @@ def event_size(subject: str) -> Iterator[Case]:
 def growth(subject: str) -> Iterator[Case]:
     """One process that sends five million events, 100 000 at a time."""
     yield Case("growth", "throughput", beside(subject, PLAIN), _fast(PLAIN, 100_000), turns=50, warm=None, step=5)
+
+
+def turns(subject: str) -> int:
+    """Turns in a run: one of a library's takes as long as ten of ours."""
+    return 1 if subject in PEERS else 3
 
 
 def beside(
