@@ -1,5 +1,5 @@
 """An event as its caller describes it, turned into bytes once, whatever is in it."""
 
-from eventpipe.encoding.encoder import Encoder, dependable, make_id
+from eventpipe.encoding.encoder import Encoder, PlainEvent, dependable, make_id
 
-__all__ = ["Encoder", "dependable", "make_id"]
+__all__ = ["Encoder", "PlainEvent", "dependable", "make_id"]

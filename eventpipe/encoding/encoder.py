@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import uuid_utils
@@ -31,11 +31,16 @@ _TAILS: Final = tuple(f"{tail:02x}" for tail in range(256))
 _NO_TAILS: Final[Iterator[str]] = iter(())
 
 
-class _PlainEvent(CapturedEvent):
-    """An event made without a call of its initialiser: 0.045 against 0.12 µs."""
+class PlainEvent(CapturedEvent):
+    """An event without lane and extra, made without a call of its initialiser: 0.045 against 0.12 µs."""
 
     __slots__ = ()
-    __init__ = object.__init__
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__
 
 
 def make_id() -> str:
@@ -100,7 +105,7 @@ class Encoder:
         """Stamp moments on the clock of ``loop`` from now on."""
         self._monotonic = self._clock.reader(loop)
 
-    def encode_plain(self, event: object, distinct_id: object, properties: object) -> CapturedEvent | None:
+    def encode_plain(self, event: object, distinct_id: object, properties: object) -> PlainEvent | None:
         """Encode an event of plain types, as nearly all are; ``None``: it is none, and ``encode()`` looks with care."""
         wall = time.time() if self._is_system_clock else self._clock.time()
         monotonic = self._monotonic  # by itself: Python 3.11 is slow to call what an attribute holds, 0.03 µs
@@ -119,19 +124,19 @@ class Encoder:
                 type(event) is str
                 and event
                 and (type(distinct_id) is str or distinct_id is None)
-                and type(properties) is dict
-                and (self._is_bare or (self._new_id is None and self._lifted.isdisjoint(properties)))
+                and (type(properties) is dict or properties is None)
+                and (self._is_bare or (self._new_id is None and self._lifted.isdisjoint(properties or ())))
             ):
                 envelope = {
                     "uuid": uuid,
                     "timestamp": stamp,
                     "distinct_id": distinct_id,
                     "event": event,
-                    "properties": properties,
+                    "properties": properties or {},
                 }
                 # The slice drops the closing braces, and with them the 4 KiB that orjson's own result holds on to.
                 data = _dumps(envelope, None, NATIVE)[:-2]
-                captured: CapturedEvent = _PlainEvent()
+                captured: PlainEvent = PlainEvent()
                 captured.data = data
                 captured.lane = captured.extra = captured.settlement = None
                 captured.captured_at = moment

@@ -171,6 +171,19 @@ def test_caller_keeps_the_properties() -> None:
     assert repr(properties) == before
 
 
+@pytest.mark.parametrize("lifted", [frozenset[str](), frozenset({"$set"})], ids=["bare", "lifted"])
+def test_no_properties_are_plain_properties(lifted: frozenset[str]) -> None:
+    """An event without them is encoded as quickly as one that has some, and an empty dict says the same."""
+    encoder = Encoder(lifted=lifted)
+
+    none, empty = encoder.encode_plain("e", None, None), encoder.encode_plain("e", None, {})
+
+    assert none is not None
+    assert empty is not None
+    assert none.data[DISTINCT_ID_AT:] == empty.data[DISTINCT_ID_AT:]
+    assert none.properties == {}
+
+
 def test_stored_bytes_take_no_more_room_than_they_need() -> None:
     """The buffer of orjson, 4 KiB an event, is not what waits in the queue."""
     for given_ in ({"properties": {"a": 1}}, {"properties": {"a": {1}}}):
