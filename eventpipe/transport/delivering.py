@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from eventpipe.errors import DeliveryError
 from eventpipe.events import Event
 from eventpipe.outcomes import Outcome, OutcomeKind
 from eventpipe.transport.calls import patient
 from eventpipe.transport.dispatcher import Dispatcher
-from eventpipe.transport.receipts import Receipt
+from eventpipe.transport.entrance import Entrance
+from eventpipe.transport.runtime import Runtime
 
 
 async def deliver(
-    events: Iterable[str | Event], capture: Callable[[Event], Awaitable[Receipt]], dispatchers: Sequence[Dispatcher]
+    events: Iterable[str | Event], entrance: Entrance, runtime: Runtime, dispatchers: Sequence[Dispatcher]
 ) -> list[Outcome]:
     """Capture events, make them leave, and wait until each is settled; one outcome per event, in their order.
 
@@ -23,7 +24,7 @@ async def deliver(
     Cancellation:
         Safe. What was captured goes on being sent.
     """
-    receipts = [await capture(patient(event)) for event in events]
+    receipts = [await entrance.capture(patient(event), None, runtime) for event in events]
     for dispatcher in dispatchers:
         barrier, _ = dispatcher.open_barrier("settled", hurry=False)
         dispatcher.leave_barrier(barrier)  # it makes them leave now; nobody waits at it

@@ -14,10 +14,13 @@ from eventpipe.errors import ClosedError, InvalidEventError, QueueFullError
 from eventpipe.events import CapturedEvent, Event, Overflow
 from eventpipe.options import ClientOptions
 from eventpipe.outcomes import DropReason, OutcomeKind, Settlement
+from eventpipe.transport.calls import NOBODY, overflow_of
 from eventpipe.transport.dispatcher import Dispatcher
 from eventpipe.transport.hooks import HookError, Hooks
 from eventpipe.transport.inbox import Entry, Inbox
-from eventpipe.transport.receipts import FanIn, ForeignReceipt, Home, Receipt
+from eventpipe.transport.intake import FanOut, Intake
+from eventpipe.transport.receipts import FanIn, ForeignReceipt, Home, Receipt, Unsettled
+from eventpipe.transport.runtime import Runtime
 
 _NOT_WANTED = Settlement(OutcomeKind.DROPPED, sink="", error="no sink wanted it")
 _INBOX_FULL = Settlement(OutcomeKind.DROPPED, sink="", reason=DropReason.QUEUE_FULL)
@@ -42,6 +45,10 @@ class RefusalError(Exception):
         self.reason = reason
         self.error = error
         self.cause = cause
+
+
+Prepared = CapturedEvent | RefusalError | None
+"""What became of an event before any queue; ``None``: nothing was done with it yet."""
 
 
 class Entrance:
@@ -69,20 +76,43 @@ class Entrance:
             dispatcher: min(options.max_event_bytes, dispatcher.traits.max_event_bytes) for dispatcher in dispatchers
         }
         self.max_event_bytes = min(self._limits.values(), default=options.max_event_bytes)
+        self._unsettled = [Unsettled(sinks) for sinks in range(len(dispatchers) + 1)]
 
-    def enter(
-        self, described: Event, overflow: Overflow, captured: CapturedEvent | None
-    ) -> tuple[Receipt, list[Dispatcher]]:
-        """Take an event in, or count it as refused; ``captured`` is the event if it was encoded already.
+    def plain_intake(self) -> Intake | FanOut | None:
+        """Where events get in at once; ``None``: a sink has to be asked about each, or there is none."""
+        if not self._dispatchers or any(dispatcher.traits.where is not None for dispatcher in self._dispatchers):
+            return None
+        intakes = [dispatcher.intake for dispatcher in self._dispatchers]
+        return intakes[0] if len(intakes) == 1 else FanOut(intakes, self._unsettled[len(intakes)])
+
+    async def capture(self, described: Event, prepared: Prepared, runtime: Runtime) -> Receipt:
+        """Go the long way, with whatever is not plain; ``prepared`` is what was made of the event already."""
+        if not self._options.enabled:
+            return Receipt(NOBODY, accepted=False)
+        overflow = overflow_of(described, self._options)
+        if not self.is_closed:
+            runtime.ensure()
+        if runtime.is_elsewhere:
+            return self.leave_for_loop(described, overflow, prepared, runtime)
+        receipt, waiting = self.enter(described, overflow, prepared)
+        if waiting:
+            await self.wait_for_room(receipt, waiting)
+        elif any(dispatcher.intake.batch_arrived for dispatcher in self._dispatchers):
+            for dispatcher in self._dispatchers:
+                dispatcher.intake.batch_arrived = False
+            await asyncio.sleep(0)
+        return receipt
+
+    def enter(self, described: Event, overflow: Overflow, prepared: Prepared) -> tuple[Receipt, list[Dispatcher]]:
+        """Take an event in, or count it as refused; ``prepared`` is what was made of it already.
 
         Returns and Raises are those of ``distribute()`` and ``refuse()``.
         """
         try:
-            if captured is None or self.is_closed:
-                captured = self.prepare(described)
+            event = self._prepared(described, prepared)
         except RefusalError as refusal:
             return self.refuse(refusal), []
-        return self.distribute(captured, overflow, strict=self._options.strict)
+        return self.distribute(event, overflow, strict=self._options.strict)
 
     def prepare(self, described: Event) -> CapturedEvent:
         """Run ``before_send`` and encode.
@@ -94,7 +124,15 @@ class Entrance:
         try:
             changed = self._hooks.before_send(described)
         except HookError as exc:
-            raise RefusalError(self._stub(described), DropReason.BEFORE_SEND, str(exc)) from None
+            raise self.hook_failed(described, exc) from None
+        return self.encode_changed(described, changed)
+
+    def encode_changed(self, described: Event, changed: Event | None) -> CapturedEvent:
+        """Encode what ``before_send`` made of ``described``.
+
+        Raises:
+            RefusalError: The event gets no further.
+        """
         if changed is None:
             raise RefusalError(self._stub(described), DropReason.BEFORE_SEND)
         self._check_open(changed)  # the hook may have begun a close, in a task that begins at once
@@ -111,6 +149,10 @@ class Entrance:
             )
         except InvalidEventError as exc:
             raise RefusalError(self._stub(changed), DropReason.INVALID, str(exc), exc) from None
+
+    def hook_failed(self, described: Event, error: HookError) -> RefusalError:
+        """Where an event ends whose ``before_send`` failed."""
+        return RefusalError(self._stub(described), DropReason.BEFORE_SEND, str(error))
 
     def refuse(self, refusal: RefusalError) -> Receipt:
         """Count a refusal, once at every sink.
@@ -195,15 +237,17 @@ class Entrance:
             if any(waiter.is_admitted for _, waiter in waiters):
                 receipt.accepted, receipt.reason = True, None
 
-    def leave_for_loop(self, described: Event, overflow: Overflow, home: Home) -> Receipt:
+    def leave_for_loop(self, described: Event, overflow: Overflow, prepared: Prepared, home: Home) -> Receipt:
         """Encode here, on a thread that is not the loop's, and leave the rest to the loop.
+
+        ``prepared`` is what was made of the event already.
 
         Raises:
             ClosedError: In strict mode, after the close.
             InvalidEventError: In strict mode, when the event is to blame.
         """
         try:
-            event = self.prepare(described)
+            event = self._prepared(described, prepared)
         except RefusalError as refusal:
             receipt = ForeignReceipt(refusal.event, home)
             receipt.accepted, receipt.reason = False, refusal.reason
@@ -238,9 +282,19 @@ class Entrance:
             for dispatcher in self._dispatchers:
                 dispatcher.refuse_unseen(refused)
 
+    def _prepared(self, described: Event, prepared: Prepared) -> CapturedEvent:
+        """Do what is left of ``prepare()``: the hook sees an event once."""
+        if prepared is None:
+            return self.prepare(described)
+        if isinstance(prepared, RefusalError):
+            raise prepared
+        if self.is_closed:
+            raise _closed(prepared)
+        return prepared
+
     def _check_open(self, described: Event) -> None:
         if self.is_closed:
-            raise RefusalError(self._stub(described), DropReason.CLOSED, cause=ClosedError("the client was closed"))
+            raise _closed(self._stub(described))
 
     def _refuse_everywhere(self, event: CapturedEvent, reason: DropReason, error: str | None) -> None:
         self._expect(event, len(self._dispatchers))
@@ -254,7 +308,8 @@ class Entrance:
     def _expect(self, event: CapturedEvent, sinks: int) -> None:
         """Have the event settled when so many sinks have answered."""
         if sinks > 1:
-            event.settlement = FanIn(sinks, event.settlement)
+            waiting = event.settlement
+            event.settlement = self._unsettled[sinks] if waiting is None else FanIn(sinks, waiting)
 
     def _is_wanted(self, dispatcher: Dispatcher, event: CapturedEvent) -> bool:
         where = dispatcher.traits.where
@@ -283,3 +338,7 @@ class Entrance:
         # Not left to the encoder: in strict mode it refuses an event for which new_id makes no UUID, this one too.
         uuid = given_id if type(given_id) is str else self._new_id()
         return self._encoder.encode(clean or "(no name)", None, None, None, uuid, None, None, None)
+
+
+def _closed(event: CapturedEvent) -> RefusalError:
+    return RefusalError(event, DropReason.CLOSED, cause=ClosedError("the client was closed"))

@@ -49,6 +49,8 @@ class Hook(Generic[A, R]):
     """One user's function.
 
     Attributes:
+        function: It itself.
+        thread: The one that is inside it now without having come through ``__call__()``, which costs 0.15 µs more.
         errors: Calls that raised.
         slowest: Seconds the slowest call took.
     """
@@ -61,16 +63,18 @@ class Hook(Generic[A, R]):
                 f"{name} must be a plain function, not an async one, because it runs inside capture() and settlement; "
                 f"to await something, hand the value to a task or a queue of your own"
             )
+        self.function = function
         self._name = name
-        self._function = function
         self._inside: set[int] = set()
+        self.thread: int | None = None
         self.errors = 0
         self.slowest = 0.0
 
     @property
     def is_running(self) -> bool:
         """Whether this very thread is inside a call."""
-        return get_ident() in self._inside
+        thread = get_ident()
+        return thread == self.thread or thread in self._inside
 
     def __call__(self, argument: A) -> R:
         """Call the function.
@@ -82,19 +86,25 @@ class Hook(Generic[A, R]):
         self._inside.add(thread)
         began = time.perf_counter()
         try:
-            return self._function(argument)
+            return self.function(argument)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001  # a hook costs itself, nobody else
-            self.errors += 1
-            if self.errors == 1:
-                logger.warning("%s raised %s; further errors are counted only", self._name, type(exc).__name__)
-            raise HookError(f"{self._name} raised {type(exc).__name__}") from None
+            raise self.failed(exc) from None
         finally:
             self._inside.discard(thread)
-            self._took(time.perf_counter() - began)
+            self.took(time.perf_counter() - began)
 
-    def _took(self, duration: float) -> None:
+    def failed(self, error: BaseException) -> HookError:
+        """Count an error of the function."""
+        self.errors += 1
+        name = type(error).__name__
+        if self.errors == 1:
+            logger.warning("%s raised %s; further errors are counted only", self._name, name)
+        return HookError(f"{self._name} raised {name}")
+
+    def took(self, duration: float) -> None:
+        """Keep the time of a call, if it is the slowest."""
         if duration > self.slowest:
             self.slowest = duration  # first: a log handler may capture, which comes here again
             if duration > SLOW_HOOK:
@@ -102,17 +112,21 @@ class Hook(Generic[A, R]):
 
 
 class Hooks:
-    """The hooks of one client."""
+    """The hooks of one client.
+
+    Attributes:
+        changes: The ``before_send``, if there is one.
+    """
 
     def __init__(self, before_send: BeforeSend | None, on_drop: OnOutcome | None, on_error: OnOutcome | None) -> None:
-        self._before_send = None if before_send is None else Hook[Event, object]("before_send", before_send)
+        self.changes = None if before_send is None else Hook[Event, object]("before_send", before_send)
         self._on_drop = None if on_drop is None else Hook[Outcome, object]("on_drop", on_drop)
         self._on_error = None if on_error is None else Hook[Outcome, object]("on_error", on_error)
 
     @property
     def changes_events(self) -> bool:
         """Whether there is a ``before_send``."""
-        return self._before_send is not None
+        return self.changes is not None
 
     @property
     def errors(self) -> int:
@@ -130,12 +144,19 @@ class Hooks:
         Raises:
             HookError: It raised, returned something else, or captured an event itself.
         """
-        hook = self._before_send
+        hook = self.changes
         if hook is None:
             return event
         if hook.is_running:  # it would call itself without end, and an event must not slip past a scrubber
             raise HookError("before_send captured an event itself")
-        changed = hook(event)
+        return self.checked(hook(event))
+
+    def checked(self, changed: object) -> Event | None:
+        """What ``before_send`` returned, if it is what it may return.
+
+        Raises:
+            HookError: It is something else.
+        """
         if changed is None or issubclass(type(changed), Event):  # by its type: an object that is asked may raise
             return changed  # type: ignore[return-value]
         _close_coroutine(changed)
@@ -158,7 +179,7 @@ class Hooks:
             return  # counted and logged by the hook
 
     def _all(self) -> Iterable[Hook[Event, object] | Hook[Outcome, object]]:
-        return [hook for hook in (self._before_send, self._on_drop, self._on_error) if hook is not None]
+        return [hook for hook in (self.changes, self._on_drop, self._on_error) if hook is not None]
 
 
 def _close_coroutine(value: object) -> None:

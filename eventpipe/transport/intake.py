@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from sys import maxsize
 
 from eventpipe.core.ledger import Ledger
 from eventpipe.core.room import Room, Waiter
-from eventpipe.events import CapturedEvent
+from eventpipe.events import CapturedEvent, Pending
 from eventpipe.transport.barrier import Standing
 from eventpipe.transport.batcher import Batcher
 
@@ -209,3 +209,41 @@ class Intake:
         self.ledger.accept(waiter.size)
         self.set_gate()
         return Standing(waiter.epoch)
+
+
+class FanOut:
+    """The intakes of several sinks as one, for events that all of them want.
+
+    Attributes:
+        batch_arrived: A full batch has come together at one of them: time to let its dispatcher run.
+    """
+
+    __slots__ = ("_intakes", "_unsettled", "batch_arrived")
+
+    def __init__(self, intakes: Sequence[Intake], unsettled: Pending) -> None:
+        """Join ``intakes``; ``unsettled`` is the settlement of an event that has all answers to come."""
+        self.batch_arrived = False
+        self._intakes = tuple(intakes)
+        self._unsettled = unsettled
+
+    def offer(self, event: CapturedEvent, held: int) -> bool:
+        """Let ``event`` in everywhere, if no gate is near; ``False``: it is in nowhere.
+
+        ``Intake.offer()`` twice over, so that nothing is undone where the last sink is full; calls of it cost twice as
+        much for each sink.
+        """
+        intakes = self._intakes
+        for intake in intakes:
+            ledger = intake.ledger
+            if ledger.accepted + 1 >= intake._gate or ledger.accepted_bytes + held >= intake._gate_bytes:
+                return False
+        event.settlement = self._unsettled
+        for intake in intakes:
+            ledger = intake.ledger
+            ledger.accepted += 1
+            ledger.accepted_bytes += held
+            intake._events.append(event)
+            if intake.batch_arrived:
+                intake.batch_arrived = False
+                self.batch_arrived = True
+        return True

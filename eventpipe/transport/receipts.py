@@ -69,6 +69,18 @@ class Receipt:
         return f"<Receipt {self.uuid} {state}>"
 
 
+class TakenReceipt(Receipt):
+    """A receipt for an event that is in, as nearly all are.
+
+    Made without a call of an initialiser, 0.045 against 0.11 µs: whoever makes one sets ``_event``.
+    """
+
+    __slots__ = ()
+    __init__ = object.__init__
+    accepted = True
+    reason = None
+
+
 class ForeignReceipt(Receipt):
     """A receipt for an event captured away from the client's loop; its outcome is waited for over there."""
 
@@ -121,21 +133,58 @@ class FanIn(Waiters):
 
     __slots__ = ("_sinks", "_worst")
 
-    def __init__(self, sinks: int, waiting: Settlement | Pending | None) -> None:
-        """Expect ``sinks`` answers; whoever waits already goes on waiting here."""
+    def __init__(
+        self, sinks: int, waiting: Settlement | Pending | None = None, worst: Settlement | None = None
+    ) -> None:
+        """Expect ``sinks`` answers beside the ``worst`` so far; whoever waits already goes on waiting here."""
         super().__init__()
         if isinstance(waiting, Waiters):
             self.futures = waiting.futures
         self._sinks = sinks
-        self._worst: Settlement | None = None
+        self._worst = worst
 
     def settle(self, event: CapturedEvent, settlement: Settlement) -> None:
         """Count one sink's answer."""
-        if self._worst is None or self._worst.kind is OutcomeKind.DELIVERED:
-            self._worst = settlement
+        self._worst = _worse(self._worst, settlement)
         self._sinks -= 1
         if self._sinks == 0:
             super().settle(event, self._worst)
+
+
+class Unsettled(Pending):
+    """Events at several sinks for which nobody waits: how many sinks have not answered, and the worst answer so far.
+
+    It is never changed, and shared: by all events of a client that no sink has answered for, and by those that got the
+    same answers since. Where each event has a ``FanIn`` of its own, it takes 1 µs more.
+    """
+
+    __slots__ = ("_after", "_answer", "_sinks", "_worst")
+
+    def __init__(self, sinks: int, worst: Settlement | None = None, answer: Settlement | None = None) -> None:
+        """Expect ``sinks`` answers, at least two without a ``worst``; ``answer`` is the one that led here."""
+        self._sinks = sinks
+        self._worst = worst
+        self._answer = answer
+        self._after: Unsettled | None = None  # what the last answer led to; the next event has the same one as a rule
+
+    def settle(self, event: CapturedEvent, settlement: Settlement) -> None:
+        """Count one sink's answer."""
+        after = self._after
+        if after is None or after._answer is not settlement:
+            worst = _worse(self._worst, settlement)
+            if self._sinks == 1:
+                event.settlement = worst
+                return
+            after = self._after = Unsettled(self._sinks - 1, worst, settlement)
+        event.settlement = after
+
+    def awaited(self) -> FanIn:
+        """The same for one event, with a place for those who wait."""
+        return FanIn(self._sinks, worst=self._worst)
+
+
+def _worse(worst: Settlement | None, settlement: Settlement) -> Settlement:
+    return settlement if worst is None or worst.kind is OutcomeKind.DELIVERED else worst
 
 
 async def wait_for_settlement(event: CapturedEvent) -> Outcome:
@@ -143,8 +192,10 @@ async def wait_for_settlement(event: CapturedEvent) -> Outcome:
     while not isinstance(event.settlement, Settlement):
         if event.settlement is None:
             event.settlement = Waiters()
+        elif isinstance(event.settlement, Unsettled):
+            event.settlement = event.settlement.awaited()
         waiters = event.settlement
-        assert isinstance(waiters, Waiters)  # noqa: S101  # the only kind there is
+        assert isinstance(waiters, Waiters)  # noqa: S101  # the only other kind there is
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters.futures.append(future)
         try:

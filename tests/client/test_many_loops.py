@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from eventpipe import AsyncClient, Batch, ClosedError, DropReason, FlushReport, Outcome, OutcomeKind, Receipt
+from eventpipe import AsyncClient, Batch, ClosedError, DropReason, Event, FlushReport, Outcome, OutcomeKind, Receipt
 from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import GatedSink, HangingSink, check_ledger
 from eventpipe.transport import runtime
@@ -253,3 +253,24 @@ def test_flush_from_another_loop_ends_with_the_client_s() -> None:
     assert isinstance(report, FlushReport)
     assert (report.pending, took < 5) == (1, True)
     asyncio.run(client.aclose(0))
+
+
+@pytest.mark.parametrize("queue_events", [1, 10], ids=["full", "room"])
+def test_a_second_loop_of_the_thread_shows_an_event_to_the_hook_once(queue_events: int) -> None:
+    """Also where the event finds no room at once, beside a loop that is neither running nor closed."""
+    seen: list[str] = []
+
+    def hook(event: Event) -> Event:
+        seen.append(event.event)
+        return event
+
+    client = AsyncClient(MemorySink(), before_send=hook, max_batch_age=60, queue_events=queue_events)
+    home, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    home.run_until_complete(client.capture("at home", properties={}))
+    other.run_until_complete(client.capture("elsewhere", properties={}))
+    other.close()
+    home.run_until_complete(client.aclose())
+    home.close()
+
+    assert seen == ["at home", "elsewhere"]
+    assert check_ledger(client, drained=True).captured == 2
