@@ -63,11 +63,14 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser.add_argument("--subjects", default="eventpipe", help=f"with commas between: eventpipe, {', '.join(PEERS)}")
     parser.add_argument("--json", type=Path, default=FILE, metavar="FILE", help="where to keep what is found")
     options = parser.parse_args(arguments)
+    subjects = options.subjects.split(",")
+    for name in [*(set(options.names) - set(SCENARIOS)), *(set(subjects) - {"eventpipe", *PEERS})]:
+        parser.error(f"there is no {name!r}")
     runner = Runner(1 if options.quick else options.runs, python_of)
     results = Results.read(options.json)
     results.environment |= environment()
     failures = []
-    for subject in options.subjects.split(","):
+    for subject in subjects:
         if subject in PEERS:
             results.environment |= versions_of(subject)
         known = FOR_ALL if subject in PEERS else SCENARIOS
