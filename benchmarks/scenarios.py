@@ -61,13 +61,16 @@ def main(arguments: Sequence[str] = ()) -> int:
     )
     parser.add_argument("--runs", type=int, default=RUNS, help="processes of each subject (default: %(default)s)")
     parser.add_argument("--subjects", default="eventpipe", help=f"with commas between: eventpipe, {', '.join(PEERS)}")
-    parser.add_argument("--json", type=Path, default=FILE, metavar="FILE", help="where to keep what is found")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help=f"keeps what is found (default: {FILE.name}; quick: none)"
+    )
     options = parser.parse_args(arguments)
     subjects = options.subjects.split(",")
     for name in [*(set(options.names) - set(SCENARIOS)), *(set(subjects) - {"eventpipe", *PEERS})]:
         parser.error(f"there is no {name!r}")
     runner = Runner(1 if options.quick else options.runs, python_of)
-    results = Results.read(options.json)
+    file = options.json or (None if options.quick else FILE)
+    results = Results() if file is None else Results.read(file)
     results.environment |= environment()
     failures = []
     for subject in subjects:
@@ -83,7 +86,8 @@ def main(arguments: Sequence[str] = ()) -> int:
                             continue  # it ran beside the library for the sake of the ratios
                         results.add(measurement)
                         print(line(measurement), flush=True)
-                    results.write(options.json)
+                    if file is not None:
+                        results.write(file)
             except RunError as error:
                 if subject not in PEERS:
                     raise

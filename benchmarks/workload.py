@@ -50,7 +50,8 @@ def pool(seed: int = 432, *, event_bytes: int = EVENT_BYTES) -> list[Captured]:
 
     Args:
         seed: Of what is random in them.
-        event_bytes: Size of each, at least 170, the envelope around one property. Small events lack properties, large ones have more.
+        event_bytes: Size of each, at least 170, the envelope around one property. Small events lack properties, large
+            ones have more.
     """
     chance = random.Random(seed)
     return [_event(chance, event_bytes) for _ in range(min(POOL, POOL_BYTES // event_bytes))]
