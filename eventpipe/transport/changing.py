@@ -50,7 +50,7 @@ class Changing:
         described.lane = None
         described.overflow = None
         described.durability = None
-        # A call of the hook, spelled out: 0.15 µs.
+        # A call of the hook, spelled out: 0.13 µs.
         function = hook.function
         hook.thread = self._thread
         began = time.perf_counter()

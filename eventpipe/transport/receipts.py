@@ -155,7 +155,7 @@ class Unsettled(Pending):
     """Events at several sinks for which nobody waits: how many sinks have not answered, and the worst answer so far.
 
     It is never changed, and shared: by all events of a client that no sink has answered for, and by those that got the
-    same answers since. Where each event has a ``FanIn`` of its own, it takes 1 µs more.
+    same answers since. A ``FanIn`` for each event takes 0.5 µs more, at two sinks.
     """
 
     __slots__ = ("_after", "_answer", "_sinks", "_worst")
