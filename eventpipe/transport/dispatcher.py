@@ -104,9 +104,9 @@ class Dispatcher(Service):
     # -- what goes in ---------------------------------------------------------------------------------------------
 
     def refuse(self, event: CapturedEvent, reason: DropReason, error: str | None = None) -> None:
-        """Count an event in and drop it at once."""
+        """Count an event in and drop it at once: it makes no room, and no flush waits for it."""
         self.ledger.accept(event.held)
-        self._drop((event,), reason, Standing(self._barriers.serial), error)
+        self._settler.settle([self._dropped((event,), reason, error)], Standing(self._barriers.serial))
 
     def refuse_unseen(self, events: int) -> None:
         """Count events in and out that nobody kept: other threads captured them while their inbox was full."""
