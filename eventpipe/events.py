@@ -177,7 +177,13 @@ class CapturedEvent:
 
 
 class Pending:
-    """A pending event's place for whoever waits for it, or for the sinks that have not answered yet."""
+    """A pending event's place for whoever waits for it, or for the sinks that have not answered yet.
+
+    Attributes:
+        is_shared: Whether many events have the same one, and the same answer leads all of them to the same next one.
+    """
+
+    is_shared = False
 
     def settle(self, event: CapturedEvent, settlement: Settlement) -> None:
         """Take one sink's settlement; put the final one into ``event.settlement``."""

@@ -159,6 +159,7 @@ class Unsettled(Pending):
     """
 
     __slots__ = ("_after", "_answer", "_sinks", "_worst")
+    is_shared = True
 
     def __init__(self, sinks: int, worst: Settlement | None = None, answer: Settlement | None = None) -> None:
         """Expect ``sinks`` answers, at least two without a ``worst``; ``answer`` is the one that led here."""

@@ -78,11 +78,17 @@ def _mark(outcome: Outcome) -> int:
         outcome.error,
     )
     size = 0
+    shared: Pending | None = None
+    after: Settlement | Pending | None = None  # what the answer made of ``shared``: asked once a batch, 0.1 µs an event
     for event in outcome.captured:
         size += len(event.data) if event.extra is None else event.held
         waiting = event.settlement
         if waiting is None:
             event.settlement = settlement
+        elif waiting is shared:
+            event.settlement = after
         elif isinstance(waiting, Pending):
             waiting.settle(event, settlement)
+            if waiting.is_shared:
+                shared, after = waiting, event.settlement
     return size
