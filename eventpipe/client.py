@@ -173,7 +173,8 @@ class AsyncClient:
             prepare = self._prepare  # by itself: Python 3.11 is slow to call what an attribute holds, 0.03 µs
             prepared = prepare(event, distinct_id, properties)
             if type(prepared) is PlainEvent:
-                yields = intake.batch_arrived  # by an earlier capture, and the dispatcher has not run since
+                # By an earlier capture, and the dispatcher has not run since.
+                yields = intake.batch_arrived and intake.is_behind
                 if (held := len(prepared.data)) < self._max_plain_bytes and intake.offer(prepared, held):
                     if prepared.captured_at is not self._checked_at:
                         # A new stamp, at most once a millisecond: see whether the loop is still the one it was.

@@ -42,6 +42,7 @@ class Intake:
     """
 
     __slots__ = (
+        "_arrived",
         "_batch_events",
         "_events",
         "_gate",
@@ -79,6 +80,7 @@ class Intake:
         self.taken = 0
         self.batch_arrived = False
         self.is_closed = False
+        self._arrived = 0  # full batches since the dispatcher ran
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._batch_events = batch_events
@@ -99,6 +101,18 @@ class Intake:
     def has_room(self) -> bool:
         """Whether the queue is at most half full."""
         return self.ledger.held * 2 <= self._max_events and self.ledger.held_bytes * 2 <= self._max_bytes
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether producers had better let the dispatcher run, now that a batch has come together.
+
+        With one batch there and much room they need not: in a web service it gets its turn when the handler waits for
+        something else, and what it does would be part of the capture. Source: ``await capture()`` at 2 000 events a
+        second, p99.9: 366 against 151 µs.
+        """
+        if self._arrived > 1:
+            return True
+        return self.ledger.held * 4 > self._max_events or self.ledger.held_bytes * 4 > self._max_bytes
 
     def offer(self, event: CapturedEvent, held: int) -> bool:
         """Let ``event`` in if there is room; ``False`` leaves it to the caller, who knows what ``event.held`` is."""
@@ -157,6 +171,7 @@ class Intake:
     def others_ran(self) -> None:
         """Producers have let other tasks run since the last full batch."""
         self.batch_arrived = False
+        self._arrived = 0
 
     def close(self) -> None:
         """Let nothing in any more; those who wait for room still get it."""
@@ -190,6 +205,7 @@ class Intake:
         self._events.append(event)
         if ledger.accepted >= self._wake_at or ledger.accepted_bytes >= self._wake_at_bytes:
             self.batch_arrived = len(self.queue.events) > 1
+            self._arrived += self.batch_arrived
             # Until the dispatcher asks for another count: once per batch, so that producers let it run.
             self._wake_at = ledger.accepted + self._batch_events
             self._wake_at_bytes = NEVER
@@ -225,6 +241,11 @@ class FanOut:
         self.batch_arrived = False
         self._intakes = tuple(intakes)
         self._unsettled = unsettled
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a dispatcher had better run now."""
+        return any(intake.is_behind for intake in self._intakes)
 
     def offer(self, event: CapturedEvent, held: int) -> bool:
         """Let ``event`` in everywhere, if no gate is near; ``False``: it is in nowhere.

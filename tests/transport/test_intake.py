@@ -295,6 +295,33 @@ async def test_a_producer_is_told_when_a_batch_has_come_together() -> None:
     assert arrived == [False, False, False, True, False, False, True]
 
 
+async def test_a_producer_need_not_give_way_for_the_first_batch() -> None:
+    """The second one without a turn of the dispatcher is one too many; its turn begins the count anew."""
+    rig = Rig(max_events=99, max_bytes=999, batch_events=3)
+
+    behind = []
+    for _ in range(8):
+        offer(rig.intake, data(1))
+        behind.append(rig.intake.is_behind)
+    rig.intake.others_ran()
+
+    assert behind == [False] * 6 + [True] * 2
+    assert not rig.intake.is_behind
+
+
+@pytest.mark.parametrize(("max_events", "max_bytes"), [(11, 999), (99, 11)], ids=["events", "bytes"])
+async def test_a_producer_gives_way_once_a_quarter_of_the_room_is_taken(max_events: int, max_bytes: int) -> None:
+    """A small queue would be full before two batches have come together; bytes count as events do."""
+    rig = Rig(max_events=max_events, max_bytes=max_bytes, batch_events=9)
+
+    behind = []
+    for _ in range(3):
+        offer(rig.intake, data(1))
+        behind.append(rig.intake.is_behind)
+
+    assert behind == [False, False, True]
+
+
 async def test_two_events_are_a_batch_for_who_asked_for_the_second() -> None:
     """The queue was not empty, so the dispatcher has something to do."""
     rig = Rig(max_events=99, batch_events=9)
