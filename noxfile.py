@@ -139,9 +139,9 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What do time and memory per event come to? After ``--``: the benchmark (default: core) and its arguments."""
-    session.install(".", *group("bench"))
-    session.run("python", "-m", "benchmarks", *(session.posargs or ["core"]))
+    """Has an event become dearer than it was? After ``--``: another benchmark (``all``: every one) and its arguments."""
+    session.install("-e", ".", *group("bench"))
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["check"]))
 
 
 @nox.session

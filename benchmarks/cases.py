@@ -39,12 +39,32 @@ def throughput(subject: str) -> Iterator[Case]:
 
 def throughput_50ms(subject: str) -> Iterator[Case]:
     """Events as fast as they go, to a far end that takes 50 ms for each request: whoever captures waits for room."""
-    for options, total in (PLAIN, 48_000), (SMALL, 9_600):
-        if subject in PEERS and options is PLAIN:
+    for options, total in (PLAIN, 48_000), (PLAIN | {"gzip": True}, 48_000), (SMALL, 9_600):
+        if subject in PEERS and options is not SMALL:
             continue
         own = beside(subject, options | {"overflow": "wait"}, floor={"queue_events": total}, arguments={"total": 2_000})
         far_end = Behaviour(latency=0.05)
         yield Case("throughput_50ms", "flood", own, _fast(options, total), behaviour=far_end, turns=turns(subject))
+
+
+def capture(subject: str) -> Iterator[Case]:
+    """The call itself, at full speed."""
+    yield Case("capture", "hurried", beside(subject, PLAIN), _fast(PLAIN, 32_000))
+
+
+def tight_loop(subject: str) -> Iterator[Case]:
+    """A loop of 100 000 captures that gives way to nobody, ten queues full; what has not arrived when it ends?"""
+
+    def watch(turn: Result, times: Times) -> Figures:
+        arrived = sum(count for at, count in times["reads"] if at <= turn["moments"]["ended"])
+        return {
+            "left_percent": 100 * (1 - arrived / turn["captured"]),
+            "lost_percent": 100 * turn["dropped"] / turn["captured"],
+        }
+
+    total = {"total": 100_000}
+    contenders = [contender for contender in beside(subject, PLAIN) if contender.subject != "floor"]
+    yield Case("tight_loop", "tight_loop", contenders, total, total, turns=1, warm=None, watch=watch)
 
 
 def burst(subject: str) -> Iterator[Case]:

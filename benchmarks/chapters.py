@@ -68,6 +68,17 @@ CHAPTERS = (
         "it keeps. `nothing` is what measuring takes by itself.",
     ),
     Chapter(
+        "capture",
+        "The call itself",
+        "`await capture()` at full speed, each call timed, while batches are made and sent.",
+    ),
+    Chapter(
+        "tight_loop",
+        "A loop that gives way to nobody",
+        "100 000 captures in a row, ten queues full, from a task that awaits nothing else. What has not arrived when "
+        "the loop ends, and what found no room in it. The reference's `capture()` never gives way.",
+    ),
+    Chapter(
         "fan_out",
         "The same events to three far ends",
         "What a second and a third sink add, for each event captured. The far ends count every copy.",

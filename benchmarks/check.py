@@ -1,8 +1,8 @@
 """``python -m benchmarks check``: has the way of an event become slower than it was recorded to be?
 
-In under a minute eventpipe and the floor take turns, as in ``core``. What is held against the record is the ratio
-between the two, so that another machine, or a slow minute of this one, is no news; one that is worse by more than 15 %
-is. ``--record`` keeps today's ratios in ``benchmarks/recorded.json``, for a change that is worth its price.
+In under a minute eventpipe and the floor take turns on one core. What is held against the record is the ratio of the
+two, so that another machine, or a slow minute of this one, is no news; one that is worse by more than 15 % is.
+``--record`` keeps today's ratios in ``benchmarks/recorded.json``, for a change that is worth its price.
 """
 
 from __future__ import annotations
@@ -12,34 +12,47 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from benchmarks.core import Bench, Plan
-from benchmarks.figures import compared, environment
-from benchmarks.workload import Result
+from benchmarks.environments import python_of
+from benchmarks.results import environment
+from benchmarks.runner import Case, Contender, Options, Runner
 
 RECORD = Path(__file__).parent / "recorded.json"
 ALLOWED = 1.15  # times the recorded ratio
-PLAN = Plan(runs=4, turns=8, rounds=2)
-QUICK = Plan(runs=1, turns=1, rounds=1)
+RUNS, TURNS = 4, 8
+TURN_EVENTS = 16_000
 
-# Name, scenario, what is compared, and the setting. The capture by itself shows what is lost in the sum.
-CHECKS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
-    ("CPU per event, 100 a batch, plain", "cpu", "cpu_us", {"batch_events": 100, "gzip": False}),
-    ("CPU per event, 500 a batch, plain", "cpu", "cpu_us", {"batch_events": 500, "gzip": False}),
-    ("CPU per event, 500 a batch, gzip", "cpu", "cpu_us", {"batch_events": 500, "gzip": True}),
-    ("await capture(), p50", "latency", "p50_us", {"batch_events": 500, "gzip": False}),
+
+class Check(NamedTuple):
+    """A figure that is guarded: its name, the load and its setting, and which of its figures it is."""
+
+    name: str
+    load: str
+    options: Options
+    figure: str
+
+
+# The capture by itself shows what would be lost in the sum.
+CHECKS = (
+    Check("CPU per event, 100 a batch", "throughput", {"batch_events": 100, "gzip": False}, "cpu_us"),
+    Check("CPU per event, 500 a batch", "throughput", {"batch_events": 500, "gzip": False}, "cpu_us"),
+    Check("CPU per event, 500 a batch, gzip", "throughput", {"batch_events": 500, "gzip": True}, "cpu_us"),
+    Check("await capture(), p50", "hurried", {"batch_events": 500, "gzip": False}, "p50_us"),
 )
 
 
-def ratios(bench: Bench) -> dict[str, float]:
+def ratios(*, is_quick: bool) -> dict[str, float]:
     """How many times the floor's each figure is."""
-    found: dict[str, float] = {}
-    for name, scenario, key, setting in CHECKS:
-        turns: list[dict[str, Result]] = bench.turns(
-            scenario, subjects=("tuned", "eventpipe"), rounds=bench.plan.rounds, **setting
-        )
-        found[name] = compared(name, None, key, turns, "tuned").judged
+    runner = Runner(1 if is_quick else RUNS, python_of)
+    turns = 1 if is_quick else TURNS
+    found = {}
+    for check in CHECKS:
+        contenders = [Contender(name, options=check.options) for name in ("floor", "eventpipe")]
+        arguments = {"total": TURN_EVENTS, "batch_events": check.options["batch_events"]}
+        case = Case("check", check.load, contenders, arguments, turns=turns)
+        own = runner.measure(case)[-1]
+        found[check.name] = own.ratios[check.figure]["floor"].median
     return found
 
 
@@ -50,21 +63,17 @@ def verdicts(found: dict[str, float], recorded: dict[str, float]) -> dict[str, b
         SystemExit: The record has other figures than were measured.
     """
     if found.keys() != recorded.keys():
-        raise SystemExit(f"{RECORD.name} has other figures than are measured now; record them anew with --record")
+        raise SystemExit(f"{RECORD.name} has other figures than are measured now; keep today's with --record")
     return {name: ratio <= ALLOWED * recorded[name] for name, ratio in found.items()}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Print each ratio beside the recorded one; 0 when all are within what is allowed, 1 when one is not."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks check", description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("--record", action="store_true", help=f"keep what is found in {RECORD.name}, and judge nothing")
     parser.add_argument("--quick", action="store_true", help="a few seconds: shows that it works, judges nothing")
     options = parser.parse_args(arguments)
-    bench = Bench(QUICK if options.quick else PLAN)
-    try:
-        found = ratios(bench)
-    finally:
-        bench.close()
+    found = ratios(is_quick=options.quick)
     if options.record:
         kept = {"date": datetime.now(UTC).date().isoformat(), "environment": environment(), "ratios": found}
         RECORD.write_text(json.dumps(kept, indent=2) + "\n")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from collections.abc import Iterator
 
-from benchmarks.clocks import herd, ticker
+from benchmarks.clocks import clock_cost, herd, percentile, ticker, timed
 from benchmarks.subject import Gated, Subject
 from benchmarks.workload import Captured, Result, take
 
@@ -64,6 +65,32 @@ async def flood(
     await asyncio.gather(*(produce() for _ in range(producers)))
     await subject.drain()
     return _speed(each * producers, began, wall)
+
+
+async def hurried(
+    subject: Subject, events: Iterator[Captured], *, total: int, batch_events: int, round_events: int = ROUND
+) -> Result:
+    """As ``throughput()``, each call timed: what a capture takes while all the rest works, and no cache is cold."""
+    cost = clock_cost()
+    taken = array("q")
+    for done in range(0, total, round_events):
+        size = min(round_events, total - done)
+        for at in range(0, size, batch_events):
+            await timed(subject, take(events, min(batch_events, size - at)), taken)
+            await asyncio.sleep(0)
+        await subject.drain()
+    us = sorted((ns - cost) / 1e3 for ns in taken)
+    return {"captured": total, "figures": {"p50_us": percentile(us, 50), "p99_us": percentile(us, 99)}}
+
+
+async def tight_loop(subject: Subject, events: Iterator[Captured], *, total: int) -> Result:
+    """Captures and nothing else; the moments let the far end say what had arrived when the loop ended."""
+    began = time.monotonic()
+    await capture(subject, take(events, total))
+    ended = time.monotonic()
+    await subject.drain()
+    figures = {"loop_us": (ended - began) / total * 1e6}
+    return {"captured": total, "figures": figures, "moments": {"began": began, "ended": ended}}
 
 
 async def burst(subject: Subject, events: Iterator[Captured], *, total: int) -> Result:

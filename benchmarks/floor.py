@@ -2,10 +2,9 @@
 
 ``asyncio.Queue``, orjson at capture, one task that takes full batches, and as many concurrent aiohttp requests as
 eventpipe has workers. The events have the same members and the same size. There are no receipts, retries, counters,
-bounds in bytes, flush or orderly close: what eventpipe costs beyond this is what its promises cost.
-
-``TunedFloor`` also has the one trick of eventpipe's that a loop like this can use: the text of a stamp serves for a
-millisecond.
+bounds in bytes, flush or orderly close: what eventpipe costs beyond this is what its promises cost. The tricks of
+eventpipe's that a loop like this can use it has as well: the text of a stamp serves for a millisecond, orjson's buffer
+is given back, and a batch is joined in one go.
 """
 
 from __future__ import annotations
@@ -46,6 +45,8 @@ class Floor:
         self._requests: set[asyncio.Task[None]] = set()
         self._delivered = 0
         self._progress = asyncio.Event()
+        self._millisecond = 0
+        self._stamp = ""
 
     async def capture(
         self,
@@ -55,15 +56,19 @@ class Floor:
         properties: Mapping[str, Any] | None = None,  # Any: JSON
     ) -> None:
         """Encode the event and queue it; raises ``asyncio.QueueFull`` when there is no room."""
+        now = time.time()
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            self._stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         data = orjson.dumps(
             {
                 "uuid": str(uuid7()),
-                "timestamp": datetime.now(UTC),
+                "timestamp": self._stamp,
                 "distinct_id": distinct_id,
                 "event": event,
                 "properties": properties,
-            },
-            option=orjson.OPT_UTC_Z,
+            }
         )
         # The slice gives back orjson's buffer of 4 KiB: without it this loop is up to a fifth slower.
         self._queue.put_nowait(data[:-1])
@@ -124,38 +129,3 @@ class Floor:
         self._drainer.cancel()
         await asyncio.gather(self._drainer, *self._requests, return_exceptions=True)
         await self._session.close()
-
-
-class TunedFloor(Floor):
-    """The same with a cached stamp."""
-
-    def __init__(
-        self, url: str, *, batch_events: int, gzip: bool, workers: int = WORKERS, queue_events: int = QUEUE_EVENTS
-    ) -> None:
-        super().__init__(url, batch_events=batch_events, gzip=gzip, workers=workers, queue_events=queue_events)
-        self._millisecond = 0
-        self._stamp = ""
-
-    async def capture(
-        self,
-        event: str,
-        *,
-        distinct_id: str | None = None,
-        properties: Mapping[str, Any] | None = None,  # Any: JSON
-    ) -> None:
-        """Encode the event and queue it; raises ``asyncio.QueueFull`` when there is no room."""
-        now = time.time()
-        millisecond = int(now * 1000)
-        if millisecond != self._millisecond:
-            self._millisecond = millisecond
-            self._stamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        data = orjson.dumps(
-            {
-                "uuid": str(uuid7()),
-                "timestamp": self._stamp,
-                "distinct_id": distinct_id,
-                "event": event,
-                "properties": properties,
-            }
-        )
-        self._queue.put_nowait(data[:-1])

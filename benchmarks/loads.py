@@ -25,7 +25,9 @@ from benchmarks.workload import Result, endless, pool
 
 LOADS: dict[str, Callable[..., Awaitable[Result]]] = {
     "throughput": fast.throughput,
+    "hurried": fast.hurried,
     "flood": fast.flood,
+    "tight_loop": fast.tight_loop,
     "burst": fast.burst,
     "flush_storm": fast.flush_storm,
     "paced": slow.paced,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
-from benchmarks.floor import TunedFloor
+from benchmarks.floor import Floor
 from benchmarks.reference import Item, Pipeline
 from benchmarks.subject import Setup, Subject
 from eventpipe import AsyncClient, Batch, Event, Outcome, Sink
@@ -23,11 +23,11 @@ async def open(name: str, setup: Setup) -> Subject:  # noqa: A001  # as every dr
 
 
 class OpenFloor:
-    """The hand-written loop with a cached stamp; it has no other way of waiting than for whole batches or a second."""
+    """The hand-written loop; it has no other way of waiting than for whole batches or a second."""
 
     is_async = True
 
-    def __init__(self, floor: TunedFloor) -> None:
+    def __init__(self, floor: Floor) -> None:
         self._floor = floor
         self.capture = floor.capture
 
@@ -130,7 +130,7 @@ class Nothing:
 async def _open_floor(setup: Setup) -> Subject:
     options = {"batch_events": BATCH_EVENTS, "gzip": False, **setup.options}
     known = {name: options[name] for name in ("batch_events", "gzip", "workers", "queue_events") if name in options}
-    return OpenFloor(await TunedFloor(setup.url, **known).__aenter__())
+    return OpenFloor(await Floor(setup.url, **known).__aenter__())
 
 
 async def _open_reference(setup: Setup) -> Subject:

@@ -23,8 +23,7 @@ from typing import Any
 import pyperf
 
 from benchmarks import imports
-from benchmarks.figures import environment
-from benchmarks.results import Results
+from benchmarks.results import Results, environment
 from benchmarks.steps import BATCH, STEPS, Step
 
 # With these, all of it takes less than two minutes: half of a step's time goes into starting its processes.

@@ -118,20 +118,17 @@ class SubjectProcess:
     """One subject in a process of its own, that works when it is its turn; a context manager that waits for its end.
 
     Args:
-        command: What it is told.
-        module: The module that reads it.
+        command: What ``benchmarks.loads`` is told.
         python: The interpreter; another library has an environment of its own.
     """
 
     def __init__(
         self,
         command: dict[str, Any],  # Any: JSON
-        *,
-        module: str = "benchmarks.subjects",
         python: Path | str = sys.executable,
     ) -> None:
         self._command = json.dumps(command)
-        self._arguments = [str(python), "-m", module, self._command]
+        self._arguments = [str(python), "-m", "benchmarks.loads", self._command]
 
     def turn(self, arguments: Mapping[str, Any] = MappingProxyType({})) -> Result:  # Any: JSON
         """Let it work until it has its next result; ``arguments`` are for a load that reads them each time."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
+
+from benchmarks.workload import EVENT_BYTES
 
 FILE = Path(__file__).parent / "results.json"
 
@@ -114,3 +119,15 @@ class Results:
         found = json.loads(path.read_text())
         found["measurements"] = [Measurement.of_json(kept) for kept in found["measurements"]]
         return cls(**found)
+
+
+def environment() -> dict[str, Any]:  # Any: JSON
+    """Where the figures were taken."""
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "load": round(os.getloadavg()[0], 2),
+        "aiohttp": version("aiohttp"),
+        "orjson": version("orjson"),
+        "event_bytes": EVENT_BYTES,
+    }

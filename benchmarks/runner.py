@@ -172,7 +172,7 @@ class Runner:
             "cpu": self._core,
         }
         python = Path(sys.executable) if contender.subject in OWN else self._python_of(contender.subject)
-        return SubjectProcess(command, module="benchmarks.loads", python=python)
+        return SubjectProcess(command, python)
 
 
 def _run(case: Case, contender: Contender, turns: Sequence[Result], far_end: SinkProcess) -> Run:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from benchmarks import cases
 from benchmarks.environments import python_of, versions_of
-from benchmarks.figures import environment
 from benchmarks.peers import PEERS
 from benchmarks.process import RunError
-from benchmarks.results import FILE, Measurement, Results
+from benchmarks.results import FILE, Measurement, Results, environment
 from benchmarks.runner import Case, Runner
 
 RUNS = 5
@@ -36,6 +35,8 @@ FOR_ALL: dict[str, Cases] = {
     "idle": cases.idle,
 }
 FOR_EVENTPIPE: dict[str, Cases] = {
+    "capture": cases.capture,
+    "tight_loop": cases.tight_loop,
     "fan_out": cases.fan_out,
     "hooks": cases.hooks,
     "flush_storm": cases.flush_storm,

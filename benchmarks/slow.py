@@ -21,6 +21,7 @@ from benchmarks.workload import POOL, Captured, Result, take
 
 PACE = 0.005  # seconds between the ticks of paced captures
 PATIENCE = 40.0  # seconds that a close may take: longer than any manager of processes waits
+MAX_AGE = 1.5  # seconds; a timer for the age of a batch may ring once more after the last one
 SETTLING = 0.2  # seconds in which what was captured reaches the workers, and what was sent comes to rest
 
 
@@ -123,10 +124,10 @@ def resident() -> int:
 
 
 async def idle(subject: Subject, events: Iterator[Captured], *, total: int, seconds: float) -> Result:
-    """What is going on in a client that has worked and now has nothing to do."""
+    """What is going on in a client that has worked, and has had nothing to do for longer than any batch may wait."""
     await capture(subject, take(events, total))
     await subject.drain()
-    await asyncio.sleep(SETTLING)
+    await asyncio.sleep(MAX_AGE)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, CountingLoop)
     waits, switches, used = loop.waits, voluntary_switches(), time.process_time()

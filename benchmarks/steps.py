@@ -144,12 +144,12 @@ def queue() -> Timed:
 
 
 def by_hand() -> Timed:
-    from benchmarks.floor import QUEUE_EVENTS, TunedFloor  # here: it imports aiohttp, which no other step needs
+    from benchmarks.floor import QUEUE_EVENTS, Floor  # here: it imports aiohttp, which no other step needs
 
     async def work(rounds: int) -> float:
         elapsed = 0.0
         for _ in range(rounds):
-            floor = TunedFloor("", batch_events=BATCH, gzip=False)
+            floor = Floor("", batch_events=BATCH, gzip=False)
             began = time.perf_counter()
             for event, who, properties in captures():
                 await floor.capture(event, distinct_id=who, properties=properties)

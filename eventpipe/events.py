@@ -82,7 +82,7 @@ class CapturedEvent:
     """An event as it was captured: encoded once, never changed, shared by all attempts and sinks.
 
     Everything but the bytes is decoded when asked for. Five slots, because memory per queued event is part of
-    the product (``benchmarks/core.py`` prints it).
+    the product (``benchmarks/`` measures it).
 
     Attributes:
         data: The JSON envelope without its two closing braces; see ``UUID_AT`` and its neighbours.

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks import check
 from benchmarks.process import Behaviour, Counts, SinkProcess
 from benchmarks.results import Measurement, Results, Spread
 
@@ -18,12 +19,10 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.wallclock
-def test_the_core_benchmark_delivers_each_event_once(tmp_path: Path) -> None:
-    """Every event that a subject captured is counted by the far end, in another process, once."""
-    report = tmp_path / "core.json"
-
+def test_the_guard_measures_what_is_recorded() -> None:
+    """It runs, counts every event (it fails where one is missing), and prints each figure beside the recorded one."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "core", "--quick", "--json", str(report)],
+        [sys.executable, "-m", "benchmarks", "check", "--quick"],
         cwd=ROOT,
         check=False,
         capture_output=True,
@@ -32,14 +31,25 @@ def test_the_core_benchmark_delivers_each_event_once(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    found = json.loads(report.read_text())
-    plan = found["plan"]
-    # Three subjects, in four settings and once more for the latency; each warms up for a round. Then the loop, of which
-    # what found no room was never sent.
-    loop = found["sent"]["events"] - 3 * 5 * 8_000 * plan["runs"] * (plan["turns"] * plan["rounds"] + 1)
-    dropped = next(figure["value"] for figure in found["figures"] if "dropped" in figure["name"])
-    assert loop == plan["loop"] - round(plan["loop"] * dropped / 100)
-    assert "as captured" in done.stdout
+    recorded: dict[str, float] = json.loads(check.RECORD.read_text())["ratios"]
+    lines = done.stdout.splitlines()[1:]
+    assert [line[:40].strip() for line in lines] == list(recorded)
+    assert [line[47:57].strip() for line in lines] == [f"{ratio:.2f}" for ratio in recorded.values()]
+
+
+def test_the_guard_allows_a_ratio_15_percent_worse_and_no_more() -> None:
+    """Figure by figure; one that got better does not make up for another."""
+    recorded = {"a": 1.0, "b": 2.0, "c": 1.0}
+
+    found = check.verdicts({"a": 1.15, "b": 2.31, "c": 0.5}, recorded)
+
+    assert found == {"a": True, "b": False, "c": True}
+
+
+def test_the_guard_refuses_a_record_of_other_figures() -> None:
+    """What was never recorded cannot be found to be as it was."""
+    with pytest.raises(SystemExit, match="--record"):
+        check.verdicts({"a": 1.0}, {"b": 1.0})
 
 
 @pytest.mark.wallclock
