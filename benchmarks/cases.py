@@ -29,7 +29,11 @@ def throughput(subject: str) -> Iterator[Case]:
     """Events as fast as they go, to a far end that answers at once."""
     if subject in PEERS:
         total = {"total": PEER_TOTAL, "round_events": PEER_ROUNDS.get(subject, PEER_TOTAL)}
-        yield Case("throughput", "throughput", beside(subject, SMALL, arguments=total), _fast(SMALL, 32_000), turns=2)
+        # With its defaults, as the library has its own; the floor and the reference send what most libraries send.
+        own = Contender("eventpipe", options=PLAIN, arguments={"batch_events": BATCH_EVENTS})
+        contenders = [own, *beside(subject, SMALL, arguments=total)]
+        baselines = ("floor", "reference", "eventpipe")
+        yield Case("throughput", "throughput", contenders, _fast(SMALL, 32_000), baselines=baselines, turns=2)
         return
     for batch_events in (100, 500):
         for gzip in (False, True):
