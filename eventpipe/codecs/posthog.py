@@ -97,19 +97,23 @@ class PostHogV0(HttpCodec):
         del attempt
         historical = b"true" if self._historical or batch.lane == HISTORICAL else b"false"
         opening = self._opening + historical + b',"sent_at":"' + format_stamp(now).encode() + b'","batch":['
-        return Request("/batch/", self._headers, opening + self._joined(batch.events) + b"]}")
+        return Request("/batch/", self._headers, self._joined(batch.events, opening, b"]}"))
 
-    def _joined(self, events: Sequence[CapturedEvent]) -> bytes:
+    def _joined(self, events: Sequence[CapturedEvent], opening: bytes, closing: bytes) -> bytes:
         parts = [event.data for event in events if event.extra is None]
         for data in parts:
             # As _is_anonymous(), whose call would cost as much as all of this.
             if data[-1] == NO_PROPERTIES or data[DISTINCT_ID_AT] == _NULL or data[DISTINCT_ID_AT + 1] == _QUOTE:
-                return b",".join(map(self._whole, events))
+                parts.clear()
+                break
         if len(parts) < len(events):
-            return b",".join(map(self._whole, events))
-        # No event needs anything of its own: one join puts the same members at the end of all properties.
-        parts[-1] += b"," + self._tail
-        return (b"," + self._tail + b",").join(parts)
+            return opening + b",".join(map(self._whole, events)) + closing
+        # No event needs anything of its own: one join puts the same members at the end of all properties. Nothing is
+        # put around it afterwards: to copy a body of 200 KiB costs as much as to write it ten times.
+        tail = b"," + self._tail
+        parts[0] = opening + parts[0]
+        parts[-1] += tail + closing
+        return (tail + b",").join(parts)
 
     def _whole(self, event: CapturedEvent) -> bytes:
         data, tail = event.data, self._tail
