@@ -139,7 +139,7 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Has an event become dearer than it was? After ``--``: another benchmark (``all``: every one) and its arguments."""
+    """Has an event become dearer than it was? After ``--``: another benchmark (``all``: every one), its arguments."""
     session.install("-e", ".", *group("bench"))
     session.run("python", "-m", "benchmarks", *(session.posargs or ["check"]))
 

@@ -52,11 +52,8 @@ def draw(picture: Picture, path: Path) -> None:
             axis.set_ylabel(panel.y_label)
         _divide(axes[-1].xaxis, axes[-1].set_xscale, picture.x_scale)
         axes[-1].set_xlabel(picture.x_label)
-        if picture.is_scatter:
-            axes[0].margins(x=0.25)
-        else:
-            lines = axes[0].get_lines()
-            figure.legend(handles=lines, loc="outside right upper", handlelength=4)
+        handles = axes[0].get_lines()
+        figure.legend(handles=handles, loc="outside right upper", handlelength=2 if picture.is_scatter else 4)
         figure.suptitle(picture.title)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
@@ -73,10 +70,10 @@ def _plot(axis: Any, picture: Picture, line: Line) -> None:  # Any: matplotlib's
         "markerfacecolor": "white" if is_best else shade,
     }
     if picture.is_scatter:
-        axis.plot(xs, ys, linestyle="none", **look)
-        # Names of the best settings stand on the other side: two points of one library are often neighbours.
-        away = {"xytext": (-6, -3), "ha": "right"} if is_best else {"xytext": (6, -3)}
-        axis.annotate(line.name, (xs[0], ys[0]), textcoords="offset points", fontsize=8, **away)
+        axis.plot(xs, ys, linestyle="none", label=line.name, **look)
+        # The legend has the names, which would lie over each other; two points with one mark are told apart in place.
+        word = line.variant.partition(" ")[0]
+        axis.annotate(word, (xs[0], ys[0]), xytext=(0, 6), textcoords="offset points", fontsize=7, ha="center")
         return
     every = max(1, len(xs) // 8)  # marks that touch each other hide the line
     axis.plot(xs, ys, markevery=every, linestyle=DASHES[at % len(DASHES)], label=line.name, **look)

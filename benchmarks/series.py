@@ -58,7 +58,7 @@ class Picture:
         x_label: What the horizontal axis is.
         x_scale: How it is divided: ``"linear"`` from 0, or by ``"percentile"``: as far from 90 to 99 as to 99.9.
         panels: One below the other.
-        is_scatter: Whether points stand alone, each with its name beside it.
+        is_scatter: Whether points stand alone.
     """
 
     name: str
