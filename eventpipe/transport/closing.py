@@ -40,9 +40,11 @@ class Closing:
         self._patience: asyncio.Timeout | None = None
         for dispatcher in dispatchers:
             dispatcher.intake.close()
+            dispatcher.is_held = True
         self._task = asyncio.get_running_loop().create_task(
             self._run(), name="eventpipe-close", context=contextvars.Context()
         )
+        self._task.add_done_callback(lambda _: self._let_go())  # also if it was cancelled before its first step
 
     @property
     def is_cut_short(self) -> bool:
@@ -86,6 +88,11 @@ class Closing:
         self._is_draining = True
         for dispatcher in self._dispatchers:
             dispatcher.request_stop(self._deadline)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for dispatcher in self._dispatchers:
+            dispatcher.is_held = False
 
     async def _run(self) -> CloseReport:
         for dispatcher in self._dispatchers:

@@ -51,6 +51,7 @@ class Dispatcher(Service):
         traits: What it says of itself.
         ledger: Counts what came in and left.
         intake: The way in.
+        is_held: No attempt begins: a close has begun, and has yet to say how long it may take.
         stragglers: Names of workers that ignored their cancellation, once it has stopped.
     """
 
@@ -97,7 +98,7 @@ class Dispatcher(Service):
         self._parking = Parking()
         self._has_sent = False  # since the dispatcher task parked last
         self._waits_for_slot = False  # when it parked, no worker was free
-        self._is_serving = False
+        self._is_serving = self.is_held = False
         self._closing: float | None = None
         self.stragglers: list[str] = []
 
@@ -271,7 +272,7 @@ class Dispatcher(Service):
     def _pump(self) -> None:
         """Start what may be sent now: a slot first, then the fullest batch there is."""
         self.intake.others_ran()
-        while not self._backlog.is_idle and self._pool.try_acquire():
+        while not (self.is_held or self._backlog.is_idle) and self._pool.try_acquire():
             now = self._now()
             batch = self._backlog.next_batch(now, closing=self._closing is not None)
             if batch is None:

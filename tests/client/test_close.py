@@ -446,3 +446,20 @@ async def test_leaving_the_context_with_an_error_still_closes() -> None:
     with pytest.raises(ZeroDivisionError):
         await fail()
     assert len(sink.events) == 1
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["new", "started"])
+async def test_close_without_time_begins_no_attempt(started: bool) -> None:
+    """Also where the client has only just been started, and its dispatcher takes its first look."""
+    sink = GatedSink()
+    client = AsyncClient(sink, batch_events=10)
+    if started:
+        async with asyncio.timeout(1):
+            await client.flush()
+    await client.capture("e")
+    for _ in range(99):
+        client.capture_nowait("e")
+
+    report = await client.aclose(0)
+
+    assert (report.dropped_by_reason, client.statistics().attempts) == ({DropReason.CLOSE_DEADLINE: 100}, 0)
