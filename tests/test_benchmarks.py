@@ -16,9 +16,11 @@ from benchmarks.process import Behaviour, Counts, SinkProcess
 from benchmarks.results import Measurement, Results, Spread
 
 ROOT = Path(__file__).parent.parent
+TIMEOUT = 170  # seconds that a command may take: usual are ten to twenty, beside other tests
 
 
 @pytest.mark.wallclock
+@pytest.mark.timeout(TIMEOUT + 5)
 def test_the_guard_measures_what_is_recorded() -> None:
     """It runs, counts every event (it fails where one is missing), and prints each figure beside the recorded one."""
     done = subprocess.run(
@@ -27,7 +29,7 @@ def test_the_guard_measures_what_is_recorded() -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=TIMEOUT,
     )
 
     assert done.returncode == 0, done.stderr
@@ -53,6 +55,7 @@ def test_the_guard_refuses_a_record_of_other_figures() -> None:
 
 
 @pytest.mark.wallclock
+@pytest.mark.timeout(TIMEOUT + 5)
 def test_scenarios_count_every_event_of_every_subject(tmp_path: Path) -> None:
     """What is captured is delivered once by each subject, to each far end, also one that refuses for a while."""
     file = tmp_path / "results.json"
@@ -64,7 +67,7 @@ def test_scenarios_count_every_event_of_every_subject(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=TIMEOUT,
     )
 
     assert done.returncode == 0, done.stderr
