@@ -19,18 +19,23 @@ ROOT = Path(__file__).parent.parent
 TIMEOUT = 170  # seconds that a command may take: usual are ten to twenty, beside other tests
 
 
-@pytest.mark.wallclock
-@pytest.mark.timeout(TIMEOUT + 5)
-def test_the_guard_measures_what_is_recorded() -> None:
-    """It runs, counts every event (it fails where one is missing), and prints each figure beside the recorded one."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "check", "--quick"],
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """One command of the benchmarks."""
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
         check=False,
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
     )
+
+
+@pytest.mark.wallclock
+@pytest.mark.timeout(TIMEOUT + 5)
+def test_the_guard_measures_what_is_recorded() -> None:
+    """It runs, counts every event (it fails where one is missing), and prints each figure beside the recorded one."""
+    done = run("check", "--quick")
 
     assert done.returncode == 0, done.stderr
     recorded: dict[str, float] = json.loads(check.RECORD.read_text())["ratios"]
@@ -61,14 +66,7 @@ def test_scenarios_count_every_event_of_every_subject(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     names = ["throughput", "outage", "fan_out", "flush_storm", "growth"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "scenarios", *names, "--quick", "--json", str(file)],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
+    done = run("scenarios", *names, "--quick", "--json", str(file))
 
     assert done.returncode == 0, done.stderr
     found = Results.read(file).measurements

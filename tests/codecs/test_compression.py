@@ -25,7 +25,7 @@ def chosen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if name == "zlib":
         monkeypatch.setitem(sys.modules, "isal", None)
     else:
-        pytest.importorskip("isal", reason="isal has no build for this machine")
+        pytest.importorskip("isal", reason="isal, of the extra speed, is not installed")
     library.cache_clear()
     yield name
     monkeypatch.undo()
