@@ -17,7 +17,13 @@ PYTHONS = sorted({"3.11", "3.12", "3.13", THIS_PYTHON}, key=lambda version: int(
 CODE = ("eventpipe", "tests", "benchmarks", "docs", "examples", "noxfile.py")
 
 # What each extra is for: after `pip install eventpipe[extra]` these modules import.
-MODULES_OF_EXTRA = {"cli": ("eventpipe.cli.main",), "speed": ("isal.isal_zlib",)}
+MODULES_OF_EXTRA = {
+    "brotli": ("brotli",),
+    "cli": ("eventpipe.cli.main",),
+    "otlp": ("eventpipe.codecs.otlp",),
+    "speed": ("isal.isal_zlib",),
+    "zstd": ("eventpipe.codecs.compression",),
+}
 # The part of the suite that needs nothing but the core and pytest.
 CORE_TESTS = ("tests/core", "tests/transport", "tests/codecs")
 DOC_TESTS = ("tests/test_docs.py", "tests/test_guarantees.py", "tests/test_public_names.py")

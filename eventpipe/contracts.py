@@ -17,8 +17,9 @@ class Sink(Protocol):
 
     A sink may also have these attributes, read once when a client is made: ``name`` (default: the class name),
     ``where`` (a plain function of the event; one it turns away is not captured by that sink), ``lifted`` (property
-    names wanted outside the properties), ``max_event_bytes``, ``max_batch_bytes``, and ``lane`` (a plain function of
-    the captured event, which names its lane).
+    names wanted outside the properties), ``max_event_bytes``, ``max_batch_bytes``, ``lane`` (a plain function of the
+    captured event, which names its lane), ``lane_event_bytes``, ``max_batch_events`` and ``unique_ids``; ``Codec`` says
+    what the last three mean.
     """
 
     async def send(self, batch: Batch) -> Sequence[Verdict] | None:
@@ -57,8 +58,16 @@ class Request:
 class Codec(Protocol):
     """A wire format: a batch into one request per attempt, a response into verdicts or an error. Pure.
 
-    Two more attributes are optional. ``has_lanes``: false where ``lane()`` never names one, so that a sink need not ask
-    for each event. ``base_url(url)``: the address that requests are joined to, given the one that the user wrote.
+    More attributes are optional; a codec that has one keeps it unchanged.
+
+    - ``has_lanes``: false where ``lane()`` never names one, so that a sink need not ask for each event.
+    - ``lane_event_bytes``: lanes whose events may be of another size than ``max_event_bytes``, each with its limit.
+    - ``max_batch_events``: how many events one request can hold. Absent: any number.
+    - ``unique_ids``: true where the far end refuses a request that holds one id twice; the second event then travels
+      in a later batch.
+    - ``compressions``: the content codings that the far end reads, such as ``"gzip"``, by lane; those of ``None`` hold
+      for every lane that is not named. Absent: it reads all that a sink can write.
+    - ``base_url(url)``: the address that requests are joined to, given the one that the user wrote.
     """
 
     lifted: frozenset[str]

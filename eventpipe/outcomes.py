@@ -33,6 +33,8 @@ class DropReason(StrEnum):
     EXPIRED = "expired"
     EXHAUSTED = "exhausted"
     REJECTED = "rejected"
+    UNKNOWN_VERDICT = "unknown_verdict"
+    UNANSWERED = "unanswered"
     UNAUTHORIZED = "unauthorized"
     MISCONFIGURED = "misconfigured"
     CLOSE_DEADLINE = "close_deadline"
@@ -49,7 +51,8 @@ class Verdict:
 
     Attributes:
         kind: ``DELIVERED``, ``DROPPED`` or ``RETRY``.
-        reason: For a drop its ``DropReason``, ``REJECTED`` when ``None``; for a retry a short word for counters.
+        reason: For a drop its ``DropReason``, ``REJECTED`` when ``None``; for a retry a short word for counters; for a
+            delivery ``None``, or the far end's word for one that it had something to say about, such as ``"warning"``.
         retry_after: Seconds to wait at least before the next attempt; ``None`` when the far end did not say.
         detail: The far end's own words, bounded by the sink; ``None`` when it gave none.
     """
@@ -87,10 +90,12 @@ class Settlement:
         kind: What happened.
         sink: The sink's name.
         attempt: The attempt that led here, counted from 1; 0 when none was made.
-        reason: For a drop a ``DropReason``, for a retry a short word such as ``"status_503"``, else ``None``.
+        reason: For a drop a ``DropReason``, for a retry a short word such as ``"status_503"``, for a delivery that the
+            far end had something to say about its word for that, such as ``"warning"``; else ``None``.
         status: The far end's status code, if there was one.
         durations: Seconds waited and spent.
-        error: The error's text, without secrets and payloads; ``None`` when there was none.
+        error: The error's text, without secrets and payloads, or what a far end said of an event that it took;
+            ``None`` when there was nothing to say.
     """
 
     kind: OutcomeKind
