@@ -27,6 +27,10 @@ MIB = 1024 * KIB
 # Precedents, per event: PostHog 900 KiB, Segment 32 KiB. What is larger is commonly refused together with its batch.
 MAX_EVENT_BYTES = 900 * KIB
 
+# As much of an answer as is read. A far end that answers for each event of a batch of thousands stays below; one that
+# never stops costs itself only.
+MAX_RESPONSE_BYTES = 64 * KIB
+
 _TOO_LARGE = 413
 _ONE_IS_TO_BLAME = frozenset({400, 422})
 _UNAUTHORIZED = frozenset({401, 402, 403})

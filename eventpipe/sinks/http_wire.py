@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
+from eventpipe.codecs.base import MAX_RESPONSE_BYTES
 from eventpipe.errors import PermanentSinkError, TransientSinkError
 from eventpipe.sinks.http_connections import Link, link_of_attempt
 from eventpipe.sinks.http_direct import exchange, give_back
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from eventpipe.sinks.http_connections import Connector, Wire
     from eventpipe.sinks.http_direct import Head, Route
 
-MAX_RESPONSE_BYTES = 64 * 1024
 MAX_REASON = 200  # characters of the system's words for what failed
 MAX_BYTES_BODY = 2**20  # aiohttp wants a larger body as a file, which it writes piece by piece
 
