@@ -126,7 +126,10 @@ async def async_where(event: object) -> bool:
         ({"timeout": "10"}, "timeout must be a finite number of seconds above 0, or None, not '10'"),
         ({"connect_timeout": 0}, "connect_timeout must be a finite number of seconds above 0, or None, not 0"),
         ({"connect_timeout": float("inf")}, "connect_timeout must be a finite number of seconds above 0"),
-        ({"compression": "br"}, "compression must be one of 'gzip', 'deflate' or None, not 'br'"),
+        (
+            {"compression": "brotli"},
+            "compression must be one of 'gzip', 'deflate', 'br', 'zstd' or None, not 'brotli'",
+        ),
         ({"name": " "}, "name must be a string that is not blank, or None, not ' '"),
         ({"where": async_where}, "where must be a plain function or None, not "),
         ({"headers": ["SECRET"]}, "headers must be a mapping of strings to strings or None, not list"),
