@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eventpipe.testing.codec_contract import CodecContract
+    from eventpipe.testing.codec_rig import CodecRig, ReadEvent
     from eventpipe.testing.events import make_batch, make_event
     from eventpipe.testing.exchange import Received, Reply
     from eventpipe.testing.leaks import Baseline, LeakError, no_leaks
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Baseline",
+    "CodecContract",
+    "CodecRig",
     "DeadlockError",
     "FlakySink",
     "GatedSink",
@@ -31,6 +35,7 @@ __all__ = [
     "Interruption",
     "LeakError",
     "LedgerError",
+    "ReadEvent",
     "Received",
     "RecordingSink",
     "Refusal",
@@ -49,6 +54,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "codec_contract": ("CodecContract",),
+    "codec_rig": ("CodecRig", "ReadEvent"),
     "events": ("make_batch", "make_event"),
     "exchange": ("Received", "Reply"),
     "leaks": ("Baseline", "LeakError", "no_leaks"),

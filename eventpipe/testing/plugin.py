@@ -25,7 +25,19 @@ if TYPE_CHECKING:
     import asyncio
 
 # Failures of the contract suites show the values that were compared, as those of any test do.
-pytest.register_assert_rewrite("eventpipe.testing.service_contract", "eventpipe.testing.sink_contract")
+pytest.register_assert_rewrite(
+    *(
+        f"eventpipe.testing.{module}"
+        for module in (
+            "codec_answers",
+            "codec_attributes",
+            "codec_requests",
+            "codec_secrets",
+            "service_contract",
+            "sink_contract",
+        )
+    )
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
