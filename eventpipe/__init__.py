@@ -11,6 +11,7 @@ from eventpipe.errors import (
     InvalidEventError,
     PermanentSinkError,
     QueueFullError,
+    SignatureError,
     SinkError,
     TransientSinkError,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "RetryPolicy",
     "Service",
     "ServiceState",
+    "SignatureError",
     "Sink",
     "SinkError",
     "Statistics",

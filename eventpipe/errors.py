@@ -5,6 +5,7 @@ EventPipeError
 ├── QueueFullError           capacity
 ├── InvalidEventError        also a ValueError; strict only: path, limit
 ├── DeliveryError            deliver() gave up; outcomes, attempts
+├── SignatureError           also a ValueError; a webhook that is not to be believed; reason
 └── SinkError                status
     ├── TransientSinkError   worth another attempt; retry_after
     └── PermanentSinkError   the same batch would fail again; scope
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from eventpipe.outcomes import Outcome
 
 Scope = Literal["size", "event", "sink", "batch"]
+Disbelief = Literal["missing", "malformed", "stale", "mismatch"]
 
 _REASON_OF_SCOPE: dict[Scope, DropReason] = {
     "size": DropReason.TOO_LARGE,
@@ -77,6 +79,19 @@ class DeliveryError(EventPipeError):
         super().__init__(f"{len(failed)} of {len(outcomes)} events were not delivered: {reasons}")
         self.outcomes = list(outcomes)
         self.attempts = max((outcome.attempt for outcome in outcomes), default=0)
+
+
+class SignatureError(EventPipeError, ValueError):
+    """A webhook is not to be believed: nothing proves who sent it, or that this is what was sent, or when.
+
+    Attributes:
+        reason: ``"missing"``: a header that would prove it is not there. ``"malformed"``: one cannot be read.
+            ``"stale"``: it was signed too long ago, or in the future. ``"mismatch"``: no signature fits.
+    """
+
+    def __init__(self, message: str, *, reason: Disbelief) -> None:
+        super().__init__(message)
+        self.reason: Disbelief = reason
 
 
 class SinkError(EventPipeError):

@@ -36,13 +36,23 @@ from eventpipe import (
     RetryPolicy,
     Service,
     ServiceState,
+    SignatureError,
     Sink,
     SinkError,
     Statistics,
     TransientSinkError,
     Verdict,
 )
-from eventpipe.codecs import JsonCodec, NdjsonCodec, PostHogV0
+from eventpipe.codecs import (
+    FeatureFlags,
+    HubWebhook,
+    JsonCodec,
+    NdjsonCodec,
+    PostHogV0,
+    StandardWebhook,
+    VerifiedWebhook,
+    verify_webhook,
+)
 from eventpipe.sinks import CallbackSink, FileSink, HttpSink, LoggingSink, MemorySink
 from eventpipe.testing import (
     Baseline,
@@ -201,7 +211,18 @@ def sinks() -> list[Sink]:
 
 
 def codecs() -> list[Codec]:
-    return [JsonCodec(), NdjsonCodec(), PostHogV0("phc_key")]
+    signed = [StandardWebhook("whsec_a2V5", JsonCodec()), HubWebhook("secret", FeatureFlags({"team": "a"}))]
+    return [JsonCodec(), NdjsonCodec(), PostHogV0("phc_key"), FeatureFlags(), *signed]
+
+
+def receive(body: bytes, headers: Mapping[str, str]) -> str | None:
+    try:
+        verified = verify_webhook(body, headers, ["whsec_a2V5", "whsec_b2xk"], tolerance=60)
+    except SignatureError as error:
+        return error.reason
+    assert_type(verified, VerifiedWebhook)
+    verify_webhook(body, headers, "secret", scheme="gitlab")  # type: ignore[arg-type]
+    return verified.id
 
 
 async def services(service: Service) -> None:
