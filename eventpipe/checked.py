@@ -78,7 +78,7 @@ class Checked(BaseModel):
         """Lower a default to a bound that was set below it; where both were set, that is a fault."""
         for low, high in self._ordered:
             value, bound = getattr(self, low), getattr(self, high)
-            if value <= bound:
+            if value is None or value <= bound:
                 continue
             if low not in self.model_fields_set:
                 self.__dict__[low] = bound  # past the freeze, and without counting it as set by the caller

@@ -11,11 +11,16 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from eventpipe.outcomes import Settlement
+from eventpipe.vocabulary import Vocabulary
 
 Overflow = Literal["drop_newest", "drop_oldest", "wait", "raise", "spill"]
 Durability = Literal["memory", "process", "power"]
 DistinctId = str | int | uuidlib.UUID
 Properties = Mapping[str, Any]  # Any: whatever JSON can carry, or the encoder can turn into it
+
+# The lanes that codecs know by name: imports of old events, and events of language models, which are larger.
+HISTORICAL = "historical"
+AI = "ai"
 
 # The envelope, encoded once. The two closing braces are left off, so that a codec can append members to the
 # properties or to the event by joining bytes. Offsets are fixed because the id and the stamp have a fixed width.
@@ -28,8 +33,10 @@ NO_PROPERTIES = b"{"[0]  # the last byte of an event without properties
 
 
 @dataclass(slots=True)
-class Event:
+class Event(Vocabulary):
     """An event as its caller describes it; takes the same arguments as ``capture()``.
+
+    ``Event.identify()``, ``group()``, ``alias()``, ``page()`` and ``screen()`` make those that analytics has names for.
 
     Attributes:
         event: The event's name, not empty.

@@ -156,10 +156,11 @@ class ClientOptions(Checked):
         "A single larger event travels alone.",
         ge=1,
     )
-    max_event_bytes: int = option(
-        900 * KIB,
+    max_event_bytes: int | None = option(
+        None,
         "bytes",
-        "The largest encoded event; a codec may be stricter. PostHog takes 900 KiB, Segment 32 KiB.",
+        "The largest encoded event; a codec may be stricter. None: what the codec says its far end takes (PostHog 900 "
+        "KiB, Segment 32 KiB), and 900 KiB where a sink says nothing.",
         ge=1,
     )
     max_event_age: float | None = option(

@@ -23,6 +23,10 @@ def outcomes_of(
         Outcome(OutcomeKind.DROPPED, sink, attempt, reason, None, durations, detail, events)
         for (reason, detail), events in answer.dropped.items()
     ]
+    outcomes += [
+        Outcome(OutcomeKind.DELIVERED, sink, attempt, reason, None, durations, detail, events)
+        for (reason, detail), events in answer.remarked.items()
+    ]
     if answer.delivered:
         outcomes.append(Outcome(OutcomeKind.DELIVERED, sink, attempt, None, None, durations, None, answer.delivered))
     error = answer.error

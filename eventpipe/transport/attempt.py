@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import PurePath
 from types import MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from eventpipe.contracts import Sink
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
@@ -17,6 +17,7 @@ from eventpipe.outcomes import DropReason, OutcomeKind, Verdict
 if TYPE_CHECKING:
     from eventpipe.errors import Scope
 
+_Words = TypeVar("_Words")  # reason and detail of verdicts
 _SECONDS = (int, float, NoneType)
 _MAX_ERROR = 300  # characters of an error's text that are kept; some libraries put whole responses into it
 
@@ -25,16 +26,18 @@ class Answer(NamedTuple):
     """What became of the events of one attempt.
 
     Attributes:
-        delivered: Events that were accepted.
+        delivered: Events that were accepted without a word.
         dropped: Events that were refused for good, by reason and the far end's words.
         again: Events to send again, because of ``error``.
         error: Why the events of ``again`` were not accepted; ``None`` when there are none.
+        remarked: Events that were accepted, and of which the far end had something to say; as ``dropped``.
     """
 
     delivered: tuple[CapturedEvent, ...] = ()
     dropped: Mapping[tuple[str, str | None], tuple[CapturedEvent, ...]] = MappingProxyType({})
     again: tuple[CapturedEvent, ...] = ()
     error: SinkError | None = None
+    remarked: Mapping[tuple[str | None, str | None], tuple[CapturedEvent, ...]] = MappingProxyType({})
 
 
 async def attempt(sink: Sink, batch: Batch) -> Answer:
@@ -158,11 +161,15 @@ def _sorted(batch: Batch, returned: object) -> Answer:
     delivered = []
     again = []
     dropped: dict[tuple[str, str | None], list[CapturedEvent]] = {}
+    remarked: dict[tuple[str | None, str | None], list[CapturedEvent]] = {}
     first: Verdict | None = None
     retry_after: float | None = None
     for event, verdict in zip(batch.events, verdicts, strict=True):
         if verdict.kind == OutcomeKind.DELIVERED:  # or the plain word, as a far end may have said it
-            delivered.append(event)
+            if verdict.reason is verdict.detail is None:
+                delivered.append(event)
+            else:
+                remarked.setdefault((verdict.reason, verdict.detail), []).append(event)
         elif verdict.kind == OutcomeKind.DROPPED:
             dropped.setdefault((DropReason.listed(verdict.reason), verdict.detail), []).append(event)
         else:  # any odd word as well: an event must be in somebody's hands
@@ -173,4 +180,8 @@ def _sorted(batch: Batch, returned: object) -> Answer:
     if first is not None:
         text = first.detail or "the far end asked for these events again"
         error = _sound(TransientSinkError(text, retry_after=retry_after, reason=first.reason or "retry"))
-    return Answer(tuple(delivered), {key: tuple(events) for key, events in dropped.items()}, tuple(again), error)
+    return Answer(tuple(delivered), _frozen(dropped), tuple(again), error, _frozen(remarked))
+
+
+def _frozen(by_words: Mapping[_Words, list[CapturedEvent]]) -> Mapping[_Words, tuple[CapturedEvent, ...]]:
+    return {words: tuple(events) for words, events in by_words.items()}

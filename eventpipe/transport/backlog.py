@@ -128,6 +128,8 @@ class Backlog:
     def keep(self, decision: Retry | Split, now: float, standing: Standing) -> None:
         """Let a batch that was not accepted, or its parts, wait for what was decided; with its standing from now on."""
         if isinstance(decision, Split):
+            if decision.refused is not None:
+                self.batcher.learn(decision.parts[0].lane, decision.refused)
             for part in decision.parts:
                 self.schedule.add(replace(part, standing=standing), now)
         else:

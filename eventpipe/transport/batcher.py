@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 
-from eventpipe.events import CLOSING, CapturedEvent
+from eventpipe.encoding import PlainEvent
+from eventpipe.events import CLOSING, UUID_AT, CapturedEvent
 from eventpipe.transport.barrier import Standing
 from eventpipe.transport.batch import OutboundBatch
+from eventpipe.transport.limits import BatchLimits
 
 MAX_RUN = 1024  # events that are taken at once, and put back where their size decides: only so many in vain
 
@@ -18,14 +20,21 @@ IsOpen = Callable[[str | None], bool]
 
 
 class _Buffer:
-    """One lane: full batches first, then the events of the one that is being filled."""
+    """One lane: full batches first, then the events of the one that is being filled.
 
-    __slots__ = ("events", "lane", "ready", "size")
+    Attributes:
+        ids: Of ``events``, where one of them may have the id of another; ``None``: all were made here, each once.
+        max_bytes: The size that a batch of this lane is closed before.
+    """
 
-    def __init__(self, lane: str | None) -> None:
+    __slots__ = ("events", "ids", "lane", "max_bytes", "ready", "size")
+
+    def __init__(self, lane: str | None, max_bytes: int) -> None:
         self.lane = lane
+        self.max_bytes = max_bytes
         self.ready: deque[OutboundBatch] = deque()
         self.events: list[CapturedEvent] = []
+        self.ids: set[bytes] | None = None
         self.size = 0
 
     def oldest(self) -> float:
@@ -35,6 +44,16 @@ class _Buffer:
     def newest(self) -> float:
         """When the last event that waits here was captured."""
         return self.events[-1].captured_at if self.events else self.ready[-1].events[-1].captured_at
+
+    def has_id_of(self, event: CapturedEvent) -> bool:
+        """Whether the batch that is being filled has an event of the same id; notes it if not."""
+        if self.ids is None:
+            if type(event) is PlainEvent:
+                return False
+            self.ids = {other.data[UUID_AT] for other in self.events}
+        known = len(self.ids)
+        self.ids.add(event.data[UUID_AT])
+        return len(self.ids) == known
 
 
 class Batcher:
@@ -54,6 +73,7 @@ class Batcher:
         lane_of: LaneOf | None,
         new_id: Callable[[], str],
         wall: Callable[[], float],
+        unique_ids: bool = False,
     ) -> None:
         """Make an empty batcher.
 
@@ -64,14 +84,17 @@ class Batcher:
             lane_of: Names the lane of an event; ``None`` when the sink has no lanes.
             new_id: Makes batch ids.
             wall: The wall clock, for ``created_at``.
+            unique_ids: Whether an event whose id is in the batch already closes that batch and begins the next.
         """
         self._batch_events = batch_events
-        self._batch_bytes = batch_bytes
+        self._limits = BatchLimits(batch_bytes)
         self._batch_age = batch_age
         self._lane_of = lane_of
         self._new_id = new_id
         self._wall = wall
+        self._unique_ids = unique_ids
         self._buffers: dict[str | None, _Buffer] = {}
+        self._buffer(None)  # which stays
         self._standing = Standing(0)
         self._ready = 0  # batches that are full or were closed, of all lanes
         self.events = 0
@@ -88,28 +111,16 @@ class Batcher:
         Returns:
             The number taken.
         """
-        lane_of = self._lane_of
-        buffer = self._buffer(None)
         count = min(limit, len(queue))
-        if lane_of is None:
-            run = min(count, self._batch_events - len(buffer.events), MAX_RUN)
-            if self._put_run(buffer, queue, run):
-                return run
-        for taken in range(1, count + 1):  # noqa: B007  # read after the loop
-            event = queue.popleft()
-            if lane_of is not None:
-                try:
-                    buffer = self._buffer(lane_of(event))
-                except KeyboardInterrupt:
-                    raise
-                except BaseException:  # noqa: BLE001  # a codec's fault costs its event the lane alone
-                    buffer = self._buffer(None)
-            if self._put(buffer, event):
-                break
-        else:
-            taken = count
-        self.events += taken
-        return taken
+        return (self._put_run(queue, count) or self._put_each(queue, count)) if count > 0 else 0
+
+    def learn(self, lane: str | None, refused: int) -> None:
+        """Make smaller batches in this lane from now on: the far end refused one of so many bytes."""
+        now = self._wall()
+        self._limits.learn(lane, refused, now)
+        buffer = self._buffers.get(lane)
+        if buffer is not None:
+            buffer.max_bytes = self._limits.of(lane, now)
 
     def close(self) -> None:
         """Cut what is buffered into batches, full or not, because a barrier or the end has been reached."""
@@ -168,6 +179,8 @@ class Batcher:
         if not buffer.ready:
             event = buffer.events.pop(0)
             buffer.size -= event.size
+            if buffer.ids is not None:
+                buffer.ids.discard(event.data[UUID_AT])
             self._forget_if_empty(buffer)
             return event, Standing(self.epoch)
         batch = buffer.ready[0]
@@ -186,23 +199,34 @@ class Batcher:
             self._cut(buffer)
         return [self._leave(buffer) for _ in range(len(buffer.ready))]
 
-    def _put_run(self, buffer: _Buffer, queue: deque[CapturedEvent], run: int) -> bool:
-        """Add the next ``run`` events at once, unless their size decides; an event at a time costs three times as much.
+    def _put_run(self, queue: deque[CapturedEvent], count: int) -> int:
+        """Add up to ``count`` events of one lane at once; 0 where each has to be looked at, which takes longer.
 
-        Source: 0.08 against 0.23 µs an event, batches of 500.
+        Source: 0.08 against 0.23 µs an event, batches of 500; with lanes, as PostHog's, 0.16 against 0.35.
         """
+        lane_of = self._lane_of
+        try:
+            buffer = self._buffer(None if lane_of is None else lane_of(queue[0]))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001  # a codec's fault costs its event the lane alone
+            return 0
+        run = min(count, self._batch_events - len(buffer.events), MAX_RUN)
         if run == len(queue):
             events = list(queue)
             queue.clear()
         else:
             popleft = queue.popleft
             events = [popleft() for _ in range(run)]
+        if not self._is_run(events, buffer):
+            queue.extendleft(reversed(events))
+            return 0
         size = buffer.size + run * len(CLOSING)
         for event in events:
             size += len(event.data) if event.extra is None else event.held
-        if size >= self._batch_bytes:
+        if size >= buffer.max_bytes:
             queue.extendleft(reversed(events))
-            return False
+            return 0
         if buffer.events:
             buffer.events += events
         else:
@@ -211,23 +235,60 @@ class Batcher:
         self.events += run
         if len(buffer.events) == self._batch_events:
             self._cut(buffer)
-        return True
+        return run
+
+    def _is_run(self, events: list[CapturedEvent], buffer: _Buffer) -> bool:
+        """Whether all belong into ``buffer``, as far as lanes and ids tell."""
+        lane_of = self._lane_of
+        try:
+            if lane_of is not None and set(map(lane_of, events)) != {buffer.lane}:
+                return False
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001  # as above
+            return False
+        return not self._unique_ids or (buffer.ids is None and set(map(type, events)) == {PlainEvent})
+
+    def _put_each(self, queue: deque[CapturedEvent], count: int) -> int:
+        """Add up to ``count`` events, until a batch is ready; returns their number."""
+        lane_of = self._lane_of
+        buffer = self._buffer(None)
+        taken = 0
+        is_ready = False
+        while taken < count and not is_ready:
+            event = queue.popleft()
+            taken += 1
+            if lane_of is not None:
+                try:
+                    buffer = self._buffer(lane_of(event))
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:  # noqa: BLE001  # as above
+                    buffer = self._buffer(None)
+            is_ready = self._put(buffer, event)
+        self.events += taken
+        return taken
 
     def _put(self, buffer: _Buffer, event: CapturedEvent) -> bool:
         """Add an event; true when a batch became ready."""
         size = event.size
-        overflows = bool(buffer.events) and buffer.size + size > self._batch_bytes
+        overflows = bool(buffer.events) and buffer.size + size > buffer.max_bytes
         if overflows:
             self._cut(buffer)
+        if self._unique_ids and buffer.has_id_of(event):
+            self._cut(buffer)
+            overflows = True
+            buffer.has_id_of(event)
         buffer.events.append(event)
         buffer.size += size
-        if len(buffer.events) < self._batch_events and buffer.size < self._batch_bytes:
+        if len(buffer.events) < self._batch_events and buffer.size < buffer.max_bytes:
             return overflows
         self._cut(buffer)
         return True
 
     def _cut(self, buffer: _Buffer) -> None:
         self._ready += 1
+        now = self._wall()
         if self._standing.epoch != self.epoch:
             self._standing = Standing(self.epoch)
         buffer.ready.append(
@@ -235,13 +296,15 @@ class Batcher:
                 id=self._new_id(),
                 lane=buffer.lane,
                 events=tuple(buffer.events),
-                created_at=self._wall(),
+                created_at=now,
                 attempt=1,
                 standing=self._standing,
             )
         )
         buffer.events.clear()
+        buffer.ids = None
         buffer.size = 0
+        buffer.max_bytes = self._limits.of(buffer.lane, now)
 
     def _leave(self, buffer: _Buffer) -> OutboundBatch:
         batch = buffer.ready.popleft()
@@ -258,5 +321,5 @@ class Batcher:
     def _buffer(self, lane: str | None) -> _Buffer:
         buffer = self._buffers.get(lane)
         if buffer is None:
-            buffer = self._buffers[lane] = _Buffer(lane)
+            buffer = self._buffers[lane] = _Buffer(lane, self._limits.of(lane, self._wall()))
         return buffer

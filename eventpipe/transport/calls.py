@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import uuid as uuidlib
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import get_args
+from typing import TypedDict, get_args
 
-from eventpipe.events import CapturedEvent, Event, Overflow
+from eventpipe.events import CapturedEvent, DistinctId, Durability, Event, Overflow, Properties
 from eventpipe.options import ClientOptions
 from eventpipe.outcomes import OutcomeKind, Settlement
 
@@ -20,6 +23,20 @@ NOBODY = CapturedEvent(
 NOBODY.settlement = Settlement(OutcomeKind.DROPPED, sink="", error="the client is disabled")
 
 
+class CaptureDict(TypedDict, total=False):
+    """The keyword arguments of ``AsyncClient.capture()``, which says what each means."""
+
+    distinct_id: DistinctId | None
+    properties: Properties | None
+    timestamp: datetime.datetime | None
+    uuid: str | uuidlib.UUID | None
+    headers: Mapping[str, str] | None
+    key: str | None
+    lane: str | None
+    overflow: Overflow | None
+    durability: Durability | None
+
+
 def describe(event: str | Event, *arguments: object) -> Event:
     """Join the arguments of a call into an ``Event``; one that was given has them all already.
 
@@ -31,6 +48,20 @@ def describe(event: str | Event, *arguments: object) -> Event:
             raise TypeError("an Event has all arguments of capture() already; give them to Event(...)")
         return event  # type: ignore[return-value]
     return Event(event, *arguments)  # type: ignore[arg-type]  # checked by the encoder
+
+
+def in_lane(lane: str, event: str | Event, given: CaptureDict) -> Event:
+    """Join the arguments of a call into an ``Event`` of ``lane``.
+
+    Raises:
+        TypeError: An ``Event`` and arguments were given, or an argument that there is not.
+        ValueError: Another lane was named.
+    """
+    is_event = issubclass(type(event), Event)  # by its type: isinstance() would ask the object, which may raise
+    described = describe(event, *given.values()) if is_event else Event(event, **given)  # type: ignore[arg-type]
+    if described.lane not in (None, lane):
+        raise ValueError(f"lane must be {lane!r} or None here, not {described.lane!r}; use capture() for other lanes")
+    return replace(described, lane=lane)
 
 
 def patient(event: str | Event) -> Event:

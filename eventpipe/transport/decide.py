@@ -22,9 +22,10 @@ class Retry(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Send the parts now, as batches of their own."""
+    """Send the parts now, as batches of their own; ``refused``: the bytes of the whole, if it was too large."""
 
     parts: tuple[OutboundBatch, ...]
+    refused: int | None = None
 
 
 class Drop(NamedTuple):
@@ -94,4 +95,5 @@ class Decider(NamedTuple):
             batch = replace(batch, bisection=bisection)
         middle = (len(batch.events) + 1) // 2
         halves = (batch.events[:middle], batch.events[middle:])
-        return Split(tuple(batch.part(self.new_id(), events) for events in halves))
+        parts = tuple(batch.part(self.new_id(), events) for events in halves)
+        return Split(parts, batch.size if error.scope == "size" else None)

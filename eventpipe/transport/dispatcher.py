@@ -70,35 +70,35 @@ class Dispatcher(Service):
         self.sink = sink
         self.traits = traits
         self.ledger = Ledger()
+        self._batch_events = min(options.batch_events, traits.max_batch_events)
         self.intake = Intake(
             self.ledger,
             max_events=options.queue_events,
             max_bytes=options.queue_bytes,
-            batch_events=options.batch_events,
+            batch_events=self._batch_events,
             wake=self._batch_came,
         )
         self._options = options
-        self._clock = clock
-        self._now = clock.monotonic  # and from its start on whatever reads the clock of its loop quickest
+        self._clock, self._now = clock, clock.monotonic  # the latter from its start on as its loop reads it quickest
         self._barriers = Barriers()
         self._episodes = Episodes(traits.name, clock.monotonic)
         self._settler = Settler(self.ledger, self._barriers, self._episodes, observers)
         self._batch_bytes = min(options.max_batch_bytes, traits.max_batch_bytes)
         batcher = Batcher(
-            batch_events=options.batch_events,
+            batch_events=self._batch_events,
             batch_bytes=self._batch_bytes,
             batch_age=options.max_batch_age,
             lane_of=traits.lane,
             new_id=new_id,
             wall=clock.time,
+            unique_ids=traits.unique_ids,
         )
         self._backlog = Backlog(self.intake, batcher, Schedule(options.workers), self._barriers)
         self._decider = Decider(options.retry, random.random, new_id)
         self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self._slot_freed)
         self._parking = Parking()
         self._has_sent = False  # since the dispatcher task parked last
-        self._waits_for_slot = False  # when it parked, no worker was free
-        self._is_serving = self.is_held = False
+        self._waits_for_slot = self._is_serving = self.is_held = False  # the first: when it parked
         self._closing: float | None = None
         self.stragglers: list[str] = []
 
@@ -302,7 +302,7 @@ class Dispatcher(Service):
         moment = inf if self._closing is None else self._closing
         self._waits_for_slot = not self._pool.free
         if self._waits_for_slot:
-            events = self._options.batch_events  # nothing to decide until a worker ends: see _batch_came()
+            events = self._batch_events  # nothing to decide until a worker ends: see _batch_came()
         elif not self._backlog.is_idle:
             moment = min(moment, self._backlog.next_moment(now))
             events = self._backlog.events_until_full(now)
@@ -310,7 +310,7 @@ class Dispatcher(Service):
             # Where a batch just left, more follow as a rule: a timer in time for the first of their events, serving
             # many batches, costs less than to wake at the first event after each.
             moment = min(moment, now + self._options.max_batch_age)
-            events = self._options.batch_events
+            events = self._batch_events
         else:
             events = 1
         self._has_sent = False

@@ -21,6 +21,7 @@ from eventpipe.transport.inbox import Entry, Inbox
 from eventpipe.transport.intake import FanOut, Intake
 from eventpipe.transport.receipts import FanIn, ForeignReceipt, Home, Receipt, Unsettled
 from eventpipe.transport.runtime import Runtime
+from eventpipe.transport.traits import MAX_EVENT_BYTES, EventLimit
 
 _NOT_WANTED = Settlement(OutcomeKind.DROPPED, sink="", error="no sink wanted it")
 _INBOX_FULL = Settlement(OutcomeKind.DROPPED, sink="", reason=DropReason.QUEUE_FULL)
@@ -72,10 +73,8 @@ class Entrance:
         self._new_id = dependable(options.new_id)
         self.is_closed = False
         self.filter_errors = 0
-        self._limits = {
-            dispatcher: min(options.max_event_bytes, dispatcher.traits.max_event_bytes) for dispatcher in dispatchers
-        }
-        self.max_event_bytes = min(self._limits.values(), default=options.max_event_bytes)
+        self._limits = {dispatcher: EventLimit(dispatcher.traits, options) for dispatcher in dispatchers}
+        self.max_event_bytes = min((limit.smallest for limit in self._limits.values()), default=MAX_EVENT_BYTES)
         self._unsettled = [Unsettled(sinks) for sinks in range(len(dispatchers) + 1)]
 
     def plain_intake(self) -> Intake | FanOut | None:
@@ -194,7 +193,7 @@ class Entrance:
         waiting = []
         failure: Exception | None = None
         for dispatcher in wanted:
-            if event.size > self._limits[dispatcher]:
+            if event.size > self._limits[dispatcher].of(event):
                 fault = self._too_large(dispatcher, event)
                 dispatcher.refuse(event, DropReason.TOO_LARGE, str(fault))
                 receipt.reason = DropReason.TOO_LARGE
@@ -322,7 +321,7 @@ class Entrance:
             return False
 
     def _too_large(self, dispatcher: Dispatcher, event: CapturedEvent) -> InvalidEventError:
-        limit = self._limits[dispatcher]
+        limit = self._limits[dispatcher].of(event)
         return InvalidEventError(
             f"the event has {event.size} bytes, and {dispatcher.traits.name} takes at most {limit}; "
             f"send less, or raise max_event_bytes if the far end allows it",

@@ -167,7 +167,7 @@ class Hooks:
         for outcome in outcomes:
             if outcome.kind is OutcomeKind.DROPPED:
                 self._tell(self._on_drop, outcome)
-            if outcome.error is not None and outcome.attempt > 0:
+            if outcome.error is not None and outcome.attempt > 0 and outcome.kind is not OutcomeKind.DELIVERED:
                 self._tell(self._on_error, outcome)
 
     def _tell(self, hook: Hook[Outcome, object] | None, outcome: Outcome) -> None:

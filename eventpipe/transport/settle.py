@@ -56,6 +56,7 @@ class Settler:
                 self._episodes.dropped(reason, events, outcome.error)
                 self._barriers.settled(standing, events, outcome.kind, reason)
             elif outcome.kind is OutcomeKind.RETRY:
+                self._episodes.failed(outcome.reason or "retry", outcome.error)
                 stays = self._barriers.attempted(standing, events)
         if keep is not None:
             keep(stays)

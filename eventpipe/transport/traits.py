@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from sys import maxsize
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from eventpipe.contracts import Sink, Where
+from eventpipe.events import CapturedEvent
+from eventpipe.options import ClientOptions
 from eventpipe.transport.batcher import LaneOf
 from eventpipe.transport.hooks import is_async
+
+# Of a sink that names no limit. Precedents: PostHog 900 KiB, Segment 32 KiB.
+MAX_EVENT_BYTES = 900 * 1024
 
 
 class Traits(NamedTuple):
@@ -20,6 +26,9 @@ class Traits(NamedTuple):
     max_event_bytes: int
     max_batch_bytes: int
     lane: LaneOf | None
+    lane_event_bytes: Mapping[str, int] = MappingProxyType({})
+    max_batch_events: int = maxsize
+    unique_ids: bool = False
 
     @classmethod
     def of(cls, sink: Sink) -> Traits:
@@ -38,10 +47,44 @@ class Traits(NamedTuple):
             name=str(getattr(sink, "name", None) or type(sink).__name__),
             where=_function(sink, "where"),
             lifted=_names(sink, "lifted"),
-            max_event_bytes=_bytes(sink, "max_event_bytes"),
-            max_batch_bytes=_bytes(sink, "max_batch_bytes"),
+            max_event_bytes=_number(sink, "max_event_bytes", "bytes"),
+            max_batch_bytes=_number(sink, "max_batch_bytes", "bytes"),
             lane=_function(sink, "lane"),
+            lane_event_bytes=_sizes(sink, "lane_event_bytes"),
+            max_batch_events=_number(sink, "max_batch_events", "events"),
+            unique_ids=_switch(sink, "unique_ids"),
         )
+
+
+class EventLimit:
+    """How many bytes an event may have for one sink.
+
+    Attributes:
+        smallest: What an event of any lane may have.
+    """
+
+    __slots__ = ("_by_lane", "_lane_of", "_usual", "smallest")
+
+    def __init__(self, traits: Traits, options: ClientOptions) -> None:
+        asked = options.max_event_bytes
+        most = options.queue_bytes if asked is None else min(asked, options.queue_bytes)
+        usual = MAX_EVENT_BYTES if traits.max_event_bytes == maxsize and asked is None else traits.max_event_bytes
+        self._usual = min(most, usual)
+        self._by_lane = {lane: min(most, size) for lane, size in traits.lane_event_bytes.items()}
+        self._lane_of = traits.lane if self._by_lane else None
+        self.smallest = min([self._usual, *self._by_lane.values()])
+
+    def of(self, event: CapturedEvent) -> int:
+        """The limit for this event."""
+        if self._lane_of is None:
+            return self._usual
+        try:
+            lane = self._lane_of(event)
+            return self._usual if lane is None else self._by_lane.get(lane, self._usual)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001  # a codec's fault costs its event the lane alone
+            return self._usual
 
 
 def _function(sink: Sink, attribute: str) -> Any:  # Any: what it takes and returns cannot be checked before a call
@@ -59,13 +102,35 @@ def _names(sink: Sink, attribute: str) -> frozenset[str]:
     return frozenset(value)
 
 
-def _bytes(sink: Sink, attribute: str) -> int:
+def _number(sink: Sink, attribute: str, unit: str) -> int:
     value = getattr(sink, attribute, None)
     if value is None:
         return maxsize
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise TypeError(f"{type(sink).__name__}.{attribute} must be a number of bytes or None, not {value!r}")
-    return value
+    if not _is_count(value):
+        raise TypeError(f"{type(sink).__name__}.{attribute} must be a number of {unit} or None, not {value!r}")
+    return int(value)
+
+
+def _sizes(sink: Sink, attribute: str) -> Mapping[str, int]:
+    value = getattr(sink, attribute, None)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(lane, str) and _is_count(value[lane]) for lane in value):
+        raise TypeError(
+            f"{type(sink).__name__}.{attribute} must be a mapping of lanes to numbers of bytes or None, not {value!r}"
+        )
+    return dict(value)
+
+
+def _switch(sink: Sink, attribute: str) -> bool:
+    value = getattr(sink, attribute, None)
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{type(sink).__name__}.{attribute} must be True, False or None, not {value!r}")
+    return bool(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def named_apart(traits: list[Traits]) -> list[Traits]:

@@ -132,11 +132,16 @@ def refused_with(error: Exception) -> Callable[[Bench], Awaitable[Receipt]]:
     return scenario
 
 
-async def rejected_by_verdict(bench: Bench) -> Receipt:
-    client = bench.make(CallbackSink(lambda batch: [Verdict(OutcomeKind.DROPPED) for _ in batch.events]))
-    receipt = await client.capture("e")
-    await client.flush()
-    return receipt
+def judged(reason: DropReason | None) -> Callable[[Bench], Awaitable[Receipt]]:
+    """A far end that gives its verdict on each event."""
+
+    async def scenario(bench: Bench) -> Receipt:
+        client = bench.make(CallbackSink(lambda batch: [Verdict(OutcomeKind.DROPPED, reason) for _ in batch.events]))
+        receipt = await client.capture("e")
+        await client.flush()
+        return receipt
+
+    return scenario
 
 
 async def close_deadline(bench: Bench) -> Receipt:
@@ -161,7 +166,9 @@ ROWS: list[tuple[DropReason, Scenario, bool | None]] = [
     (DropReason.EXHAUSTED, refused_with(TransientSinkError()), True),
     (DropReason.REJECTED, refused_with(PermanentSinkError(scope="event")), True),
     (DropReason.REJECTED, refused_with(PermanentSinkError(scope="batch")), True),
-    (DropReason.REJECTED, rejected_by_verdict, True),
+    (DropReason.REJECTED, judged(None), True),
+    (DropReason.UNKNOWN_VERDICT, judged(DropReason.UNKNOWN_VERDICT), True),
+    (DropReason.UNANSWERED, judged(DropReason.UNANSWERED), True),
     (DropReason.UNAUTHORIZED, refused_with(PermanentSinkError(scope="sink", reason=DropReason.UNAUTHORIZED)), True),
     (DropReason.MISCONFIGURED, refused_with(PermanentSinkError(scope="sink")), True),
     (DropReason.CLOSE_DEADLINE, close_deadline, True),

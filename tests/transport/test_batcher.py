@@ -14,7 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from eventpipe.encoding import Encoder
 from eventpipe.events import CapturedEvent
+from eventpipe.testing.events import make_event
 from eventpipe.transport.barrier import Standing
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher, LaneOf
@@ -28,7 +30,7 @@ def by_lane(event: CapturedEvent) -> str | None:
     return event.lane
 
 
-def make(*, events: int = 3, size: int = 100, lane_of: LaneOf | None = None) -> Batcher:
+def make(*, events: int = 3, size: int = 100, lane_of: LaneOf | None = None, unique_ids: bool = False) -> Batcher:
     return Batcher(
         batch_events=events,
         batch_bytes=size,
@@ -36,6 +38,7 @@ def make(*, events: int = 3, size: int = 100, lane_of: LaneOf | None = None) -> 
         lane_of=lane_of,
         new_id=numbering(),
         wall=lambda: CREATED_AT,
+        unique_ids=unique_ids,
     )
 
 
@@ -377,6 +380,109 @@ def test_everything_of_one_lane_can_be_taken() -> None:
 
     assert [len(batch.events) for batch in batcher.take_all("x")] == [2, 1]
     assert (batcher.events, batcher.lanes(), batcher.take_all("x")) == (2, ["y"], [])
+
+
+def test_a_refused_size_makes_smaller_batches_in_its_lane() -> None:
+    """Of what is being filled, and of what comes; the other lanes go on as before."""
+    batcher = make(events=100, size=100, lane_of=by_lane)
+    fill(batcher, *(blank(10, lane="x") for _ in range(4)))
+
+    batcher.learn("x", 100)
+    fill(batcher, *(blank(10, lane=lane) for lane in "xxxxxxxyyyyyyyyyy"))
+
+    batches = taken(batcher)
+    assert [len(batch.events) for batch in batches if batch.lane == "x"] == [5, 5]
+    assert [len(batch.events) for batch in batches if batch.lane == "y"] == [10]
+
+
+def test_the_learned_size_outlives_the_lane_s_batches() -> None:
+    """A lane is forgotten when it has nothing; what was learned of it is not."""
+    batcher = make(events=100, size=100, lane_of=by_lane)
+    batcher.learn("x", 100)
+
+    for _ in range(3):
+        fill(batcher, *(blank(10, lane="x") for _ in range(5)))
+        assert [len(batch.events) for batch in taken(batcher)] == [5]
+
+
+def twin(event: CapturedEvent) -> CapturedEvent:
+    return CapturedEvent(event.data, event.lane, event.extra, event.captured_at)
+
+
+def test_an_id_is_once_in_a_batch() -> None:
+    """The second event of an id closes the batch that has the first and begins the next, in the order of capture."""
+    first, second = make_event("first"), make_event("second")
+    batcher = make(events=10, size=10_000, unique_ids=True)
+
+    fill(batcher, first, second, twin(first), twin(first), twin(second))
+    batcher.close()
+
+    assert [[event.event for event in batch.events] for batch in taken(batcher)] == [
+        ["first", "second"],
+        ["first"],
+        ["first", "second"],
+    ]
+
+
+def test_ids_of_other_lanes_and_of_batches_that_are_cut_do_not_matter() -> None:
+    """A batch has one lane, and what has left it is no longer in it."""
+    event, other = make_event("a", lane="x"), make_event("b", lane="x")
+    elsewhere = CapturedEvent(event.data, "y", None, 0.0)
+    batcher = make(events=2, size=10_000, lane_of=by_lane, unique_ids=True)
+
+    fill(batcher, event, elsewhere, other, twin(event), make_event("c", lane="x"))
+
+    assert [[event.event for event in batch.events] for batch in taken(batcher)] == [["a", "b"], ["a", "c"]]
+
+
+def test_an_event_that_was_given_up_leaves_its_id_free() -> None:
+    """Its twin needs no batch of its own."""
+    event, other = make_event("a"), make_event("b")
+    batcher = make(events=10, size=10_000, unique_ids=True)
+    fill(batcher, event, other)
+    batcher.pop_oldest()
+
+    fill(batcher, twin(event))
+    batcher.close()
+
+    assert [[event.event for event in batch.events] for batch in taken(batcher)] == [["b", "a"]]
+
+
+def test_without_need_an_id_may_be_in_a_batch_twice() -> None:
+    """Most far ends do not mind, and a batch more is a request more."""
+    event = make_event("a")
+    batcher = make(events=10, size=10_000)
+
+    fill(batcher, event, twin(event))
+    batcher.close()
+
+    assert [len(batch.events) for batch in taken(batcher)] == [2]
+
+
+@pytest.mark.parametrize("unique_ids", [False, True])
+@pytest.mark.parametrize("lane", [None, "x"])
+def test_events_of_one_lane_are_taken_at_once(unique_ids: bool, lane: str | None) -> None:
+    """As they are captured as a rule: made here, so that no id can be there twice, and of one lane."""
+    calls = []
+
+    def lane_of(event: CapturedEvent) -> str | None:
+        calls.append(event)
+        return lane
+
+    encoder = Encoder()
+    events = []
+    for _ in range(7):
+        event = encoder.encode_plain("e", None, None)
+        assert event is not None
+        events.append(event)
+    batcher = make(events=3, size=10_000, lane_of=lane_of, unique_ids=unique_ids)
+    queue: deque[CapturedEvent] = deque(events)
+
+    assert [batcher.fill(queue, maxsize) for _ in range(3)] == [3, 3, 1]
+
+    batcher.close()
+    assert [batch.events for batch in taken(batcher)] == [tuple(events[:3]), tuple(events[3:6]), (events[6],)]
+    assert len(calls) <= 7 + 3  # once each, and once more to see what the run is to be
 
 
 @dataclass

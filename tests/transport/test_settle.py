@@ -12,7 +12,7 @@ from eventpipe.events import CapturedEvent, Pending
 from eventpipe.outcomes import DropReason, Durations, Outcome, OutcomeKind, Settlement
 from eventpipe.testing.events import make_event
 from eventpipe.transport.barrier import Barrier, Barriers, Standing
-from eventpipe.transport.episodes import Episodes
+from eventpipe.transport.episodes import GAP, Episodes
 from eventpipe.transport.settle import Settler
 
 CAPTURED = Standing(0)
@@ -200,6 +200,7 @@ def test_drops_are_logged_and_a_delivery_ends_their_episode(caplog: pytest.LogCa
 
     rig.settler.settle([rig.outcome(DROPPED, slice(0, 2), reason="exhausted", error="down")], CAPTURED)
     rig.settler.settle([rig.outcome(DROPPED, slice(2, 3), reason="exhausted", error="down")], CAPTURED)
+    rig.now += GAP
     rig.settler.settle([rig.outcome(DELIVERED, slice(3, 5))], CAPTURED)
 
     assert [record.getMessage() for record in caplog.records] == [

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from eventpipe.events import Batch, CapturedEvent
+from eventpipe.options import ClientOptions
 from eventpipe.testing.events import make_event
 from eventpipe.testing.sinks import GatedSink
-from eventpipe.transport.traits import Traits, named_apart
+from eventpipe.transport.traits import EventLimit, Traits, named_apart
 
 
 class PlainSink:
@@ -45,8 +46,10 @@ def test_every_attribute_is_read() -> None:
         return "live"
 
     sink = saying(name="eu", where=where, lifted={"$set", "token"}, max_event_bytes=10, max_batch_bytes=1, lane=lane)
+    assert Traits.of(sink) == Traits("eu", where, frozenset({"$set", "token"}), 10, 1, lane, {}, maxsize, False)
 
-    assert Traits.of(sink) == Traits("eu", where, frozenset({"$set", "token"}), 10, 1, lane)
+    sink = saying(lane_event_bytes={"ai": 50}, max_batch_events=1, unique_ids=True)
+    assert Traits.of(sink)[6:] == ({"ai": 50}, 1, True)
 
 
 @pytest.mark.parametrize("nothing", [None, "", (), frozenset()], ids=repr)
@@ -60,6 +63,8 @@ def test_nothing_means_the_default(nothing: object) -> None:
 def test_none_means_no_bound_and_no_function() -> None:
     """As if the attribute were not there."""
     sink = saying(where=None, lane=None, max_event_bytes=None, max_batch_bytes=None)
+    for attribute in ("lane_event_bytes", "max_batch_events", "unique_ids"):
+        setattr(sink, attribute, None)
 
     assert Traits.of(sink) == Traits.of(PlainSink())
 
@@ -120,13 +125,68 @@ def test_a_filter_or_a_lane_is_a_plain_function(attribute: str, value: object) -
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, 900.0, "1", True, False, float("nan")], ids=repr)
-@pytest.mark.parametrize("attribute", ["max_event_bytes", "max_batch_bytes"])
-def test_a_bound_is_a_number_of_bytes(attribute: str, value: object) -> None:
+@pytest.mark.parametrize("attribute", ["max_event_bytes", "max_batch_bytes", "max_batch_events"])
+def test_a_bound_is_a_number(attribute: str, value: object) -> None:
     """A whole one, above zero."""
     with pytest.raises(TypeError) as info:
         Traits.of(saying(**{attribute: value}))
 
-    assert str(info.value) == f"PlainSink.{attribute} must be a number of bytes or None, not {value!r}"
+    unit = attribute.rpartition("_")[2]
+    assert str(info.value) == f"PlainSink.{attribute} must be a number of {unit} or None, not {value!r}"
+
+
+@pytest.mark.parametrize("value", [5, "ai", ["ai"], {"ai": 0}, {"ai": "5"}, {"ai": True}, {5: 5}], ids=repr)
+def test_limits_of_lanes_are_numbers_by_name(value: object) -> None:
+    """As other bounds are."""
+    with pytest.raises(
+        TypeError, match="lane_event_bytes must be a mapping of lanes to numbers of bytes or None, not "
+    ):
+        Traits.of(saying(lane_event_bytes=value))
+
+
+@pytest.mark.parametrize("value", [1, "yes", [], 0.0], ids=repr)
+def test_a_switch_is_true_or_false(value: object) -> None:
+    """Nothing that is only true in a condition."""
+    with pytest.raises(TypeError, match="unique_ids must be True, False or None, not "):
+        Traits.of(saying(unique_ids=value))
+
+
+@pytest.mark.parametrize(
+    ("options", "attributes", "limits"),
+    [
+        ({}, {}, (900 * 1024, 900 * 1024)),
+        ({}, {"max_event_bytes": 5_000_000}, (5_000_000, 5_000_000)),
+        ({"max_event_bytes": 100}, {"max_event_bytes": 5_000_000}, (100, 100)),
+        ({"max_event_bytes": 2_000_000}, {}, (2_000_000, 2_000_000)),
+        ({"queue_bytes": 1000}, {"max_event_bytes": 5000, "lane_event_bytes": {"ai": 5000}}, (1000, 1000)),
+        ({}, {"max_event_bytes": 100, "lane_event_bytes": {"ai": 5000}}, (100, 5000)),
+        ({"max_event_bytes": 2000}, {"max_event_bytes": 100, "lane_event_bytes": {"ai": 5000}}, (100, 2000)),
+        ({}, {"max_event_bytes": 100, "lane_event_bytes": {"ai": 50}}, (100, 50)),
+    ],
+    ids=str,
+)
+def test_an_event_s_limit_is_its_lane_s_within_what_was_asked_for(
+    options: dict[str, Any], attributes: dict[str, Any], limits: tuple[int, int]
+) -> None:
+    """What the sink says of a lane goes before what it says of all; the option and the queue bound both."""
+    sink = saying(lane=lambda event: event.lane, **attributes)
+
+    limit = EventLimit(Traits.of(sink), ClientOptions(**options))
+
+    assert (limit.of(make_event("paid")), limit.of(make_event("asked", lane="ai"))) == limits
+    assert limit.of(make_event("old", lane="historical")) == limits[0]
+    assert limit.smallest == min(limits)
+
+
+def test_a_lane_that_cannot_be_told_has_the_usual_limit() -> None:
+    """A codec's fault costs nobody anything."""
+
+    def lane(event: CapturedEvent) -> str | None:
+        raise ValueError
+
+    sink = saying(lane=lane, max_event_bytes=100, lane_event_bytes={"ai": 50})
+
+    assert EventLimit(Traits.of(sink), ClientOptions()).of(make_event("paid")) == 100
 
 
 @pytest.mark.parametrize("value", ["token", [5], 5, ["a", None]], ids=repr)
