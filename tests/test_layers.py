@@ -18,7 +18,7 @@ PACKAGE = ROOT / "eventpipe"
 
 # From the bottom up; a unit imports from units before it, and from itself. Modules of one line may use each other.
 LAYERS = (
-    ("checked", "clock", "contracts", "environment", "errors", "events", "options", "outcomes"),
+    ("checked", "clock", "contracts", "environment", "errors", "events", "options", "outcomes", "vocabulary"),
     ("encoding",),
     ("core",),
     ("codecs",),
