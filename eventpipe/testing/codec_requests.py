@@ -73,9 +73,9 @@ class RequestScenarios:
     def test_events_made_up_at_random_arrive(self, rig: CodecRig) -> None:
         """Whatever can be captured can be read back."""
         pytest.importorskip("hypothesis", reason="hypothesis makes up the events")
-        from hypothesis import given, settings
+        from hypothesis import Phase, given, settings
 
-        @settings(max_examples=_EXAMPLES, deadline=None, database=None)
+        @settings(max_examples=_EXAMPLES, deadline=None, database=None, phases=(Phase.generate, Phase.shrink))
         @given(any_events(rig.codec))
         def check(events: Sequence[CapturedEvent]) -> None:
             check_read(rig, events)
