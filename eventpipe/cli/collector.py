@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +14,14 @@ import orjson
 from aiohttp import web
 
 from eventpipe.cli.faults import Fault, Faults
-from eventpipe.cli.intake import MAX_WIRE_BYTES, RefusedError, inflate, is_posthog, read_events
 from eventpipe.cli.store import EventFile
 from eventpipe.cli.tally import CollectorStatistics, Tally
+from eventpipe.cli.wires import all_wires, wire_of
+from eventpipe.cli.wires.base import MAX_WIRE_BYTES, Answer, Asked, RefusedError, Wire
+from eventpipe.cli.wires.coding import inflate
 from eventpipe.clock import Clock, format_stamp
 
+BODY_TIMEOUT = 60.0  # seconds; what drips longer than that is let go
 CLOSE_TIMEOUT = 0.25  # seconds that requests in flight get when the collector stops; stalled ones never need longer
 STATISTICS_PATH = "/_eventpipe/statistics"
 IDS_PATH = "/_eventpipe/ids"
@@ -29,9 +33,11 @@ _NO_FLAGS = {"flags": {}, "featureFlags": {}, "featureFlagPayloads": {}, "errors
 class Collector:
     """An HTTP server that takes batches of events and counts them; use it with ``async with``.
 
-    Speaks JSON arrays and NDJSON at every path, PostHog capture v0 at ``/batch/`` and ``/i/v0/ai/batch/``, each plain,
-    gzipped or deflated. A request counts as a whole or not at all. ``GET /_eventpipe/statistics`` gives the counters as
-    JSON, ``GET /_eventpipe/ids`` one line for each event id with how often it came.
+    Speaks every format that eventpipe's codecs write, each told by its path, content type or headers; see ``wires``. A
+    request counts as a whole or not at all, except where its format answers for each event.
+
+    ``GET /_eventpipe/statistics`` gives the counters as JSON, ``GET /_eventpipe/ids`` one line for each event id with
+    how often it came.
 
     Memory does not grow with the number of events unless ``remember_ids`` is set.
 
@@ -59,6 +65,7 @@ class Collector:
         self._faults = faults or Faults()
         self._file = EventFile(store) if store is not None else None
         self._clock = clock or Clock()
+        self._wires = all_wires()
         self._tally = Tally(remember_ids=remember_ids)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
@@ -109,9 +116,14 @@ class Collector:
         app.router.add_get(IDS_PATH, self._answer_ids)
         app.router.add_post("/flags{slash:/?}", self._answer_flags)
         app.router.add_post("/{path:.*}", self._answer)
-        # Bodies are inflated by intake, within its bound.
+        # Bodies are inflated by the wires, within their bounds.
         runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=CLOSE_TIMEOUT
+            app,
+            access_log=None,
+            logger=logging.getLogger(__name__),  # where strangers who speak no HTTP are told of
+            handler_cancellation=True,
+            auto_decompress=False,
+            shutdown_timeout=CLOSE_TIMEOUT,
         )
         self._runner = runner
         try:
@@ -145,18 +157,26 @@ class Collector:
         fault = self._faults.next(self._clock.monotonic())
         if fault.reset:
             return await self._reset(request)
+        asked = Asked(request.path.rstrip("/"), request.content_type, request.headers, request.query)
+        wire = wire_of(asked, self._wires)
+        answer = await self._answer_of(wire, asked, request, fault)
+        await self._clock.sleep(fault.delay)
+        return web.Response(
+            status=answer.status, body=answer.body, content_type=answer.content_type, headers=answer.headers
+        )
+
+    async def _answer_of(self, wire: Wire, asked: Asked, request: web.Request, fault: Fault) -> Answer:
         try:
-            body = await _read_body(request)
+            body = await _read_body(request, wire.max_wire_bytes)
             if fault.status is not None:
-                return await self._fail(request, fault, fault.status)
-            accepted = self._take(request, body)
+                self._tally.failed += 1
+                return wire.refuse(asked, RefusedError(fault.status, "failed on purpose"))
+            answer = self._take(wire, asked, body)
         except RefusedError as error:
             self._tally.refuse(error.status, error.detail)
-            await self._clock.sleep(fault.delay)
-            return _error(request, error.status, error.detail)
+            return wire.refuse(asked, error)
         self._tally.stalls += fault.stalled
-        await self._clock.sleep(fault.delay)
-        return _json(200, {"status": "Ok"} if is_posthog(request.path) else {"status": "ok", "accepted": accepted})
+        return answer
 
     async def _reset(self, request: web.Request) -> web.StreamResponse:
         """End the connection as a crashing server does: the body is not read, and none of its events can count."""
@@ -167,33 +187,26 @@ class Collector:
         await asyncio.get_running_loop().create_future()
         raise AssertionError("unreachable")
 
-    async def _fail(self, request: web.Request, fault: Fault, status: int) -> web.Response:
-        self._tally.failed += 1
-        await self._clock.sleep(fault.delay)
-        return _error(request, status, "failed on purpose")
-
-    def _take(self, request: web.Request, body: bytes) -> int:
-        encoding = request.headers.get("Content-Encoding", "")
-        if not encoding and request.query.get("compression") in ("gzip", "gzip-js"):
-            encoding = "gzip"
-        inflated = inflate(body, encoding)
-        events = read_events(request.path, request.content_type, inflated)
+    def _take(self, wire: Wire, asked: Asked, body: bytes) -> Answer:
+        wire.check(asked)
+        inflated = inflate(body, asked.encoding, wire.max_body_bytes, wire.codings)
+        taken = wire.read(asked, inflated, self._faults.verdict)
         if self._file is not None:
             try:
-                self._file.append(events, format_stamp(self._clock.time()))
+                self._file.append(taken.events, format_stamp(self._clock.time()))
             except OSError as error:
                 raise RefusedError(500, f"cannot store: {error.strerror}") from error
             except orjson.JSONEncodeError as error:  # read at a depth that it cannot be written at
                 raise RefusedError(400, f"cannot store: {error}") from error
-        self._tally.take(events, len(inflated))
-        return len(events)
+        self._tally.take(taken, len(inflated))
+        return taken.answer
 
     async def _answer_flags(self, request: web.Request) -> web.Response:
-        await _read_body(request)
-        return _json(200, _NO_FLAGS)
+        await _read_body(request, MAX_WIRE_BYTES)
+        return _json(_NO_FLAGS)
 
     async def _answer_statistics(self, _: web.Request) -> web.Response:
-        return _json(200, asdict(self.statistics()))
+        return _json(asdict(self.statistics()))
 
     async def _answer_ids(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
@@ -205,22 +218,20 @@ class Collector:
         return response
 
 
-async def _read_body(request: web.Request) -> bytes:
+async def _read_body(request: web.Request, limit: int) -> bytes:
     parts = []
     length = 0
-    async for part in request.content.iter_any():
-        length += len(part)
-        if length > MAX_WIRE_BYTES:
-            raise RefusedError(413, f"the body is larger than {MAX_WIRE_BYTES} bytes")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for part in request.content.iter_any():
+                length += len(part)
+                if length > limit:
+                    raise RefusedError(413, f"the body is larger than {limit} bytes")
+                parts.append(part)
+    except TimeoutError:
+        raise RefusedError(408, f"the body took longer than {BODY_TIMEOUT:g} s") from None
     return b"".join(parts)
 
 
-def _json(status: int, value: Mapping[str, Any]) -> web.Response:  # Any: JSON
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
-
-
-def _error(request: web.Request, status: int, detail: str) -> web.Response:
-    if is_posthog(request.path):
-        return _json(status, {"type": "validation_error", "code": "invalid_payload", "detail": detail, "attr": None})
-    return _json(status, {"error": detail})
+def _json(value: Mapping[str, Any]) -> web.Response:  # Any: JSON
+    return web.Response(body=orjson.dumps(value), content_type="application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -48,6 +49,19 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
+class VerdictShare:
+    """Events that get another answer than the rest of their request.
+
+    Attributes:
+        word: What is said of them, such as ``retry``.
+        share: Which share of events, 0 to 1.
+    """
+
+    word: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """What happens to one request.
 
@@ -68,7 +82,7 @@ class Faults:
     """Chooses a fault for each request; the same seed gives the same faults in the same order of requests.
 
     A request meets at most one of reset, outage, failure and stall, in this order; latency comes on top of all
-    but a reset.
+    but a reset. Verdicts are drawn for each event of the formats that answer for each.
     """
 
     def __init__(
@@ -79,6 +93,7 @@ class Faults:
         fail: Fail | None = None,
         reset: float = 0.0,
         outage: Outage | None = None,
+        verdicts: Sequence[VerdictShare] = (),
         seed: int | None = None,
     ) -> None:
         self._latency = latency
@@ -86,7 +101,9 @@ class Faults:
         self._fail = fail or Fail(503, 0.0)
         self._reset = reset
         self._outage = outage
+        self._verdicts = verdicts
         self._random = random.Random(seed)  # noqa: S311 - faults, not secrets
+        self._per_event = random.Random(seed)  # noqa: S311 - of its own: how many events a request has shifts nothing
         self._first: float | None = None
 
     def next(self, now: float) -> Fault:
@@ -109,3 +126,12 @@ class Faults:
         if stall < self._stall.share:
             return Fault(delay=self._latency + self._stall.duration, stalled=True)
         return Fault(delay=self._latency)
+
+    def verdict(self) -> str:
+        """What is said of the next event: ``"ok"``, or one of the words asked for."""
+        drawn = self._per_event.random()
+        for verdict in self._verdicts:
+            if drawn < verdict.share:
+                return verdict.word
+            drawn -= verdict.share
+        return "ok"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from eventpipe.cli.failures import UsageError
-from eventpipe.cli.faults import Fail, Outage, Stall
+from eventpipe.cli.faults import Fail, Outage, Stall, VerdictShare
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_WORD = re.compile(r"[a-z][a-z_]{0,39}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|)", re.ASCII)
 MAX_DURATION = 24 * 3600.0  # a day: longer is a typing error
 
@@ -75,6 +77,23 @@ def parse_outage(option: str, text: str) -> Outage:
     """
     start, duration = _pair(option, text, "START:DURATION, such as 3s:2s")
     return Outage(parse_duration(option, start), parse_duration(option, duration))
+
+
+def parse_verdicts(option: str, texts: Sequence[str]) -> Sequence[VerdictShare]:
+    """``["retry:0.1"]``: one event in ten is to be sent again.
+
+    Raises:
+        UsageError: One is not of this form, or they are more than all events together.
+    """
+    verdicts = []
+    for text in texts:
+        word, share = _pair(option, text, "VERDICT:SHARE, such as retry:0.1")
+        if not _WORD.fullmatch(word):
+            raise UsageError(f"{option}: {word!r} is not a verdict such as retry, drop or warning")
+        verdicts.append(VerdictShare(word, parse_share(option, share)))
+    if sum(verdict.share for verdict in verdicts) > 1.0:
+        raise UsageError(f"{option}: the shares together must be at most 1")
+    return verdicts
 
 
 def parse_port(option: str, port: int) -> int:

@@ -22,6 +22,7 @@ from eventpipe.cli.parse import (
     parse_seconds,
     parse_share,
     parse_stall,
+    parse_verdicts,
 )
 from eventpipe.cli.rate import Rate
 from eventpipe.cli.signals import Stop, stop_signals
@@ -43,6 +44,8 @@ class ServeOptions:
         fail: Answer a share of requests with an error, such as 503:0.1.
         reset: Reset the connection of a share of requests, such as 0.05.
         outage: Answer 503 for a while, counted from the first request, such as 3s:2s.
+        verdict: Say this of a share of events, such as retry:0.1 or drop:0.05; for formats that answer for each event.
+            May be given more than once.
         seed: Choose the same faults each time.
         seconds: Stop by itself after so many seconds.
         remember_ids: Count duplicates; memory grows with the number of events.
@@ -57,6 +60,7 @@ class ServeOptions:
     fail: str | None = None
     reset: str | None = None
     outage: str | None = None
+    verdict: tuple[str, ...] = ()
     seed: int | None = None
     seconds: float | None = None
     remember_ids: bool = False
@@ -74,6 +78,7 @@ class ServeOptions:
             fail=parse_fail("--fail", self.fail) if self.fail is not None else None,
             reset=parse_share("--reset", self.reset) if self.reset is not None else 0.0,
             outage=parse_outage("--outage", self.outage) if self.outage is not None else None,
+            verdicts=parse_verdicts("--verdict", self.verdict),
             seed=self.seed,
         )
 
@@ -160,11 +165,14 @@ class ServeView:
             rows.append(("duplicates", f"{statistics.duplicates:,}"))
         if statistics.last_error is not None:
             rows.append(("last error", statistics.last_error))
+        by_format = sorted(statistics.formats.items(), key=lambda item: (-item[1], item[0]))
         names = sorted(statistics.names.items(), key=lambda item: (-item[1], item[0]))
         by_name = [(name, f"{number:,}") for name, number in names[:SHOWN_NAMES]]
         if len(names) > SHOWN_NAMES:
             by_name.append((f"{len(names) - SHOWN_NAMES} more", f"{sum(n for _, n in names[SHOWN_NAMES:]):,}"))
         parts: list[RenderableType] = [table(rows)]
+        if by_format:
+            parts += [Text(), table([(name, f"{number:,}") for name, number in by_format], title="by format")]
         if by_name:
             parts += [Text(), table(by_name, title="by name")]
         return Group(*parts)

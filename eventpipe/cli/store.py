@@ -10,13 +10,15 @@ from pathlib import Path
 
 import orjson
 
-from eventpipe.cli.intake import Event
+from eventpipe.cli.wires.base import Event
 
 FILE_NAME = "events.ndjson"
 
 
 class EventFile:
     """Appends events to ``events.ndjson``, one object per line with the time it was received.
+
+    That is also the time of an event whose sender gave none, as it is for the real services.
 
     The file is readable by its owner only, because events are about people.
     """
@@ -44,7 +46,7 @@ class EventFile:
         """
         if self._file is None:
             raise ValueError("the file is not open")
-        lines = b"".join(orjson.dumps({**event, "received_at": received_at}) + b"\n" for event in events)
+        lines = b"".join(orjson.dumps(_stamped(event, received_at)) + b"\n" for event in events)
         end = os.fstat(self._file.fileno()).st_size
         rest = memoryview(lines)
         try:
@@ -60,3 +62,7 @@ class EventFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _stamped(event: Event, received_at: str) -> Event:
+    return {**event, "timestamp": event.get("timestamp") or received_at, "received_at": received_at}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from eventpipe.cli.intake import Event
+from eventpipe.cli.wires.base import Taken
 
 MAX_NAMES = 1000  # names counted one by one; a sender that puts ids into names must not fill the memory
 MAX_NAME = 200  # characters of a name by which it is counted, for the same reason
@@ -27,6 +27,7 @@ class CollectorStatistics:
         resets: Connections reset on purpose.
         stalls: Requests answered late on purpose.
         duplicates: Events that had come before; 0 unless ids are remembered.
+        formats: Events by the wire format that they came in.
         names: Events by the first 200 characters of their name; names beyond the first thousand are counted together.
         last_error: The latest refusal; ``None`` when there was none.
     """
@@ -40,6 +41,7 @@ class CollectorStatistics:
     resets: int = 0
     stalls: int = 0
     duplicates: int = 0
+    formats: Mapping[str, int] = field(default_factory=dict)
     names: Mapping[str, int] = field(default_factory=dict)
     last_error: str | None = None
 
@@ -57,20 +59,22 @@ class Tally:
         self.resets = 0
         self.stalls = 0
         self.duplicates = 0
+        self.formats: Counter[str] = Counter()
         self.names: Counter[str] = Counter()
         self.last_error: str | None = None
         self.ids: Counter[str] | None = Counter() if remember_ids else None
 
-    def take(self, events: Sequence[Event], body_bytes: int) -> None:
+    def take(self, taken: Taken, body_bytes: int) -> None:
         """Count the events of one request."""
         self.batches += 1
-        self.events += len(events)
+        self.events += len(taken.events)
+        self.formats[taken.format] += len(taken.events)
         self.body_bytes += body_bytes
-        for event in events:
+        for event in taken.events:
             name = event["event"][:MAX_NAME]
             self.names[name if name in self.names or len(self.names) < MAX_NAMES else OTHER_NAMES] += 1
         if self.ids is not None:
-            for event in events:
+            for event in taken.events:
                 uuid = event.get("uuid")
                 if isinstance(uuid, str) and uuid.isprintable():  # ids are listed one a line
                     self.duplicates += uuid in self.ids
@@ -93,6 +97,7 @@ class Tally:
             resets=self.resets,
             stalls=self.stalls,
             duplicates=self.duplicates,
+            formats=dict(self.formats),
             names=dict(self.names),
             last_error=self.last_error,
         )

@@ -81,7 +81,7 @@ async def test_compressed_bodies_are_read(query: str, headers: dict[str, str], b
         ({}, b"{", 400),
         ({}, b'[{"event": "ok"}, {}]', 400),
         ({"Content_Type": "text/html"}, b"[]", 415),
-        ({"Content_Encoding": "br"}, b"[]", 415),
+        ({"Content_Encoding": "compress"}, b"[]", 415),
         ({"Content_Encoding": "gzip"}, gzip.compress(b" " * 60_000_000, 9), 413),
         ({}, b" " * (21 * 1024 * 1024), 413),
     ],

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from eventpipe.cli.faults import Fail, Fault, Faults, Outage, Stall
+from eventpipe.cli.faults import Fail, Fault, Faults, Outage, Stall, VerdictShare
 
 
 def test_no_faults_unless_asked_for() -> None:
@@ -59,3 +59,25 @@ def test_latency_comes_on_top() -> None:
     assert Faults(latency=0.05, stall=Stall(1.0, 5.0)).next(0.0).delay == 5.05
     assert Faults(latency=0.05, fail=Fail(500, 1.0)).next(0.0) == Fault(status=500, delay=0.05)
     assert Faults(latency=0.05, reset=1.0).next(0.0) == Fault(reset=True)
+
+
+def test_verdicts_hold_over_many_events() -> None:
+    """Each word is said of its share of events, of the others ``ok``; a seed repeats them."""
+    first, second = (Faults(verdicts=[VerdictShare("retry", 0.1), VerdictShare("drop", 0.2)], seed=3) for _ in "ab")
+
+    said = [first.verdict() for _ in range(20_000)]
+
+    seen = Counter(said)
+    assert set(seen) == {"ok", "retry", "drop"}
+    assert 1900 < seen["retry"] < 2100
+    assert 3850 < seen["drop"] < 4150
+    assert said == [second.verdict() for _ in range(20_000)]
+
+
+def test_verdicts_shift_no_fault() -> None:
+    """What happens to a request does not depend on how many events the ones before had."""
+    first, second = (Faults(fail=Fail(503, 0.5), verdicts=[VerdictShare("drop", 0.5)], seed=3) for _ in "ab")
+    for _ in range(7):
+        first.verdict()
+
+    assert [first.next(0.0) for _ in range(50)] == [second.next(0.0) for _ in range(50)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from eventpipe.cli.failures import UsageError, one_line
-from eventpipe.cli.faults import Fail, Outage, Stall
+from eventpipe.cli.faults import Fail, Outage, Stall, VerdictShare
 from eventpipe.cli.parse import (
     parse_duration,
     parse_fail,
@@ -12,6 +12,7 @@ from eventpipe.cli.parse import (
     parse_seconds,
     parse_share,
     parse_stall,
+    parse_verdicts,
 )
 
 
@@ -36,6 +37,10 @@ def test_fault_values_are_read() -> None:
     assert parse_stall("--stall", "0.1:5s") == Stall(0.1, 5.0)
     assert parse_fail("--fail", "503:0.25") == Fail(503, 0.25)
     assert parse_outage("--outage", "3s:2s") == Outage(3.0, 2.0, 503)
+    assert parse_verdicts("--verdict", ["retry:0.1", "drop:0.05"]) == [
+        VerdictShare("retry", 0.1),
+        VerdictShare("drop", 0.05),
+    ]
     assert parse_share("--reset", "1") == 1.0
     assert parse_port("--port", 0) == 0
     assert parse_seconds("--seconds", 0.5) == 0.5
@@ -53,6 +58,16 @@ def test_wrong_fail_is_a_usage_error(text: str) -> None:
     """A status that is no error, or a share outside 0 to 1, is refused."""
     with pytest.raises(UsageError, match=r"^--fail: "):
         parse_fail("--fail", text)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["retry"], ["0.1"], ["retry:2"], ["Retry:0.1"], ["re try:0.1"], [":0.1"], ["retry:0.6", "drop:0.6"]],
+)
+def test_wrong_verdicts_are_a_usage_error(texts: list[str]) -> None:
+    """A verdict is a word with a share, and all together are no more than all events."""
+    with pytest.raises(UsageError, match=r"^--verdict: "):
+        parse_verdicts("--verdict", texts)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 1e6])

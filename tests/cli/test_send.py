@@ -15,7 +15,8 @@ import pytest
 
 from eventpipe.cli.collector import Collector
 from eventpipe.cli.faults import Faults, Outage, Stall
-from eventpipe.cli.intake import RefusedError, inflate
+from eventpipe.cli.wires.base import Answer, Asked, RefusedError, Wire
+from eventpipe.cli.wires.coding import inflate
 from tests.cli.process import Ended, command, run
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.wallclock]
@@ -176,10 +177,10 @@ async def test_a_file_of_the_wrong_format_fills_no_screen(tmp_path: Path) -> Non
 class RefusesPoison(Collector):
     """Answers 400 to every request that holds a poisonous event."""
 
-    def _take(self, request: Any, body: bytes) -> int:
-        if b'"poison"' in inflate(body, request.headers.get("Content-Encoding", "")):
+    def _take(self, wire: Wire, asked: Asked, body: bytes) -> Answer:
+        if b'"poison"' in inflate(body, asked.encoding):
             raise RefusedError(400, "poison")
-        return super()._take(request, body)
+        return super()._take(wire, asked, body)
 
 
 async def test_dropped_lines_are_rejects_with_their_reason(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ async def test_dropped_lines_are_rejects_with_their_reason(tmp_path: Path) -> No
 class Unauthorized(Collector):
     """Knows nobody's key."""
 
-    def _take(self, request: Any, body: bytes) -> int:
+    def _take(self, wire: Wire, asked: Asked, body: bytes) -> Answer:
         raise RefusedError(401, "who are you")
 
 

@@ -19,6 +19,7 @@ from eventpipe.cli.rejects import Rejects
 from eventpipe.cli.send import SendView
 from eventpipe.cli.sending import Sending
 from eventpipe.cli.serve import ServeView
+from eventpipe.cli.wires.base import Taken, accepted
 from eventpipe.client import AsyncClient
 from eventpipe.outcomes import Statistics
 from eventpipe.sinks import MemorySink
@@ -35,10 +36,11 @@ def rendered(frame: RenderableType) -> dict[str, str]:
 
 
 def test_serve_shows_counts_and_the_most_frequent_names() -> None:
-    """All numbers, the ten most frequent names, the rest in one row, and the latest refusal."""
+    """All numbers, the formats, the ten most frequent names, the rest in one row, and the latest refusal."""
     collector = Collector(remember_ids=True)
     for number in range(12):
-        collector._tally.take([{"event": f"name {number:02}", "uuid": str(number)}] * (number + 1), 100)
+        events = [{"event": f"name {number:02}", "uuid": str(number)}] * (number + 1)
+        collector._tally.take(Taken("segment" if number else "json", events, accepted(1)), 100)
     collector._tally.refuse(400, "no \x1b[31mJSON")
 
     rows = rendered(ServeView(collector).frame())
@@ -49,6 +51,7 @@ def test_serve_shows_counts_and_the_most_frequent_names() -> None:
     assert rows["duplicates"] == "66"
     assert rows["on purpose"] == "0 failed, 0 reset, 0 stalled"
     assert rows["last error"] == "400: no ?[31mJSON"
+    assert (rows["segment"], rows["json"]) == ("77", "1")
     assert list(rows)[-11:] == [*(f"name {number:02}" for number in range(11, 1, -1)), "2 more"]
     assert rows["2 more"] == "3"
 
