@@ -45,6 +45,7 @@ from eventpipe import (
 )
 from eventpipe.codecs import (
     FeatureFlags,
+    HttpCodec,
     HubWebhook,
     JsonCodec,
     NdjsonCodec,
@@ -56,6 +57,8 @@ from eventpipe.codecs import (
 from eventpipe.sinks import CallbackSink, FileSink, HttpSink, LoggingSink, MemorySink
 from eventpipe.testing import (
     Baseline,
+    CodecContract,
+    CodecRig,
     DeadlockError,
     FlakySink,
     GatedSink,
@@ -63,6 +66,7 @@ from eventpipe.testing import (
     Interruption,
     LeakError,
     LedgerError,
+    ReadEvent,
     Received,
     RecordingSink,
     Refusal,
@@ -186,6 +190,18 @@ class OwnCodec:
         return None if status == 200 else TransientSinkError(status=status)
 
 
+class OwnHttpCodec(HttpCodec):
+    max_batch_events = 100
+
+    def request(self, batch: Batch, attempt: int, now: float) -> Request:
+        return Request("/v1", {}, batch.events[0].json)
+
+    def response(
+        self, batch: Batch, status: int, headers: Mapping[str, str], body: bytes, complete: bool
+    ) -> Sequence[Verdict] | SinkError | None:
+        return super().response(batch, status, headers, body, complete)
+
+
 def contracts() -> tuple[Sink, Codec]:
     sink: Sink = OwnSink()
     codec: Codec = OwnCodec()
@@ -236,6 +252,10 @@ class OwnContract(SinkContract):
     pass
 
 
+class OwnCodecContract(CodecContract):
+    pass
+
+
 class OwnServiceContract(ServiceContract):
     pass
 
@@ -244,6 +264,14 @@ def rig(wire: Wire) -> SinkRig:
     refusal: Refusal = "transient"
     wire.refuse(refusal, retry_after=3)
     return SinkRig(OwnSink(), wire, partial=True)
+
+
+def codec_rig() -> CodecRig:
+    def answer(batch: Batch, kinds: Sequence[OutcomeKind]) -> Reply:
+        return Reply(200, body=str(len(batch.events)).encode())
+
+    codec = OwnHttpCodec(max_event_bytes=1024, max_batch_bytes=4096)
+    return CodecRig(codec, lambda request: [], lambda event: ReadEvent.of(event).but(key=None), answer, secrets=["k"])
 
 
 async def kit(client: AsyncClient) -> None:
