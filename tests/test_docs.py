@@ -108,7 +108,12 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "example"), [("README.md", "fastapi_app.py"), ("docs/write-a-sink.md", "line_sink.py")]
+    ("page", "example"),
+    [
+        ("README.md", "fastapi_app.py"),
+        ("docs/write-a-sink.md", "line_sink.py"),
+        ("docs/write-a-codec.md", "bulk_codec.py"),
+    ],
 )
 def test_page_shows_the_example(page: str, example: str) -> None:
     """The first block of the page is the code of a file in ``examples/``, which another test runs."""
