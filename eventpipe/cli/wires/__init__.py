@@ -8,11 +8,12 @@ from eventpipe.cli.wires.base import Asked, Wire
 from eventpipe.cli.wires.plain import PlainWire
 from eventpipe.cli.wires.posthog import PostHogWire
 from eventpipe.cli.wires.posthog_v1 import PostHogV1Wire
+from eventpipe.cli.wires.segment import SegmentWire
 
 
 def all_wires() -> Sequence[Wire]:
     """One of each, in the order in which they are asked; the last takes whatever is left."""
-    return (PostHogV1Wire(), PostHogWire(), PlainWire())
+    return (PostHogV1Wire(), PostHogWire(), SegmentWire(), PlainWire())
 
 
 def wire_of(asked: Asked, wires: Sequence[Wire]) -> Wire:
