@@ -78,8 +78,7 @@ def error_for(status: int, headers: Mapping[str, str], now: float) -> SinkError 
     Args:
         status: The status code.
         headers: Response headers, names in lower case.
-        now: Wall clock, seconds since the epoch. Where the answer has a Date, a date in Retry-After counts from that:
-            both come from one clock then, and a clock that is wrong here does no harm.
+        now: Wall clock, seconds since the epoch.
 
     Returns:
         ``None`` for 2xx. Transient: 408, 429 and 5xx but 501 and 505. Permanent: 413 with scope size, 400 and 422 with
@@ -89,9 +88,9 @@ def error_for(status: int, headers: Mapping[str, str], now: float) -> SinkError 
         return None
     said = f"the far end answered {_described(status)}"
     if is_retryable_status(status):
-        sent_at = parse_http_date(headers.get("date"), now)
-        retry_after = parse_retry_after(headers.get("retry-after"), now if sent_at is None else sent_at)
-        return TransientSinkError(said, retry_after=retry_after, reason=f"status_{status}", status=status)
+        return TransientSinkError(
+            said, retry_after=retry_after_of(headers, now), reason=f"status_{status}", status=status
+        )
     if status == _TOO_LARGE:
         return PermanentSinkError(said, scope="size", status=status)
     if status in _ONE_IS_TO_BLAME:
@@ -102,6 +101,18 @@ def error_for(status: int, headers: Mapping[str, str], now: float) -> SinkError 
     if status in _MISCONFIGURED:
         return PermanentSinkError(f"{said}; check the sink's URL and codec", scope="sink", status=status)
     return PermanentSinkError(said, scope="batch", status=status)
+
+
+def retry_after_of(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that an answer asks to wait; ``None`` when it does not say.
+
+    Args:
+        headers: Response headers, names in lower case.
+        now: Wall clock, seconds since the epoch. Where the answer has a Date, a date in Retry-After counts from that:
+            both come from one clock then, and a clock that is wrong here does no harm.
+    """
+    sent_at = parse_http_date(headers.get("date"), now)
+    return parse_retry_after(headers.get("retry-after"), now if sent_at is None else sent_at)
 
 
 def _described(status: int) -> str:

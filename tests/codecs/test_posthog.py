@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -11,15 +16,21 @@ from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventpipe import AsyncClient
 from eventpipe.clock import Clock, format_stamp
-from eventpipe.codecs import PostHogV0, posthog
+from eventpipe.codecs import PostHogV0, posthog_base
 from eventpipe.codecs.base import library_version
 from eventpipe.codecs.posthog import posthog_host
+from eventpipe.codecs.posthog_v1 import PostHogV1
+from eventpipe.errors import TransientSinkError
 from eventpipe.events import Batch, CapturedEvent
+from eventpipe.sinks import MemorySink
 from eventpipe.testing.events import STAMP, make_batch, make_event
 from tests.codecs.test_json import EVENTS
 
 KEY = "phc_0123456789abcdef"
+Make = Callable[..., PostHogV0 | PostHogV1]
+BOTH = [pytest.param(PostHogV0, id="v0"), pytest.param(PostHogV1, id="v1")]
 OWN = {"$lib", "$lib_version", "$os", "$os_version", "$is_server", "$geoip_disable"}
 
 
@@ -100,11 +111,11 @@ def test_the_system_is_named_as_posthog_names_it(
     monkeypatch.setattr("platform.release", lambda: "6.1")
     monkeypatch.setattr("platform.mac_ver", lambda: ("15.1", ("", "", ""), "arm64"))
     monkeypatch.setattr("platform.freedesktop_os_release", os_release)
-    posthog._operating_system.cache_clear()
+    posthog_base._operating_system.cache_clear()
     try:
         properties = sent_event(make_event())["properties"]
     finally:
-        posthog._operating_system.cache_clear()
+        posthog_base._operating_system.cache_clear()
 
     assert (properties["$os"], properties["$os_version"]) == expected
 
@@ -201,27 +212,168 @@ def test_each_attempt_is_stamped_anew_and_the_events_never() -> None:
     assert second["batch"][0]["timestamp"] == "2026-03-01T12:00:00.000000Z"
 
 
+@pytest.mark.parametrize("make", BOTH)
+def test_lanes_are_those_that_the_caller_named(make: Make) -> None:
+    """Imports and events of language models have one each; all else travels together, whatever its name."""
+    live, imports = make(KEY), make(KEY, historical=True)
+    events = [make_event("$ai_generation", lane=lane) for lane in (None, "historical", "ai", "other")]
+
+    assert [live.lane(event) for event in events] == [None, "historical", "ai", None]
+    assert [imports.lane(event) for event in events] == [None, None, "ai", None]
+    assert live.has_lanes is imports.has_lanes is True
+
+
 def test_the_historical_lane_marks_its_batches_as_an_import() -> None:
     """Per event by lane, or all events of a codec; a batch has one lane."""
     live, imports = PostHogV0(KEY), PostHogV0(KEY, historical=True)
-    old = make_event(lane="historical")
 
-    assert (live.has_lanes, live.lane(old), live.lane(make_event()), live.lane(make_event(lane="ai"))) == (
-        True,
-        "historical",
-        None,
-        None,
-    )
-    assert (imports.has_lanes, imports.lane(old)) == (False, None)
-    assert sent(make_batch([old], lane="historical"), live)["historical_migration"] is True
-    assert sent(make_batch([old], lane=None), imports)["historical_migration"] is True
+    said = {
+        (codec is imports, lane): sent(make_batch(lane=lane), codec)["historical_migration"]
+        for codec in (live, imports)
+        for lane in (None, "historical", "ai")
+    }
+
+    assert said == {
+        (False, None): False,
+        (False, "historical"): True,
+        (False, "ai"): False,
+        (True, None): True,
+        (True, "historical"): True,
+        (True, "ai"): True,
+    }
 
 
-def test_limits_are_those_of_the_service() -> None:
-    """900 KiB an event, 5 MiB a batch."""
-    codec = PostHogV0(KEY)
+@pytest.mark.parametrize("make", BOTH)
+def test_the_ai_lane_has_an_address_of_its_own_and_the_shape_of_version_0(make: Make) -> None:
+    """Whatever version the other events travel in: the key in the body, no header of version 1, our properties."""
+    events = [make_event("$ai_generation", properties={"a": 1}, lane="ai"), make_event(distinct_id=None, lane="ai")]
+    batch = make_batch(events, lane="ai")
+    codec = make(KEY, super_properties={"team": "growth"})
+
+    request = codec.request(batch, 3, STAMP)
+
+    assert request.url == "/i/v0/ai/batch/"
+    assert dict(request.headers) == {
+        "Content-Type": "application/json",
+        "User-Agent": f"eventpipe/{library_version()}",
+    }
+    body = orjson.loads(request.body)
+    assert list(body) == ["api_key", "historical_migration", "sent_at", "batch"]
+    assert body["api_key"] == KEY
+    first, second = body["batch"]
+    assert set(first) == {"uuid", "timestamp", "distinct_id", "event", "properties"}
+    assert first["properties"].keys() == OWN | {"a", "team"}
+    assert second["properties"]["$process_person_profile"] is False
+
+
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("body", [b"", b'{"status": 1}', b'{"results": {}}', b"<html>"], ids=repr)
+def test_the_ai_lane_is_answered_as_version_0_is(make: Make, body: bytes) -> None:
+    """Any 2xx takes the batch, and a status that is none is an error, whatever the body."""
+    batch = make_batch(2, lane="ai")
+    codec = make(KEY)
+
+    for complete in (True, False):
+        assert codec.response(batch, 200, {}, body, complete) is None
+        assert codec.response(batch, 204, {}, body, complete) is None
+        error = codec.response(batch, 503, {"retry-after": "4"}, body, complete)
+        assert isinstance(error, TransientSinkError)
+        assert error.retry_after == 4.0
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_limits_are_those_of_the_service(make: Make) -> None:
+    """900 KiB an event and 8 MiB one for AI, 5 MiB a batch."""
+    codec = make(KEY)
 
     assert (codec.max_event_bytes, codec.max_batch_bytes) == (900 * 1024, 5 * 1024 * 1024)
+    assert codec.lane_event_bytes == {"ai": 8 * 1024 * 1024}
+
+
+def test_codings_are_those_that_the_service_reads() -> None:
+    """Version 0 and the AI lane read gzip, version 1 more; a sink refuses others when it is made."""
+    assert PostHogV0(KEY).compressions == {None: {"gzip"}, "ai": {"gzip"}}
+    assert PostHogV1(KEY).compressions == {None: {"gzip", "deflate", "br", "zstd"}, "ai": {"gzip"}}
+
+
+SUPER = {
+    "team": "growth",
+    "nested": {"list": [1, 2.5, None, "é"]},
+    "when": datetime(2026, 1, 1, tzinfo=UTC),
+    "id": UUID(int=5),
+}
+AS_SUPER = {
+    "team": "growth",
+    "nested": {"list": [1, 2.5, None, "é"]},
+    "when": "2026-01-01T00:00:00Z",
+    "id": "00000000-0000-0000-0000-000000000005",
+}
+
+
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("distinct_id", ["u1", None], ids=["known", "anonymous"])
+def test_super_properties_are_those_of_every_event(make: Make, distinct_id: str | None) -> None:
+    """Encoded as an event's own would be; stronger than what the codec adds, and weaker than what the event has."""
+    codec = make(KEY, super_properties={**SUPER, "$os": "Plan 9"})
+    plain, own = make_event(distinct_id=distinct_id), make_event(distinct_id=distinct_id, lifted={"team": None})
+
+    first, second = orjson.loads(codec.request(make_batch([plain, own]), 1, STAMP).body)["batch"]
+
+    assert first["properties"].items() >= {**AS_SUPER, "$os": "Plan 9", "$is_server": True}.items()
+    assert second["properties"].items() >= {**AS_SUPER, "team": None, "$os": "Plan 9"}.items()
+    assert codec.lifted >= {*SUPER, *OWN}
+
+
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.asyncio
+async def test_a_caller_gives_a_super_property_once(make: Make) -> None:
+    """Their names are lifted at capture, so that no object has one twice."""
+    codec = make(KEY, super_properties={"team": "growth"})
+    sink = MemorySink()
+    sink.lifted = codec.lifted  # type: ignore[attr-defined]
+    async with AsyncClient(sink) as client:
+        await client.capture("e", distinct_id="u1", properties={"team": "mine", "a": 1})
+
+    body = codec.request(make_batch(sink.events), 1, STAMP).body
+
+    assert body.count(b'"team":') == 1
+    assert orjson.loads(body)["batch"][0]["properties"]["team"] == "mine"
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_super_properties_are_as_they_were_when_the_codec_was_made(make: Make) -> None:
+    """They are encoded once; a mapping that changes afterwards changes no event."""
+    given: dict[str, Any] = {"tags": ["a"]}
+    codec = make(KEY, super_properties=MappingProxyType(given))
+    given["tags"].append("b")
+    given["late"] = 1
+
+    properties = orjson.loads(codec.request(make_batch(1), 1, STAMP).body)["batch"][0]["properties"]
+
+    assert properties["tags"] == ["a"]
+    assert "late" not in properties
+
+
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([("a", 1)], "super_properties must be a mapping or None, not list"),
+        ("SECRET", "super_properties must be a mapping or None, not str"),
+        ({"a": b"SECRET"}, "super_properties.a is bytes, which JSON cannot carry; decode it"),
+        ({"a": {"b": [object()]}}, "super_properties.a.b[0] is of type object, which JSON cannot carry; convert it"),
+        ({"a": "SECRET\ud800"}, "super_properties.a holds a lone surrogate"),
+        ({"a": 2**64}, "super_properties.a is an integer of 65 bits, and JSON carries 64"),
+        ({b"SECRET": 1}, "super_properties has a key of type bytes; keys are text"),
+    ],
+    ids=["list", "text", "bytes", "object", "surrogate", "long integer", "key"],
+)
+def test_a_super_property_that_json_cannot_carry_is_refused(make: Make, given: object, message: str) -> None:
+    """When the codec is made; the message says where it is and shows no value."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$") as caught:
+        make(KEY, super_properties=given)
+
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("key", [f" {KEY} ", f"{KEY}\n", f"\t{KEY}"], ids=repr)
