@@ -50,6 +50,7 @@ from eventpipe.codecs import (
     JsonCodec,
     NdjsonCodec,
     PostHogV0,
+    Segment,
     StandardWebhook,
     VerifiedWebhook,
     verify_webhook,
@@ -126,6 +127,11 @@ async def captures(client: AsyncClient) -> None:
     assert_type(client.capture_nowait("clicked", distinct_id=7), Receipt)
     assert_type(await client.capture_many([Event("viewed", distinct_id="u1"), "left"]), list[Receipt])
     assert_type(await client.deliver(Event("paid"), timeout=5), list[Outcome])
+    await client.capture(Event.identify("u1", {"plan": "pro"}, anonymous_id=7, lane="historical"))
+    calls = [Event.group("u1", "company", "acme"), Event.alias("a7", "u1"), Event.screen(None, "Inbox")]
+    assert_type(calls, list[Event])
+    assert_type(Event.page("u1", "Pricing", url="https://x.example", properties={"a": 1}, key="k"), Event)
+    Event.identify("u1", lanes="historical")  # type: ignore[call-arg]
     await client.capture("signed_up", "u1")  # type: ignore[call-arg]
     await client.capture(7)  # type: ignore[arg-type]
 
@@ -217,6 +223,7 @@ def sinks() -> list[Sink]:
         HttpSink("https://collector.example/batch", timeout=5, compression=None, headers={"X-Team": "a"}),
         HttpSink("https://collector.example/batch", NdjsonCodec(), where=lambda event: event.event != "debug"),
         HttpSink("https://eu.i.posthog.com", PostHogV0("phc_key")),
+        HttpSink("https://api.segment.io", Segment("key", context={"app": "shop"}, integrations={"All": True})),
         HttpSink("https://collector.example/batch", OwnCodec()),
         FileSink(Path("events.ndjson"), fsync=True),
         CallbackSink(own_function),
