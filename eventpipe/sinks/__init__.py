@@ -5,5 +5,6 @@ from eventpipe.sinks.file import FileSink
 from eventpipe.sinks.http import HttpSink
 from eventpipe.sinks.logging import LoggingSink
 from eventpipe.sinks.memory import MemorySink
+from eventpipe.sinks.webhook import WebhookSink
 
-__all__ = ["CallbackSink", "FileSink", "HttpSink", "LoggingSink", "MemorySink"]
+__all__ = ["CallbackSink", "FileSink", "HttpSink", "LoggingSink", "MemorySink", "WebhookSink"]

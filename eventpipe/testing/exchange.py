@@ -139,11 +139,13 @@ class Received:
 
     @property
     def events(self) -> list[dict[str, Any]]:  # Any: JSON
-        """Its events in order, decoded: of an array, of lines, or of the member ``batch`` of an object."""
+        """Its events in order, decoded: of an array, of lines, of an object's ``batch`` or ``events``, or the object."""
         if "ndjson" in self.headers.get("content-type", ""):
             return [orjson.loads(line) for line in self.body.splitlines()]
         content = self.json
-        events: list[dict[str, Any]] = content["batch"] if isinstance(content, dict) else content
+        if isinstance(content, dict):
+            content = content.get("batch") or content.get("events") or [content]
+        events: list[dict[str, Any]] = content
         return events
 
     @property

@@ -108,19 +108,29 @@ async def test_chunked_bodies_are_read() -> None:
         (EVENTS, {}),
         (b'{"uuid":"1"}\n{"uuid":"2"}\n', {"Content_Type": "application/x-ndjson"}),
         (b'{"api_key":"k","batch":' + EVENTS + b"}", {"Content_Type": "application/json"}),
+        (b'{"meta":{},"events":' + EVENTS + b"}", {"Content_Type": "application/json"}),
         (gzip.compress(EVENTS), {"Content_Encoding": "gzip"}),
         (zlib.compress(EVENTS), {"Content_Encoding": "deflate"}),
     ],
-    ids=["array", "lines", "batch", "gzip", "deflate"],
+    ids=["array", "lines", "batch", "events", "gzip", "deflate"],
 )
 async def test_events_are_read_from_every_format(body: bytes, headers: dict[str, str]) -> None:
-    """An array, lines, an object with a batch; compressed or not."""
+    """An array, lines, an object with a batch or with events; compressed or not."""
     async with ScriptedServer() as server, client_of(server) as client:
         client.post(body, **headers)
         await client.answer()
 
         assert server.requests[0].uuids == ["1", "2"]
         assert server.uuids == ["1", "2"]
+
+
+async def test_an_object_that_holds_no_others_is_an_event() -> None:
+    """As webhooks are."""
+    async with ScriptedServer() as server, client_of(server) as client:
+        client.post(b'{"type":"paid","uuid":"1"}')
+        await client.answer()
+
+        assert server.uuids == ["1"]
 
 
 async def test_only_what_it_accepted_counts_as_its_events() -> None:
