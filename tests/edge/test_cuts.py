@@ -1,0 +1,71 @@
+"""Connections that break after any byte of a request or of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import Literal
+
+import pytest
+
+from eventpipe import Codec, OutcomeKind
+from eventpipe.codecs import PostHogV0, PostHogV1
+from tests.edge.conftest import Record
+from tests.edge.cutting_proxy import CuttingProxy, Way
+from tests.edge.leaks import KEY
+from tests.edge.pipeline import PATIENT, Pipelines
+from tests.edge.raw_server import Peer, RawServer, answer
+from tests.edge.rows import Row
+
+ROW = Row.CUTS
+pytestmark = [pytest.mark.wallclock, pytest.mark.asyncio]
+
+CODECS: dict[str, Codec] = {"posthog-v0": PostHogV0(KEY), "posthog-v1": PostHogV1(KEY)}
+
+
+async def says_ok(peer: Peer) -> None:
+    """Answer as PostHog does: v1 with a result per event."""
+    assert peer.request is not None
+    results = {uuid: {"result": "ok"} for uuid in peer.request.uuids}
+    # Nothing is kept alive, so that each event meets a new connection and each cut is an attempt of its own.
+    await peer.say(answer(200, json.dumps({"results": results}).encode(), "Connection: close"))
+    peer.close()
+
+
+@pytest.mark.parametrize("end", ["FIN", "RST"])
+@pytest.mark.parametrize("codec", CODECS)
+async def test_a_cut_after_any_byte_loses_nothing(
+    codec: str, end: Literal["FIN", "RST"], pipeline: Pipelines, record: Record
+) -> None:
+    """Each event arrives; one arrives twice only where the far end had read all of it before the cut."""
+    cuts = duplicates = 0
+    async with RawServer(default=says_ok) as server, CuttingProxy(server.port) as proxy:
+        sink = pipeline.sink(proxy.url, CODECS[codec])
+        async with pipeline.client(sink, debug=False) as pipe, asyncio.timeout(2 * PATIENT):
+            await pipe.outcomes()
+            sizes = dict(proxy.passed)
+            for way, after in places(sizes):
+                before = len(server.requests)
+                proxy.cut = (way, after, end == "RST")
+                (outcome,) = await pipe.outcomes()
+
+                assert outcome.kind is OutcomeKind.DELIVERED, (way, after)
+                assert proxy.has_cut
+                copies = Counter(uuid for request in server.requests[before:] for uuid in request.uuids)
+                had_it = way == "answer" or after >= sizes["request"]
+                assert copies.keys() == set(outcome.uuids), (way, after)
+                assert copies[outcome.uuids[0]] <= 1 + had_it, (way, after)
+                cuts += 1
+                duplicates += copies[outcome.uuids[0]] - 1
+        lost = pipe.client.statistics().captured - pipe.client.statistics().delivered
+    assert lost == 0
+    record(
+        f"{codec}, {end}", cuts=cuts, lost=lost, duplicates=duplicates, bytes=f"{sizes['request']}+{sizes['answer']}"
+    )
+
+
+def places(sizes: dict[Way, int]) -> list[tuple[Way, int]]:
+    """Every byte of both ways, the last one included."""
+    ways: list[Way] = ["request", "answer"]
+    return [(way, after) for way in ways for after in range(sizes[way] + 1)]
