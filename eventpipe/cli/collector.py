@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from eventpipe.cli.tally import CollectorStatistics, Tally
 from eventpipe.cli.wires import all_wires, wire_of
 from eventpipe.cli.wires.base import MAX_WIRE_BYTES, Answer, Asked, RefusedError, Wire
 from eventpipe.cli.wires.coding import inflate
+from eventpipe.cli.wires.webhook import Signatures
 from eventpipe.clock import Clock, format_stamp
 
 BODY_TIMEOUT = 60.0  # seconds; what drips longer than that is let go
@@ -47,7 +48,11 @@ class Collector:
         faults: What to do to requests on purpose. ``None``: nothing.
         store: A directory in which taken events are appended to ``events.ndjson``. ``None``: they are not kept.
         remember_ids: Keep the id of every event, to tell which came and which came twice.
+        webhook_secrets: What webhooks have to be signed with, any of them. None: they are taken unverified.
         clock: Where the time comes from.
+
+    Raises:
+        ValueError: A secret cannot be one.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Collector:
         faults: Faults | None = None,
         store: Path | None = None,
         remember_ids: bool = False,
+        webhook_secrets: Sequence[str] = (),
         clock: Clock | None = None,
     ) -> None:
         self._host = host
@@ -65,7 +71,8 @@ class Collector:
         self._faults = faults or Faults()
         self._file = EventFile(store) if store is not None else None
         self._clock = clock or Clock()
-        self._wires = all_wires()
+        self._signatures = Signatures(webhook_secrets)
+        self._wires = all_wires(self._signatures)
         self._tally = Tally(remember_ids=remember_ids)
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
@@ -190,6 +197,7 @@ class Collector:
     def _take(self, wire: Wire, asked: Asked, body: bytes) -> Answer:
         wire.check(asked)
         inflated = inflate(body, asked.encoding, wire.max_body_bytes, wire.codings)
+        self._signatures.check(asked, inflated, self._clock.time())
         taken = wire.read(asked, inflated, self._faults.verdict)
         if self._file is not None:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from eventpipe.cli.collector import Collector
 from eventpipe.cli.display import say, shown, table
-from eventpipe.cli.failures import CommandError, one_line, reason_of
+from eventpipe.cli.failures import CommandError, UsageError, one_line, reason_of
 from eventpipe.cli.faults import Faults
 from eventpipe.cli.parse import (
     parse_duration,
@@ -25,6 +25,7 @@ from eventpipe.cli.parse import (
     parse_verdicts,
 )
 from eventpipe.cli.rate import Rate
+from eventpipe.cli.secrets import SECRET_VARIABLE, webhook_secrets
 from eventpipe.cli.signals import Stop, stop_signals
 from eventpipe.cli.text import count, size
 
@@ -46,6 +47,9 @@ class ServeOptions:
         outage: Answer 503 for a while, counted from the first request, such as 3s:2s.
         verdict: Say this of a share of events, such as retry:0.1 or drop:0.05; for formats that answer for each event.
             May be given more than once.
+        webhook_secret: Webhooks have to be signed with this, or they get 401; whsec_… for Standard Webhooks, any text
+            for X-Hub-Signature-256. May be given more than once, and better put into EVENTPIPE_WEBHOOK_SECRET, with
+            spaces between several, where no process list shows it.
         seed: Choose the same faults each time.
         seconds: Stop by itself after so many seconds.
         remember_ids: Count duplicates; memory grows with the number of events.
@@ -61,6 +65,7 @@ class ServeOptions:
     reset: str | None = None
     outage: str | None = None
     verdict: tuple[str, ...] = ()
+    webhook_secret: tuple[str, ...] = field(default=(), repr=False)
     seed: int | None = None
     seconds: float | None = None
     remember_ids: bool = False
@@ -90,13 +95,18 @@ class ServeOptions:
         """
         if self.seconds is not None:
             parse_seconds("--seconds", self.seconds)
-        return Collector(
-            host=self.host,
-            port=parse_port("--port", self.port),
-            faults=self.faults(),
-            store=self.store,
-            remember_ids=self.remember_ids,
-        )
+        faults, port = self.faults(), parse_port("--port", self.port)
+        try:
+            return Collector(
+                host=self.host,
+                port=port,
+                faults=faults,
+                store=self.store,
+                remember_ids=self.remember_ids,
+                webhook_secrets=webhook_secrets(self.webhook_secret),
+            )
+        except ValueError as error:
+            raise UsageError(f"--webhook-secret, {SECRET_VARIABLE}: {error}") from error
 
 
 def serve(options: ServeOptions, console: Console) -> int:

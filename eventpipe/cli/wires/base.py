@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+import eventpipe
+
 Event = dict[str, Any]  # Any: JSON
 
 Judge = Callable[[], str]
@@ -156,6 +158,24 @@ def decode(data: bytes, what: str) -> Any:  # Any: JSON
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise RefusedError(400, f"{what} is not JSON: {error}") from error
+
+
+def in_own_form(event: eventpipe.Event) -> Event:
+    """An event as its caller would describe it, as our own form of it in JSON."""
+    own: Event = {"uuid": str(event.uuid), "event": event.event, "distinct_id": event.distinct_id}
+    if event.timestamp is not None:
+        own["timestamp"] = event.timestamp.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    own["properties"] = dict(event.properties or {})
+    if event.key is not None:
+        own["key"] = event.key
+    if event.headers:
+        own["headers"] = dict(event.headers)
+    return own
+
+
+def are_headers(value: object) -> bool:
+    """Whether a value is what an event's headers are: texts by name."""
+    return isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
 
 
 def check_each(events: Sequence[Any], fault_of: Callable[[Any], str | None]) -> None:  # Any: JSON

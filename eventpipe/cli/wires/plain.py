@@ -1,8 +1,9 @@
-"""JSON arrays and NDJSON, at every path."""
+"""JSON arrays and NDJSON at every path, and the objects that webhooks are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from eventpipe.cli.wires.base import (
     Asked,
@@ -16,13 +17,22 @@ from eventpipe.cli.wires.base import (
     decode,
     named_fault,
 )
+from eventpipe.cli.wires.feature_flags import is_export, read_export
+from eventpipe.cli.wires.webhook import Signatures, is_payload, read_payload
 
 JSON = frozenset({"application/json"})
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
 class PlainWire(Wire):
-    """Takes what no other wire claims: an array of events in our own form, or one object per line."""
+    """Takes what no other wire claims: events in our own form as an array or one per line, and webhooks.
+
+    Args:
+        signatures: Refuses webhooks that should be signed and are not.
+    """
+
+    def __init__(self, signatures: Signatures) -> None:
+        self._signatures = signatures
 
     def claims(self, asked: Asked) -> bool:
         """Every request is."""
@@ -41,9 +51,17 @@ class PlainWire(Wire):
             )
         value = decode(body, "the body")
         if not isinstance(value, list):
-            raise RefusedError(400, "expected a JSON array of events")
+            return self._read_object(asked, value)
         check_each(value, named_fault)
         return Taken("json", value, accepted(len(value)))
+
+    def _read_object(self, asked: Asked, value: Any) -> Taken:  # Any: JSON
+        is_flags = is_export(value)
+        if not is_flags and not is_payload(value):
+            raise RefusedError(400, "expected a JSON array of events")
+        self._signatures.demand(asked)
+        events = read_export(value) if is_flags else [read_payload(asked, value)]
+        return Taken("feature-flags" if is_flags else "webhook", events, accepted(len(events)))
 
 
 def _read_lines(body: bytes) -> Iterator[Event]:

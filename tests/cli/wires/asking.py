@@ -7,9 +7,11 @@ from typing import Any
 
 import orjson
 import pytest
+from multidict import CIMultiDict
 
 from eventpipe.cli.wires import all_wires, wire_of
 from eventpipe.cli.wires.base import OK, Answer, Asked, Judge, RefusedError, Taken, Wire
+from eventpipe.cli.wires.webhook import Signatures
 
 JSON = "application/json"
 
@@ -49,8 +51,9 @@ def refusal(
 def found(
     path: str, headers: Mapping[str, str] | None, content_type: str, wires: Sequence[Wire] | None
 ) -> tuple[Asked, Wire]:
-    asked = Asked(path.rstrip("/"), content_type, {"Content-Type": content_type, **(headers or {})})
-    return asked, wire_of(asked, all_wires() if wires is None else wires)
+    given = CIMultiDict({"Content-Type": content_type, **(headers or {})})
+    asked = Asked(path.rstrip("/"), content_type.partition(";")[0], given)
+    return asked, wire_of(asked, all_wires(Signatures()) if wires is None else wires)
 
 
 def said(answer: Answer) -> Any:  # Any: JSON
