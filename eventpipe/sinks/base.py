@@ -50,6 +50,16 @@ def check_plain_function(option: str, value: object) -> None:
         raise ValueError(f"{option} must be a plain function or None, not {value!r}")
 
 
+def check_callable(option: str, value: object) -> None:
+    """Refuse anything but ``None`` and what can be called.
+
+    Raises:
+        ValueError: Names the option, the value and the rule.
+    """
+    if value is not None and not callable(value):
+        raise ValueError(f"{option} must be an async function or None, not {type(value).__name__}")
+
+
 def check_word(option: str, value: object) -> None:
     """Refuse anything but ``None`` and strings that are not blank.
 

@@ -12,33 +12,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 from yarl import URL
+
+from eventpipe.sinks.http_connectors import Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
 
     from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
 
-_SWITCHING = 101
-_OURS = frozenset({"host", "content-length"})
+    from eventpipe.sinks.headers import Head
 
-
-class Head:
-    """The headers of a request, as a mapping and as they go over the wire.
-
-    Args:
-        headers: Names to values, both of printable ASCII; without Content-Length.
-    """
-
-    __slots__ = ("headers", "host", "lines")
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self.headers = headers
-        by_name = {name.lower(): value for name, value in headers.items()}
-        self.host = by_name.get("host")
-        self.lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if name.lower() not in _OURS)
+_INTERIM = frozenset({100, *range(102, 200)})  # 101 is the last answer in HTTP
+_MAX_INTERIM = 32  # answers such as "100 Continue" and "103 Early Hints" before the one that counts
 
 
 class Route:
@@ -66,17 +54,18 @@ async def exchange(connection: Connection, head: bytes, body: bytes) -> tuple[Ra
 
     Raises:
         aiohttp.ClientError: There was no answer.
-        aiohttp.http.HttpProcessingError: It was not HTTP.
+        aiohttp.http.HttpProcessingError: It was not HTTP, or told us to wait for it without an end.
     """
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
         raise aiohttp.ServerDisconnectedError
     protocol.set_response_params(auto_decompress=False, read_until_eof=True)
     transport.writelines((head, body))
-    while True:
+    for _ in range(_MAX_INTERIM):
         message, content = await protocol.read()
-        if message.code >= 200 or message.code == _SWITCHING:
+        if message.code not in _INTERIM:
             return message, content
+    raise HttpProcessingError(message="too many interim answers")
 
 
 def give_back(connection: Connection, *, is_complete: bool) -> None:
@@ -84,8 +73,10 @@ def give_back(connection: Connection, *, is_complete: bool) -> None:
 
     A far end that refuses early has not read the rest of the body, which would come before the next request.
     """
-    transport = connection.transport
+    transport, protocol = connection.transport, connection.protocol
     if is_complete and transport is not None and not transport.get_write_buffer_size():
+        if isinstance(protocol, Protocol):
+            protocol.is_idle = True
         connection.release()
     else:
         connection.close()

@@ -86,7 +86,6 @@ def test_it_tells_the_driver_what_the_codec_wants() -> None:
     assert posthog.lane is not None
     assert posthog.lane(make_event(lane="historical")) == "historical"
     assert plain.lane is None
-    assert HttpSink(URL, PostHogV0("phc_key", historical=True)).lane is None
 
 
 def test_its_repr_has_no_secret() -> None:

@@ -48,6 +48,12 @@ def test_an_address_of_a_collector_passes(url: str, checked: str) -> None:
             "url must not carry credentials (pass them in headers), not 'https://h/…'",
         ),
         ("https://SECRET@h", "url must not carry credentials (pass them in headers), not 'https://h'"),
+        ("https://h/\u2028SECRET", "url must not have spaces, line breaks or control characters, not 'https://h/…'"),
+        ("file:///etc/passwd", "url must begin with http:// or https://, not 'file:///…'"),
+        (
+            "https://h/" + "x" * 8183,
+            "url must have at most 8192 characters, which is what servers take, not 'https://h/…'",
+        ),
         (
             "http://collector.example/?token=SECRET",
             "url must begin with https:// (plain http needs a loopback host, or allow_insecure=True), "
@@ -63,7 +69,41 @@ def test_what_is_no_address_is_refused(url: object, message: str) -> None:
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("host", ["127.example", "localhost.example", "10.0.0.1", "0.0.0.0", "[fe80::1]", "127.1"])
+@pytest.mark.parametrize(
+    "host",
+    ["127.1", "0x7f.1", "2130706433", "0177.0.0.1", "127.0.0.1.", "a.0x", "1.2.3.4.5", "256.0.0.1", "0X7F000001", "1."],
+)
+def test_a_number_is_no_host_unless_it_is_four_decimal_ones(host: str) -> None:
+    """Some resolvers take it for an address, others for a name: where events went would be theirs to say."""
+    with pytest.raises(ValueError, match=r"^url must ") as caught:
+        check_url("url", f"https://{host}/SECRET", allow_insecure=True)
+
+    assert str(caught.value) == (
+        f"url must have a host that is a name, or an address as four decimal numbers, not 'https://{host}/…'"
+    )
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("a%00b", "%31.example", "a,b", "[127.0.0.1]", "[v1.x]", "[::1", "a[b]", "(h)", "\xb9*", "a..b", ".a"),
+        *("x" * 64, "a." * 126 + "bc"),
+    ],
+)
+def test_what_is_no_host_is_refused(host: str) -> None:
+    """Escapes, marks, parts that are empty or too long, and brackets around something other than IPv6."""
+    with pytest.raises(ValueError, match="^url must have a valid host and a port from 1 to 65535, not 'https://"):
+        check_url("url", f"https://{host}", allow_insecure=True)
+
+
+@pytest.mark.parametrize("url", ["https://例え.jp", "https://\uff11\uff12\uff17.0.0.1", "https://h\\@x", "https://h/€"])
+def test_a_url_has_neither_backslashes_nor_letters_beyond_latin_1(url: str) -> None:
+    """Readers of URLs differ in what they take these for."""
+    with pytest.raises(ValueError, match="^url must not have backslashes or characters beyond Latin-1 "):
+        check_url("url", url, allow_insecure=True)
+
+
+@pytest.mark.parametrize("host", ["127.example", "localhost.example", "10.0.0.1", "0.0.0.0", "[fe80::1]"])
 def test_plain_http_leaves_this_machine_only_when_allowed(host: str) -> None:
     """Neither a name that looks local nor a private address is this machine."""
     with pytest.raises(ValueError, match="allow_insecure=True"):
