@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Answer = Sequence[Verdict] | SinkError | None
 
 STATUSES: Final = (0, 99, *range(100, 612), 700, 999, 1000)
-_EXAMPLES: Final = 300  # answers that hypothesis makes up
+_EXAMPLES: Final = 150  # answers that hypothesis makes up
 _MAX_DETAIL: Final = 1024  # characters of a verdict's detail: an outcome keeps them
 
 # What may be tried again unchanged, and what of the rest is known to be at fault.
@@ -56,6 +56,8 @@ BODIES: Final = (
     b'{"results":{"":null},"items":[null,1,"",[],{}],"partialSuccess":{"rejectedLogRecords":-1,"errorMessage":7}}',
     b'{"partialSuccess":{"rejectedLogRecords":1e999}}',
     b'{"a":1,"a":2}',
+    (b'{"results":{[1]:{},' + b" " * 65_536)[:65_536],
+    (b'{"results":{"a":{"result":[]},"b":"' + b"x" * 65_536)[:65_536],
     b"[NaN]",
     b"[" * 60_000,
     b'{"a":' * 10_000,

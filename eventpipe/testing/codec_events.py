@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from eventpipe.encoding.encoder import Encoder
@@ -11,7 +12,7 @@ from eventpipe.events import Batch, CapturedEvent, Event
 from eventpipe.testing.events import make_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from hypothesis.strategies import SearchStrategy
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 OF_ANOTHER: Final = "$of_another"
 """A property that another sink of the same client wants outside."""
 LANES: Final = (None, "historical", "ai", "another")
+_WRONG_KINDS: Final[Sequence[Any]] = ("", 7, {})  # Any: JSON
 _LARGE: Final = 100_000  # bytes of a large text, where the codec takes as many
 _DEPTH: Final = 100
 _ODD: Final = "näme\n\r\t\"'\\,;= |\u2028\x00\x7f😀</script>"
@@ -105,9 +107,27 @@ def awkward_events(codec: Codec) -> list[CapturedEvent]:
             Event("before all clocks", uuid="ffffffff-ffff-ffff-ffff-ffffffffffff", timestamp=_at(1969, microsecond=1)),
             Event("long ago", timestamp=_at(1)),
             Event("far off", timestamp=_at(9999, microsecond=999_999)),
+            *_calls(),
             *(Event("in a lane", distinct_id="u1", properties={"a": 1}, lane=lane) for lane in LANES),
         ],
     )  # fmt: skip
+
+
+def _calls() -> list[Event]:
+    """Events whose names and properties mean something to many formats, and the same without what is meant."""
+    properties: dict[str, dict[str, Any]] = {  # Any: JSON
+        "$identify": {"$set": {"plan": "pro"}, "$anon_distinct_id": "a1", "more": 1},
+        "$groupidentify": {"$group_type": "team", "$group_key": "g1", "$group_set": {"size": 3}, "more": 1},
+        "$create_alias": {"alias": "u2", "more": 1},
+        "$pageview": {"name": "Home", "category": "Docs", "url": "/"},
+        "$screen": {"$screen_name": "Start", "category": "Docs"},
+    }
+    return [
+        Event(name, distinct_id=distinct_id, properties=given)
+        for name, meant in properties.items()
+        for distinct_id in ("u1", None)
+        for given in (meant, {}, *(dict.fromkeys(meant, value) for value in _WRONG_KINDS))
+    ]
 
 
 def _at(year: int, microsecond: int = 0) -> datetime.datetime:
@@ -125,10 +145,12 @@ def any_events(codec: Codec, max_size: int = 6) -> SearchStrategy[Sequence[Captu
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
         max_leaves=6,
     )  # fmt: skip
-    names = text | st.sampled_from([OF_ANOTHER, *_CLASHES, *sorted(codec.lifted)])
+    known = {name for call in _calls() for name in call.properties or ()}
+    names = text | st.sampled_from([OF_ANOTHER, *_CLASHES, *sorted(codec.lifted | known)])
     events = st.builds(
         Event,
-        event=st.text(st.characters(codec="utf-8"), min_size=1, max_size=12),
+        event=st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+        | st.sampled_from([call.event for call in _calls()]),
         distinct_id=st.none() | text,
         properties=st.none() | st.dictionaries(names, values, max_size=5),
         timestamp=st.none() | st.datetimes(timezones=st.just(datetime.UTC)),

@@ -24,7 +24,7 @@ from eventpipe import (
 )
 from eventpipe.codecs import JsonCodec
 from eventpipe.testing import CodecContract, CodecRig, Reply
-from tests.conformance.test_codecs import read_json
+from tests.conformance.codec_readers import read_json
 
 KEY = "key_0123456789"
 UNANSWERED = Verdict(OutcomeKind.DROPPED, DropReason.UNANSWERED)
