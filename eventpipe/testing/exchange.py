@@ -139,7 +139,7 @@ class Received:
 
     @property
     def events(self) -> list[dict[str, Any]]:  # Any: JSON
-        """Its events in order, decoded: of an array, of lines, of an object's ``batch`` or ``events``, or the object."""
+        """Its events in order, decoded: of an array, of lines, of ``batch`` or ``events``, or the object itself."""
         if "ndjson" in self.headers.get("content-type", ""):
             return [orjson.loads(line) for line in self.body.splitlines()]
         content = self.json
