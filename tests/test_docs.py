@@ -111,6 +111,7 @@ def anchors(page: Path) -> set[str]:
     ("page", "example"),
     [
         ("README.md", "fastapi_app.py"),
+        ("docs/webhooks.md", "webhook_receiver.py"),
         ("docs/write-a-sink.md", "line_sink.py"),
         ("docs/write-a-codec.md", "bulk_codec.py"),
     ],
@@ -193,7 +194,7 @@ def test_sinks_page_explains_every_option(sink: str) -> None:
     assert [option for option in options if not re.search(rf"`[^`]*\b{option}\b[^`]*`", above + section)] == []
 
 
-@pytest.mark.parametrize("sink", ["FileSink", "HttpSink"])
+@pytest.mark.parametrize("sink", ["FileSink", "HttpSink", "WebhookSink"])
 def test_sinks_page_has_the_options_in_their_order(sink: str) -> None:
     """The table of a sink lists its arguments as its signature does, and no other."""
     arguments = inspect.signature(getattr(eventpipe.sinks, sink)).parameters

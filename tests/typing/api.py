@@ -44,18 +44,21 @@ from eventpipe import (
     Verdict,
 )
 from eventpipe.codecs import (
+    CloudEvents,
     FeatureFlags,
     HttpCodec,
     HubWebhook,
     JsonCodec,
     NdjsonCodec,
+    OtlpLogs,
     PostHogV0,
     Segment,
     StandardWebhook,
     VerifiedWebhook,
+    read_cloudevents,
     verify_webhook,
 )
-from eventpipe.sinks import CallbackSink, FileSink, HttpSink, LoggingSink, MemorySink
+from eventpipe.sinks import CallbackSink, FileSink, HttpSink, LoggingSink, MemorySink, WebhookSink
 from eventpipe.testing import (
     Baseline,
     CodecContract,
@@ -225,6 +228,8 @@ def sinks() -> list[Sink]:
         HttpSink("https://eu.i.posthog.com", PostHogV0("phc_key")),
         HttpSink("https://api.segment.io", Segment("key", context={"app": "shop"}, integrations={"All": True})),
         HttpSink("https://collector.example/batch", OwnCodec()),
+        WebhookSink("https://hooks.example/in", ["whsec_a2V5", "whsec_b2xk"], timeout=20),
+        WebhookSink("https://flags.example/in", "secret", FeatureFlags(), scheme="hub", allow_private=True),
         FileSink(Path("events.ndjson"), fsync=True),
         CallbackSink(own_function),
         CallbackSink(lambda batch: None),
@@ -233,9 +238,27 @@ def sinks() -> list[Sink]:
     ]
 
 
+def otlp() -> Codec:
+    OtlpLogs(encoding="xml")  # type: ignore[arg-type]
+    return OtlpLogs(encoding="json", resource={"service.name": "shop", "host.cores": 8}, scope_name="checkout")
+
+
+def cloudevents(headers: Mapping[str, str], body: bytes) -> list[Event]:
+    CloudEvents("/shop", mode="stream")  # type: ignore[arg-type]
+    return read_cloudevents(headers, body, source="/shop")
+
+
 def codecs() -> list[Codec]:
     signed = [StandardWebhook("whsec_a2V5", JsonCodec()), HubWebhook("secret", FeatureFlags({"team": "a"}))]
-    return [JsonCodec(), NdjsonCodec(), PostHogV0("phc_key"), FeatureFlags(), *signed]
+    return [
+        JsonCodec(),
+        NdjsonCodec(),
+        PostHogV0("phc_key"),
+        FeatureFlags(),
+        CloudEvents("/shop", mode="binary"),
+        otlp(),
+        *signed,
+    ]
 
 
 def receive(body: bytes, headers: Mapping[str, str]) -> str | None:
