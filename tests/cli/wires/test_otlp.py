@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import orjson
+import pytest
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+
+from eventpipe.cli.wires.base import Judge
+from eventpipe.cli.wires.otlp import OtlpWire
+from tests.cli.wires.asking import ask, found, refusal, said
+
+PATH = "/v1/logs"
+PROTOBUF = "application/x-protobuf"
+STAMP = "2026-01-31T09:05:00.123456Z"
+NANOSECONDS = "1769850300123456789"
+
+
+def request(*records: Any, resource: Any = None, **scope: Any) -> dict[str, Any]:
+    return {"resourceLogs": [{"resource": resource or {}, "scopeLogs": [{"logRecords": list(records), **scope}]}]}
+
+
+def record(name: str = "paid", **parts: Any) -> dict[str, Any]:
+    return {"timeUnixNano": NANOSECONDS, "eventName": name, **parts}
+
+
+def attributes(**values: Any) -> list[dict[str, Any]]:
+    return [{"key": name, "value": value} for name, value in values.items()]
+
+
+def packed(value: dict[str, Any]) -> bytes:
+    """The same request in protobuf; ids are given in base64 here."""
+    octets: bytes = ParseDict(value, ExportLogsServiceRequest()).SerializeToString()
+    return octets
+
+
+def status(body: bytes) -> tuple[int, str]:
+    """Code and message of a google.rpc.Status, which has the fields of this message under other names."""
+    found = ExportLogsPartialSuccess.FromString(body)
+    return found.rejected_log_records, found.error_message
+
+
+def stored(**parts: Any) -> dict[str, Any]:
+    return {"event": "paid", "distinct_id": None, "timestamp": STAMP, "properties": {}, **parts}
+
+
+VALUES = attributes(
+    text={"stringValue": "a"},
+    yes={"boolValue": True},
+    number={"intValue": "-9007199254740993"},
+    fraction={"doubleValue": 0.5},
+    infinite={"doubleValue": "Infinity"},
+    octets={"bytesValue": "AAE="},
+    nothing={},
+    several={"arrayValue": {"values": [{"intValue": "1"}, {"stringValue": "b"}]}},
+    inner={"kvlistValue": {"values": attributes(a={"arrayValue": {}}, b={"kvlistValue": {}})}},
+)
+READ = {
+    "text": "a",
+    "yes": True,
+    "number": -9007199254740993,
+    "fraction": 0.5,
+    "infinite": None,
+    "octets": "AAE=",
+    "nothing": None,
+    "several": [1, "b"],
+    "inner": {"a": [], "b": {}},
+}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", PROTOBUF])
+def test_both_encodings_give_the_same_events(content_type: str) -> None:
+    """Every kind of value, and an empty answer in the encoding of the request."""
+    sent = request(record(attributes=VALUES))
+
+    taken = ask(PATH, packed(sent) if content_type == PROTOBUF else sent, content_type=content_type)
+
+    assert taken.format == ("otlp" if content_type == PROTOBUF else "otlp-json")
+    assert taken.events == [stored(properties=READ)]
+    assert (taken.answer.status, taken.answer.content_type) == (200, content_type)
+    assert taken.answer.body == (b"" if content_type == PROTOBUF else b"{}")
+
+
+OWN = attributes(
+    **{
+        "log.record.uid": {"stringValue": "id"},
+        "user.id": {"stringValue": "u1"},
+        "eventpipe.key": {"stringValue": "k"},
+        "eventpipe.headers": {"kvlistValue": {"values": attributes(a={"stringValue": "b"})}},
+        "eventpipe.properties": {"stringValue": '{"user.id": "inner"}'},
+        "n": {"intValue": 1},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (
+            record(attributes=OWN, severityNumber=9, severityText="INFO", body={"stringValue": "paid"}),
+            stored(uuid="id", distinct_id="u1", key="k", headers={"a": "b"}, properties={"n": 1, "user.id": "inner"}),
+        ),
+        (
+            record("", body={"stringValue": "it failed"}, severityNumber=17, severityText="ERROR"),
+            stored(event="log", properties={"body": "it failed", "severity_number": 17, "severity_text": "ERROR"}),
+        ),
+        (record("", attributes=attributes(**{"event.name": {"stringValue": "paid"}})), stored()),
+        (
+            record(attributes=attributes(**{"eventpipe.timestamp": {"stringValue": "0001-01-01T00:00:00.000000Z"}})),
+            stored(timestamp="0001-01-01T00:00:00.000000Z"),
+        ),
+        (record(timeUnixNano=0, observedTimeUnixNano=int(NANOSECONDS)), stored()),
+        (record(timeUnixNano=0), stored(timestamp=None)),
+        (
+            record(traceId="0af7651916cd43dd8448eb211c80319c", spanId="b7ad6b7169203331", flags=257),
+            stored(headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}),
+        ),
+        (record(traceId="zz", spanId=7), stored()),
+        (record(traceId="0" * 32, spanId="0" * 16), stored()),
+    ],
+    ids=["own", "nameless", "event.name", "text of a time", "observed", "no time", "trace", "no trace", "zero trace"],
+)
+def test_what_is_outside_of_the_attributes_has_its_place(sent: dict[str, Any], expected: dict[str, Any]) -> None:
+    """A record of this library is the event that it was; of others nothing is lost."""
+    assert ask(PATH, request(sent)).events == [expected]
+
+
+def test_ids_of_protobuf_are_bytes() -> None:
+    """They become the same header as those of JSON."""
+    sent = request(record(traceId="CvdlGRbNQ92ESOshHIAxnA==", spanId="t61rcWkgMzE="))
+
+    [event] = ask(PATH, packed(sent), content_type=PROTOBUF).events
+
+    assert event["headers"] == {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}
+
+
+def test_where_records_come_from_is_among_their_properties() -> None:
+    """Unless nobody said it."""
+    named, nameless = (
+        request(record(), resource={"attributes": attributes(**{"service.name": {"stringValue": name}})})
+        for name in ("shop", "unknown_service")
+    )
+
+    assert ask(PATH, named).events[0]["properties"] == {"resource.service.name": "shop"}
+    assert ask(PATH, nameless).events[0]["properties"] == {}
+
+
+def judging(*words: str) -> Judge:
+    left = list(words)
+    return lambda: left.pop(0)
+
+
+def test_rejected_records_are_told_by_their_number() -> None:
+    """Those with a verdict that is not ``ok`` or ``warning`` are not taken; the answer is a partial success."""
+    sent = request(record("a"), record("b"), record("c"), record("d"))
+
+    in_json = ask(PATH, sent, judge=judging("ok", "drop", "warning", "retry"))
+    in_protobuf = ask(PATH, packed(sent), content_type=PROTOBUF, judge=judging("ok", "drop", "warning", "retry"))
+
+    partial = ExportLogsServiceResponse.FromString(in_protobuf.answer.body).partial_success
+    assert [event["event"] for event in in_json.events] == ["a", "c"]
+    assert said(in_json.answer) == {
+        "partialSuccess": {"rejectedLogRecords": "2", "errorMessage": "rejected on purpose"}
+    }
+    assert (partial.rejected_log_records, partial.error_message) == (2, "rejected on purpose")
+
+
+def test_many_rejected_records_are_counted_right() -> None:
+    """A number of more than seven bits has several bytes."""
+    sent = request(*[record()] * 1000)
+
+    answer = ask(PATH, packed(sent), content_type=PROTOBUF, judge=lambda: "drop").answer
+
+    assert ExportLogsServiceResponse.FromString(answer.body).partial_success.rejected_log_records == 1000
+
+
+@pytest.mark.parametrize("path", ["/v1/logs/", "/otlp/v1/logs"])
+def test_a_path_before_it_is_no_matter(path: str) -> None:
+    """Collectors are often behind a prefix."""
+    assert len(ask(path, request(record())).events) == 1
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {"stringValue": "a"}
+    for _ in range(depth):
+        value = {"arrayValue": {"values": [value]}}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"{", "the body is not JSON: unexpected end of data: line 1 column 2 (char 1)"),
+        ([], "the request is not an object"),
+        ({"resourceLogs": {"a": 1}}, "resourceLogs is not an array of objects"),
+        ({"resourceLogs": [1]}, "resourceLogs is not an array of objects"),
+        (request("a"), "logRecords is not an array of objects"),
+        (request(record(name=7)), "a log record has an eventName that is no text"),  # type: ignore[arg-type]
+        (request(record(timeUnixNano="soon")), "an integer is none"),
+        (request(record(timeUnixNano="9" * 5000)), "an integer is none"),
+        (request(record(attributes=[{"key": 7}])), "an attribute has a key that is no text"),
+        (request(record(attributes=attributes(a=[1]))), "a value is not an object"),
+        (request(record(attributes=attributes(a={"stringValue": 7}))), "a value has a stringValue of another kind"),
+        (request(record(attributes=attributes(a={"intValue": True}))), "an integer is none"),
+        (json.dumps(request(record(attributes=attributes(a=nested(101))))).encode(), "a value is nested too deeply"),
+        (
+            request(record(attributes=attributes(**{"eventpipe.properties": {"stringValue": "["}}))),
+            "the attribute eventpipe.properties is no JSON object",
+        ),
+    ],
+)
+def test_a_malformed_request_is_refused_with_a_status(body: Any, fault: str) -> None:
+    """In JSON, with the code of an invalid argument."""
+    answer = refusal(PATH, body)
+
+    assert (answer.status, said(answer)) == (400, {"code": 3, "message": fault})
+
+
+def test_depth_within_the_bound_is_read() -> None:
+    """As deep as protobuf's parsers go."""
+    assert len(ask(PATH, json.dumps(request(record(attributes=attributes(a=nested(100))))).encode()).events) == 1
+
+
+def length_delimited(field: int, value: bytes) -> bytes:
+    size, length = len(value), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([field << 3 | 2, *length, size]) + value
+
+
+def deep_protobuf(depth: int) -> bytes:
+    """A request whose body is an array in an array, and so on; written by hand, because no library would."""
+    value = b""
+    for _ in range(depth):
+        value = length_delimited(5, length_delimited(1, value))
+    for field in (5, 2, 2, 1):
+        value = length_delimited(field, value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff\xff", orjson.dumps(request(record())), deep_protobuf(10_000)], ids=["no", "json", "deep"]
+)
+def test_what_is_no_protobuf_is_refused_with_a_status_in_protobuf(body: bytes) -> None:
+    """An error is in the encoding of its request."""
+    answer = refusal(PATH, body, content_type=PROTOBUF)
+
+    assert (answer.status, answer.content_type) == (400, PROTOBUF)
+    assert status(answer.body) == (3, "the body is no ExportLogsServiceRequest")
+
+
+def test_the_deepest_that_protobuf_reads_is_read() -> None:
+    """Reading it meets no limit of Python's."""
+    assert len(ask(PATH, deep_protobuf(40), content_type=PROTOBUF).events) == 1
+
+
+def test_another_type_is_refused() -> None:
+    """It is named, and what would be read."""
+    answer = refusal(PATH, b"", content_type="text/plain")
+
+    message = "content type 'text/plain' is not supported; send application/x-protobuf or application/json"
+    assert (answer.status, said(answer)) == (415, {"code": 3, "message": message})
+
+
+def test_protobuf_without_its_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender is told what is missing, in protobuf, and that JSON would be read."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.logs.v1.logs_service_pb2", None)
+
+    answer = refusal(PATH, b"", content_type=PROTOBUF)
+
+    assert answer.status == 415
+    assert "pip install 'eventpipe[otlp]'" in status(answer.body)[1]
+    assert len(ask(PATH, request(record())).events) == 1
+
+
+def test_a_wire_is_claimed_by_the_end_of_its_path() -> None:
+    """Logs, and not traces."""
+    assert isinstance(found(PATH, None, PROTOBUF, None)[1], OtlpWire)
+    assert not isinstance(found("/v1/traces", None, PROTOBUF, None)[1], OtlpWire)
