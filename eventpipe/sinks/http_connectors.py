@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from aiohttp.connector import AddrInfoType, Connection
     from aiohttp.tracing import Trace
 
+# As much as is received for one request. Of a body 64 KiB are read, and heads have bounds of their own, but between
+# these a far end could send interim answers, empty lines or remarks about its pieces without an end.
+MAX_RECEIVED = 256 * 1024
+
 _END_OF_HEAD = b"\r\n\r\n"
 _MAX_PIECES = 8  # of what was received at once; an answer and what goes with it are two or three
 
@@ -58,7 +62,7 @@ link_of_attempt: ContextVar[Link] = ContextVar("eventpipe_http_link")
 
 
 class Protocol(ResponseHandler):
-    """Reads answers.
+    """Reads answers, up to a bound.
 
     Attributes:
         is_idle: Whether no request waits for an answer. What comes then would be taken for the answer to the next one.
@@ -67,7 +71,13 @@ class Protocol(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.is_idle = False
+        self._received = 0  # bytes since the request
         link_of_attempt.get().reached += 1  # it is made when a far end has accepted, before TLS begins
+
+    def begin(self) -> None:
+        """A request is about to be written."""
+        self.is_idle = False
+        self._received = 0
 
     def data_received(self, data: bytes) -> None:
         """Read what was received, a head first and then what follows it.
@@ -77,11 +87,24 @@ class Protocol(ResponseHandler):
         """
         if self.is_idle:
             self.force_close()
-        *heads, rest = data.split(_END_OF_HEAD, _MAX_PIECES)
+        room = MAX_RECEIVED - self._received
+        self._received += len(data)
+        *heads, rest = data[:room].split(_END_OF_HEAD, _MAX_PIECES)
         for head in heads:
             super().data_received(head + _END_OF_HEAD)
         if rest:
             super().data_received(rest)
+        if len(data) > room:
+            self.force_close()
+            if self.transport is not None:
+                self.transport.abort()
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """End the answer, and its body with it: who reads that would wait for what does not come."""
+        super().set_exception(exc, *cause)
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError())
 
 
 class Connector(aiohttp.BaseConnector):
@@ -112,7 +135,7 @@ class Connector(aiohttp.BaseConnector):
             link.is_reused = protocol in self._known
             if not link.is_reused:
                 self._known.add(protocol)
-            protocol.is_idle = False
+            protocol.begin()
         if self._is_parents:  # since this attempt began
             self.let_go()
             connection.close()

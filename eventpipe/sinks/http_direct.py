@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from eventpipe.sinks.http_connectors import Protocol
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from eventpipe.sinks.headers import Head
 
 _INTERIM = frozenset({100, *range(102, 200)})  # 101 is the last answer in HTTP
-_MAX_INTERIM = 32  # answers such as "100 Continue" and "103 Early Hints" before the one that counts
 
 
 class Route:
@@ -54,18 +52,17 @@ async def exchange(connection: Connection, head: bytes, body: bytes) -> tuple[Ra
 
     Raises:
         aiohttp.ClientError: There was no answer.
-        aiohttp.http.HttpProcessingError: It was not HTTP, or told us to wait for it without an end.
+        aiohttp.http.HttpProcessingError: It was not HTTP.
     """
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
         raise aiohttp.ServerDisconnectedError
     protocol.set_response_params(auto_decompress=False, read_until_eof=True)
     transport.writelines((head, body))
-    for _ in range(_MAX_INTERIM):
+    while True:
         message, content = await protocol.read()
         if message.code not in _INTERIM:
             return message, content
-    raise HttpProcessingError(message="too many interim answers")
 
 
 def give_back(connection: Connection, *, is_complete: bool) -> None:

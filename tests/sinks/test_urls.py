@@ -92,14 +92,14 @@ def test_a_number_is_no_host_unless_it_is_four_decimal_ones(host: str) -> None:
 )
 def test_what_is_no_host_is_refused(host: str) -> None:
     """Escapes, marks, parts that are empty or too long, and brackets around something other than IPv6."""
-    with pytest.raises(ValueError, match="^url must have a valid host and a port from 1 to 65535, not 'https://"):
+    with pytest.raises(ValueError, match=r"^url must have a valid host and a port from 1 to 65535, not 'https://"):
         check_url("url", f"https://{host}", allow_insecure=True)
 
 
 @pytest.mark.parametrize("url", ["https://例え.jp", "https://\uff11\uff12\uff17.0.0.1", "https://h\\@x", "https://h/€"])
 def test_a_url_has_neither_backslashes_nor_letters_beyond_latin_1(url: str) -> None:
     """Readers of URLs differ in what they take these for."""
-    with pytest.raises(ValueError, match="^url must not have backslashes or characters beyond Latin-1 "):
+    with pytest.raises(ValueError, match=r"^url must not have backslashes or characters beyond Latin-1 "):
         check_url("url", url, allow_insecure=True)
 
 
