@@ -182,17 +182,13 @@ def _check(message: Any) -> None:  # Any: JSON
 
 
 def _who(message: Event, properties: Event, kind: str) -> str | None:
-    """Whom a message is about; an id that was made up for nobody in particular is the message's own."""
-    if kind == "alias":
-        return _text(message["previousId"])
+    """Whom a message is about; an anonymous id that is the message's own was made up for nobody in particular."""
     user, anonymous = _text(message.get("userId")), _text(message.get("anonymousId"))
-    if user is not None:
-        if anonymous is not None:
-            properties[ANONYMOUS_ID] = anonymous
-        return user
-    if anonymous is None:
+    if user is None and anonymous is None:
         raise _BadError("has no userId and no anonymousId")
-    return None if anonymous == message.get("messageId") else anonymous
+    if anonymous is not None and (user is not None or anonymous != message.get("messageId")):
+        properties[ANONYMOUS_ID] = anonymous
+    return _text(message["previousId"]) if kind == "alias" else user
 
 
 def _text(value: object) -> str | None:

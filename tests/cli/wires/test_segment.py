@@ -25,7 +25,7 @@ def own(**parts: Any) -> dict[str, Any]:
     [
         (message(properties={"sum": 5}), own(properties={"sum": 5})),
         (message(userId=7), own(distinct_id="7")),
-        (message(userId=None, anonymousId="a7"), own(distinct_id="a7")),
+        (message(userId=None, anonymousId="a7"), own(distinct_id=None, properties={"$anon_distinct_id": "a7"})),
         (message(anonymousId="a7"), own(properties={"$anon_distinct_id": "a7"})),
         (message(userId=None, anonymousId="m1"), own(distinct_id=None)),
         (message(context={"library": {"name": "eventpipe", "version": "1"}}), own()),
@@ -49,6 +49,10 @@ def own(**parts: Any) -> dict[str, Any]:
             own(event="$create_alias", distinct_id="a7", properties={"alias": "u1"}),
         ),
         (
+            message(type="alias", event=None, previousId="a7", userId="u1", anonymousId="a8"),
+            own(event="$create_alias", distinct_id="a7", properties={"alias": "u1", "$anon_distinct_id": "a8"}),
+        ),
+        (
             message(type="page", event=None, name="Home", category="Docs", properties={"url": "/"}),
             own(event="$pageview", properties={"url": "/", "name": "Home", "category": "Docs"}),
         ),
@@ -60,7 +64,7 @@ def own(**parts: Any) -> dict[str, Any]:
     ],
     ids=[
         "track", "number", "anonymous", "both ids", "nobody", "own library", "context", "identify", "group", "alias",
-        "page", "screen", "original timestamp",
+        "alias with an anonymous id", "page", "screen", "original timestamp",
     ],
 )  # fmt: skip
 def test_every_call_becomes_an_event_of_ours(sent: dict[str, Any], stored: dict[str, Any]) -> None:
