@@ -24,6 +24,7 @@ PROMISES = [
     "Services",
     "Configuration",
     "Sinks",
+    "Webhooks",
     "Command line",
     "Testing kit",
 ]
