@@ -11,6 +11,7 @@ import orjson
 
 from eventpipe.clock import Clock
 from eventpipe.codecs.base import KIB, MIB, HttpCodec, library_version
+from eventpipe.codecs.keys import checked_key
 from eventpipe.encoding.repair import NATIVE, Repairs, repair
 from eventpipe.errors import InvalidEventError
 from eventpipe.events import DISTINCT_ID_AT, NO_PROPERTIES, UUID_AT
@@ -89,7 +90,7 @@ class PostHogCodec(HttpCodec):
         clock: Clock | None,
     ) -> None:
         super().__init__(max_event_bytes=MAX_EVENT_BYTES, max_batch_bytes=MAX_BATCH_BYTES, clock=clock)
-        self._key = _checked_key(api_key)
+        self._key = checked_key("api_key", api_key)
         self._historical = historical
         self._disable_geoip = disable_geoip
         self._given = {**_own_properties(disable_geoip), **_encoded(super_properties)}
@@ -160,15 +161,6 @@ class PostHogCodec(HttpCodec):
 def members_of(values: Mapping[str, bytes]) -> bytes:
     """Write the members of a JSON object, each value as JSON."""
     return b",".join([orjson.dumps(name) + b":" + value for name, value in values.items()])
-
-
-def _checked_key(api_key: object) -> str:
-    key = api_key.strip() if isinstance(api_key, str) else ""
-    if not key or not all("!" <= character <= "~" for character in key):
-        raise ValueError(
-            "api_key must be printable ASCII without spaces inside, and not empty (its value is not shown)"
-        )
-    return key
 
 
 def _encoded(super_properties: object) -> Mapping[str, bytes]:
