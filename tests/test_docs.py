@@ -23,7 +23,12 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ANY_BLOCK = re.compile(r"^```(\S*)\n.*?^```$", re.DOTALL | re.MULTILINE)
 # Addresses of the reader's own, and where on the collector they lead.
-FAR_ENDS = {"https://collector.example/batch": "/events", "https://eu.i.posthog.com": "", "https://api.segment.io": ""}
+FAR_ENDS = {
+    "https://collector.example/batch": "/events",
+    "https://eu.i.posthog.com": "",
+    "https://api.segment.io": "",
+    "https://otlp.example": "",
+}
 TEST_MODULE = DOCS / "testing.md"
 NOT_RUN = {"sh", "text", "console", "toml"}
 
