@@ -135,7 +135,7 @@ class RequestScenarios:
             later = _write(rig, batch, attempt=7, now=STAMP + 3600.5)
 
             assert (first.url, set(first.headers)) == (later.url, set(later.headers))
-            assert _exact(rig.read(first)) == _exact(rig.read(later))
+            assert exact(rig.read(first)) == exact(rig.read(later))
 
 
 def check_read(rig: CodecRig, events: Iterable[CapturedEvent]) -> None:
@@ -144,7 +144,7 @@ def check_read(rig: CodecRig, events: Iterable[CapturedEvent]) -> None:
         read = rig.read(_write(rig, batch))
 
         assert [event.uuid for event in read] == [event.uuid for event in batch.events]
-        assert _exact(read) == _exact(map(rig.expect, batch.events))
+        assert exact(read) == exact(map(rig.expect, batch.events))
 
 
 def _write(rig: CodecRig, batch: Batch, *, attempt: int = 1, now: float = STAMP) -> Request:
@@ -187,7 +187,7 @@ def _state(batch: Batch) -> object:
     return batch.id, batch.lane, batch.created_at, batch.attempt, events
 
 
-def _exact(events: Iterable[ReadEvent]) -> list[dict[str, object]]:
+def exact(events: Iterable[ReadEvent]) -> list[dict[str, object]]:
     """Events by their attributes, such that ``1``, ``1.0`` and ``True`` differ, and the order of members does not."""
     return [
         {**vars(event), "properties": orjson.dumps(event.properties, option=orjson.OPT_SORT_KEYS)} for event in events

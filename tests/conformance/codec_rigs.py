@@ -93,9 +93,6 @@ RIGS: dict[str, Callable[[], CodecRig]] = {
     "json": lambda: CodecRig(JsonCodec(), readers.read_json),
     "ndjson": lambda: CodecRig(NdjsonCodec(), readers.read_ndjson),
     "posthog": lambda: CodecRig(PostHogV0(KEY), readers.posthog_v0_reader(KEY), as_posthog_v0, secrets=[KEY]),
-    "posthog, historical": lambda: CodecRig(
-        PostHogV0(KEY, historical=True), readers.posthog_v0_reader(KEY), as_posthog_v0, secrets=[KEY]
-    ),
     "posthog-v1": lambda: CodecRig(
         PostHogV1(KEY), readers.posthog_v1_reader(KEY), as_posthog_v1, answer_v1, secrets=[KEY]
     ),
@@ -114,11 +111,6 @@ RIGS: dict[str, Callable[[], CodecRig]] = {
         StandardWebhook([SECRET[:-8] + "bG93Cg==", SECRET], JsonCodec()),
         readers.standard_signed(SECRET, readers.read_json),
         secrets=[SECRET],
-    ),
-    "hub": lambda: CodecRig(
-        HubWebhook(HUB_SECRET, FeatureFlags()),
-        readers.hub_signed(HUB_SECRET, readers.read_feature_flags),
-        secrets=[HUB_SECRET],
     ),
     "hub of posthog-v1": lambda: CodecRig(
         HubWebhook(HUB_SECRET, PostHogV1(KEY)),
