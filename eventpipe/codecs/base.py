@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
@@ -68,6 +68,9 @@ class HttpCodec:
         del batch, body, complete
         is_accepted = 200 <= status <= 299  # as nearly always: then nobody needs the time
         return None if is_accepted else error_for(status, headers, self._clock.time())
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} may hold keys and is not pickled; make it where it is needed")
 
 
 def error_for(status: int, headers: Mapping[str, str], now: float) -> SinkError | None:

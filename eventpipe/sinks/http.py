@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from eventpipe.clock import Clock
@@ -182,6 +182,9 @@ class HttpSink(BaseSink):
         """Whether an IP address may be connected to, asked each time at the moment before; not for a lent session."""
         del address
         return True
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} may hold keys and is not pickled; make it where it is needed")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({shown_url(self._url)!r}, {self._codec!r})"

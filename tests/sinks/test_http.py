@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import pickle
 import ssl
 import tracemalloc
 import zlib
@@ -95,6 +96,13 @@ def test_its_repr_has_no_secret() -> None:
     )
 
     assert repr(sink) == ("HttpSink('https://collector.example/…', PostHogV0(historical=False, disable_geoip=True))")
+
+
+@pytest.mark.parametrize("holder", [HttpSink(URL), JsonCodec(), PostHogV0("phc_SECRET")], ids=repr)
+def test_what_may_hold_a_key_is_not_pickled(holder: object) -> None:
+    """A pickle is a file or a message to somebody, with the key in it."""
+    with pytest.raises(TypeError, match=r"may hold keys and is not pickled; make it where it is needed$"):
+        pickle.dumps(holder)
 
 
 def old_tls() -> ssl.SSLContext:
