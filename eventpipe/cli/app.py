@@ -44,7 +44,7 @@ def run(words: Sequence[str]) -> int:
 def _serve(*, options: Annotated[ServeOptions, _FLAT] = _SERVE) -> int:
     """Run a collector for development: takes events, checks them, shows them, and fails when told to.
 
-    It speaks JSON arrays, NDJSON and PostHog capture, and stops with Ctrl-C.
+    It speaks every format that `eventpipe send` writes, and stops with Ctrl-C.
     """
     return serve(options, Console())
 

@@ -26,7 +26,7 @@ class Fields:
     """Which fields of a line name the parts of an event; all others become properties.
 
     A line whose ``properties`` is an object is in the form that eventpipe writes itself: those are its properties,
-    and ``key`` and ``headers`` are what they are there.
+    and ``key`` and ``headers`` are what they are there; when a collector received it is left out.
 
     Attributes:
         event: The field with the event's name.
@@ -60,6 +60,7 @@ class Fields:
             properties = values.pop("properties")
             key = values.pop("key") if isinstance(values.get("key"), str) else None
             headers = values.pop("headers") if _is_headers(values.get("headers")) else None
+            values.pop("received_at", None)
             values |= properties
         return Event(
             name,

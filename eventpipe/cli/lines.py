@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 BLOCK_BYTES = 64 * 1024  # a pipe holds no more, and a disk reads no faster in larger ones
-MAX_LINE_BYTES = 4 * 1024 * 1024  # above every limit for an event, so that a longer line could not be sent anyway
+MAX_LINE_BYTES = 9 * 1024 * 1024  # above every limit for an event, so that a longer line could not be sent anyway
 BOM = b"\xef\xbb\xbf"
 
 
@@ -19,7 +19,7 @@ class Line:
     Attributes:
         number: Counted from 1.
         text: Without the line break; only its beginning where the line is too long.
-        is_too_long: Whether it has more than 4 MiB.
+        is_too_long: Whether it has more than 9 MiB.
     """
 
     number: int

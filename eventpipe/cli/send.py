@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -16,8 +16,9 @@ from rich.table import Table
 
 from eventpipe.cli.display import say, shown, table
 from eventpipe.cli.failures import FAILURE, UsageError, one_line
-from eventpipe.cli.far_end import CodecName, TrackedSink, check_reachable, make_sink
+from eventpipe.cli.far_end import TrackedSink, check_reachable, make_sink
 from eventpipe.cli.fields import Fields
+from eventpipe.cli.formats import CodecName, CompressionName, FormatOptions, LaneName
 from eventpipe.cli.inputs import Input, check_inputs
 from eventpipe.cli.parse import parse_duration
 from eventpipe.cli.rate import Rate
@@ -37,10 +38,15 @@ class SendOptions:
     """What ``eventpipe send`` was asked for, as the command line spells it.
 
     Attributes:
-        to: The URL to send to; for PostHog that of the host.
+        to: The URL to send to; for PostHog, Segment and OTLP that of the host.
         codec: The wire format that the far end reads.
-        api_key: PostHog's project key, or a bearer token; better put into EVENTPIPE_API_KEY, where no process list
-            shows it.
+        api_key: PostHog's project key, Segment's write key, or a bearer token; better put into EVENTPIPE_API_KEY, where
+            no process list shows it.
+        secret: What webhooks and exports of feature flags are signed with; better put into EVENTPIPE_WEBHOOK_SECRET.
+            May be given more than once for webhooks, while one takes the place of another.
+        source: Who sends, for CloudEvents: a URI reference such as /shop/checkout.
+        compression: How bodies are compressed; formats whose far ends read no gzip are sent plain unless given.
+        lane: Mark all events as an import of old ones, or as those of language models; for PostHog.
         format: How lines are read; by the file's suffix unless given, and NDJSON from standard input.
         event_field: The field that has an event's name.
         distinct_id_field: The field that says whom an event is about.
@@ -55,7 +61,11 @@ class SendOptions:
 
     to: str
     codec: CodecName = "json"
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    secret: tuple[str, ...] = field(default=(), repr=False)
+    source: str | None = None
+    compression: CompressionName = "gzip"
+    lane: LaneName | None = None
     format: Format | None = None
     event_field: str = "event"
     distinct_id_field: str = "distinct_id"
@@ -70,6 +80,15 @@ class SendOptions:
     def fields(self) -> Fields:
         """Which fields name the parts of an event."""
         return Fields(self.event_field, self.distinct_id_field, self.timestamp_field, self.event)
+
+    def sink(self) -> TrackedSink:
+        """Where to send, and how.
+
+        Raises:
+            UsageError: It cannot be.
+        """
+        wire = FormatOptions(self.codec, self.api_key, self.secret, self.source, self.lane)
+        return make_sink(self.to, wire, compression=self.compression, allow_insecure=self.allow_insecure)
 
 
 def send(files: Sequence[str], options: SendOptions, out: Console, err: Console) -> int:
@@ -88,8 +107,7 @@ def send(files: Sequence[str], options: SendOptions, out: Console, err: Console)
     inputs = check_inputs(files, options.format, fields, options.delimiter)
     drain = parse_duration("--drain", options.drain)
     _check_rejects(options.rejects, inputs)
-    sink = make_sink(options.to, options.codec, options.api_key, allow_insecure=options.allow_insecure)
-    report = asyncio.run(_send(sink, inputs, fields, drain, options, err))
+    report = asyncio.run(_send(options.sink(), inputs, fields, drain, options, err))
     if options.json:
         say(out, orjson.dumps(report.as_json()).decode())
     else:
@@ -102,7 +120,7 @@ async def _send(
     sink: TrackedSink, inputs: Sequence[Input], fields: Fields, drain: float, options: SendOptions, err: Console
 ) -> SendReport:
     rejects = Rejects(options.rejects)
-    sending = Sending(inputs, fields, rejects, lambda line: say(err, one_line(line)))
+    sending = Sending(inputs, fields, rejects, lambda line: say(err, one_line(line)), lane=options.lane)
     sink.on_delivered = sending.on_delivered
     try:
         client = AsyncClient(sink, overflow="wait", on_drop=sending.on_drop)
@@ -110,7 +128,7 @@ async def _send(
         raise UsageError(str(error)) from error
     started = time.monotonic()
     try:
-        await check_reachable(options.to, options.codec)
+        await check_reachable(sink.url)
         rejects.open()
         view = SendView(sending, client, inputs, options.to, started)
         with stop_signals() as stop:

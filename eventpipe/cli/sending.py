@@ -43,9 +43,18 @@ class Sending:
         fields: How values become events.
         rejects: Takes the lines that are not delivered.
         warn: Shows one line about a malformed line.
+        lane: The lane of all events.
     """
 
-    def __init__(self, inputs: Sequence[Input], fields: Fields, rejects: Rejects, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[Input],
+        fields: Fields,
+        rejects: Rejects,
+        warn: Callable[[str], None],
+        *,
+        lane: str | None = None,
+    ) -> None:
         self.lines = 0
         self.malformed = 0
         self.bytes_read = 0
@@ -57,6 +66,7 @@ class Sending:
         self._fields = fields
         self._rejects = rejects
         self._warn = warn
+        self._lane = lane
         self._halted = asyncio.Event()
 
     def on_delivered(self, uuids: Sequence[str]) -> None:
@@ -159,6 +169,7 @@ class Sending:
             uuid=event.uuid,
             headers=event.headers,
             key=event.key,
+            lane=self._lane,
         )
 
     def _reject(self, file: str, row: Row) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-
-import eventpipe
 
 Event = dict[str, Any]  # Any: JSON
 
@@ -160,22 +159,43 @@ def decode(data: bytes, what: str) -> Any:  # Any: JSON
         raise RefusedError(400, f"{what} is not JSON: {error}") from error
 
 
-def in_own_form(event: eventpipe.Event) -> Event:
-    """An event as its caller would describe it, as our own form of it in JSON."""
-    own: Event = {"uuid": str(event.uuid), "event": event.event, "distinct_id": event.distinct_id}
-    if event.timestamp is not None:
-        own["timestamp"] = event.timestamp.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    own["properties"] = dict(event.properties or {})
-    if event.key is not None:
-        own["key"] = event.key
-    if event.headers:
-        own["headers"] = dict(event.headers)
-    return own
+def own_form(
+    name: str,
+    distinct_id: str | None,
+    properties: Event,
+    *,
+    uuid: str | None = None,
+    timestamp: str | None = None,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Event:
+    """An event in our own form, as ``eventpipe send`` reads it; what is not known is left out."""
+    parts = {
+        "uuid": uuid,
+        "event": name,
+        "distinct_id": distinct_id,
+        "timestamp": timestamp,
+        "properties": properties,
+        "key": key,
+        "headers": headers or None,
+    }
+    return {part: value for part, value in parts.items() if value is not None or part == "distinct_id"}
 
 
-def are_headers(value: object) -> bool:
-    """Whether a value is what an event's headers are: texts by name."""
-    return isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
+def rfc3339(moment: datetime.datetime) -> str:
+    """A moment in UTC as our own form has it."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def text_or_none(value: object) -> str | None:
+    """A text that is one; ``None`` for any other value."""
+    return value if isinstance(value, str) else None
+
+
+def headers_or_none(value: object) -> dict[str, str] | None:
+    """What can be an event's headers, texts by name; ``None`` for any other value."""
+    is_sound = isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
+    return value if is_sound else None  # type: ignore[return-value]  # just looked at
 
 
 def check_each(events: Sequence[Any], fault_of: Callable[[Any], str | None]) -> None:  # Any: JSON

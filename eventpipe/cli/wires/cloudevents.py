@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eventpipe.cli.wires.base import Asked, Judge, RefusedError, Taken, Wire, accepted, in_own_form
+import eventpipe
+from eventpipe.cli.wires.base import Asked, Event, Judge, RefusedError, Taken, Wire, accepted, own_form, rfc3339
 from eventpipe.codecs import read_cloudevents
 
 _FAMILY = "application/cloudevents"
@@ -22,7 +23,7 @@ class CloudEventsWire(Wire):
         """Read the events of a request; what they have and ours have not is kept in headers."""
         del judge
         try:
-            events = [in_own_form(event) for event in read_cloudevents(asked.headers, body)]
+            events = [_own(event) for event in read_cloudevents(asked.headers, body)]
         except ValueError as error:
             raise RefusedError(400, str(error)) from error
         return Taken(f"cloudevents-{_mode(asked.content_type)}", events, accepted(len(events)))
@@ -32,3 +33,15 @@ def _mode(content_type: str) -> str:
     if content_type.startswith(_BATCH):
         return "batch"
     return "structured" if content_type.startswith(_FAMILY) else "binary"
+
+
+def _own(event: eventpipe.Event) -> Event:
+    return own_form(
+        event.event,
+        None if event.distinct_id is None else str(event.distinct_id),
+        dict(event.properties or {}),
+        uuid=str(event.uuid),
+        timestamp=None if event.timestamp is None else rfc3339(event.timestamp),
+        key=event.key,
+        headers=event.headers,
+    )

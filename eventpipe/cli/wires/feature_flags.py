@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from eventpipe.cli.wires.base import Event, RefusedError, are_headers
+from eventpipe.cli.wires.base import Event, RefusedError, headers_or_none, own_form, rfc3339, text_or_none
 
 _OWN = frozenset(
     {"kind", "contextKind", "userKey", "creationDate", "uuid", "timestamp", "partitionKey", "headers", "properties"}
@@ -46,14 +46,15 @@ def _own(index: int, event: Any) -> Event:  # Any: JSON
     derived = "anonymousUser" if distinct_id is None else "user"
     if event.get("contextKind", derived) != derived:
         properties.setdefault("contextKind", event["contextKind"])
-    own: Event = {"event": name, "distinct_id": distinct_id, "timestamp": _stamp(event), "properties": properties}
-    if isinstance(event.get("uuid"), str):
-        own["uuid"] = event["uuid"]
-    if isinstance(event.get("partitionKey"), str):
-        own["key"] = event["partitionKey"]
-    if are_headers(event.get("headers")):
-        own["headers"] = event["headers"]
-    return own
+    return own_form(
+        name,
+        distinct_id,
+        properties,
+        uuid=text_or_none(event.get("uuid")),
+        timestamp=_stamp(event),
+        key=text_or_none(event.get("partitionKey")),
+        headers=headers_or_none(event.get("headers")),
+    )
 
 
 def _stamp(event: Event) -> str | None:
@@ -64,7 +65,6 @@ def _stamp(event: Event) -> str | None:
     if isinstance(created, bool) or not isinstance(created, int | float):
         return None
     try:
-        moment = datetime.datetime.fromtimestamp(created, datetime.UTC)
+        return rfc3339(datetime.datetime.fromtimestamp(created, datetime.UTC))
     except (ValueError, OverflowError, OSError):
         return None
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -64,9 +64,10 @@ def _unpacked(body: bytes) -> Record:
         needed = "protobuf needs pip install 'eventpipe[otlp]' where the collector runs; or send JSON"
         raise RefusedError(415, needed) from error
     try:
-        found: dict[str, Any] = MessageToDict(ExportLogsServiceRequest.FromString(body))
+        message = ExportLogsServiceRequest.FromString(body)
     except DecodeError as error:
         raise RefusedError(400, "the body is no ExportLogsServiceRequest") from error
+    found: dict[str, Any] = MessageToDict(message, use_integers_for_enums=True)
     return found
 
 

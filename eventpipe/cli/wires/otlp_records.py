@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from eventpipe.cli.wires.base import Event, RefusedError, are_headers
+from eventpipe.cli.wires.base import Event, RefusedError, headers_or_none, own_form, rfc3339
 from eventpipe.codecs.otlp_records import HEADERS, INFO, KEY, PROPERTIES, TIMESTAMP, UID, USER
 
 Record = dict[str, Any]  # Any: JSON
@@ -52,13 +52,14 @@ def _own(record: Record, shared: Event, is_json: bool) -> Event:
         raise RefusedError(400, "a log record has an eventName that is no text")
     if rest is not None:
         properties |= _properties(rest)
-    headers = properties.pop(HEADERS) if are_headers(properties.get(HEADERS)) else {}
+    headers = headers_or_none(properties.get(HEADERS)) or {}
+    if headers:
+        del properties[HEADERS]
     _keep_the_rest(record, name, properties, is_own=uuid is not None)
     if (parent := _traceparent(record, is_json)) and not any(header.lower() == "traceparent" for header in headers):
         headers["traceparent"] = parent
-    own: Event = {"event": name, "distinct_id": who, "timestamp": stamp or _stamp(record)}
-    own["properties"] = {**shared, **properties}
-    return own | {member: value for member, value in (("uuid", uuid), ("key", key), ("headers", headers)) if value}
+    stamp = stamp or _stamp(record)
+    return own_form(name, who, {**shared, **properties}, uuid=uuid, timestamp=stamp, key=key, headers=headers)
 
 
 def _keep_the_rest(record: Record, name: str, properties: Event, *, is_own: bool) -> None:
@@ -137,8 +138,7 @@ def _stamp(record: Record) -> str | None:
     nanoseconds = _integer(record.get("timeUnixNano", 0)) or _integer(record.get("observedTimeUnixNano", 0))
     if nanoseconds <= 0:
         return None
-    moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return rfc3339(_EPOCH + timedelta(microseconds=nanoseconds // 1000))
 
 
 def _traceparent(record: Record, is_json: bool) -> str | None:

@@ -9,7 +9,18 @@ from typing import Any
 
 import orjson
 
-from eventpipe.cli.wires.base import Answer, Asked, Event, Judge, RefusedError, Taken, Wire, decode
+from eventpipe.cli.wires.base import (
+    Answer,
+    Asked,
+    Event,
+    Judge,
+    RefusedError,
+    Taken,
+    Wire,
+    decode,
+    own_form,
+    text_or_none,
+)
 from eventpipe.vocabulary import (
     ALIAS,
     ALIAS_ID,
@@ -156,13 +167,8 @@ def _own(index: int, message: Any, kind: str | None) -> Event:  # Any: JSON
         raise RefusedError(400, f"message {index} {error}") from None
     _move_context(message, properties)
     _move(message, "integrations", properties, "$integrations")
-    own = {
-        "event": name,
-        "distinct_id": distinct_id,
-        "timestamp": message.get("timestamp") or message.get("originalTimestamp"),
-        "properties": properties,
-    }
-    return {"uuid": message["messageId"], **own} if message.get("messageId") else own
+    stamp = message.get("timestamp") or message.get("originalTimestamp")
+    return own_form(name, distinct_id, properties, uuid=message.get("messageId") or None, timestamp=text_or_none(stamp))
 
 
 def _check(message: Any) -> None:  # Any: JSON

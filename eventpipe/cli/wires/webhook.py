@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from eventpipe.cli.wires.base import Asked, Event, RefusedError, are_headers
+from eventpipe.cli.wires.base import Asked, Event, RefusedError, headers_or_none, own_form, text_or_none
 from eventpipe.codecs import verify_webhook
 from eventpipe.codecs.webhook_secrets import signing_keys
 from eventpipe.errors import SignatureError
@@ -82,17 +82,12 @@ def read_payload(asked: Asked, payload: Event) -> Event:
         raise RefusedError(400, "the payload's type is empty")
     data = payload["data"]
     who = payload.get("distinct_id")
-    own: Event = {
-        "event": payload["type"],
-        "distinct_id": str(who) if isinstance(who, str | int) and not isinstance(who, bool) else None,
-        "timestamp": payload.get("timestamp"),
-        "properties": data if isinstance(data, dict) else {"data": data},
-    }
-    uuid = payload.get("uuid") or asked.headers.get("webhook-id")
-    if isinstance(uuid, str):
-        own["uuid"] = uuid
-    if isinstance(payload.get("key"), str):
-        own["key"] = payload["key"]
-    if are_headers(payload.get("headers")):
-        own["headers"] = payload["headers"]
-    return own
+    return own_form(
+        payload["type"],
+        str(who) if isinstance(who, str | int) and not isinstance(who, bool) else None,
+        data if isinstance(data, dict) else {"data": data},
+        uuid=text_or_none(payload.get("uuid")) or asked.headers.get("webhook-id"),
+        timestamp=text_or_none(payload.get("timestamp")),
+        key=text_or_none(payload.get("key")),
+        headers=headers_or_none(payload.get("headers")),
+    )

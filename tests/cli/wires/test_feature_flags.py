@@ -28,7 +28,7 @@ def own(**parts: Any) -> dict[str, Any]:
         "timestamp": "2026-01-31T09:05:00.000000Z",
         "properties": {"key": "beta", "value": True},
     }
-    return {**stored, **parts}
+    return {name: value for name, value in {**stored, **parts}.items() if value is not None or name == "distinct_id"}
 
 
 @pytest.mark.parametrize(

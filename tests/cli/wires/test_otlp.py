@@ -117,7 +117,7 @@ OWN = attributes(
             stored(timestamp="0001-01-01T00:00:00.000000Z"),
         ),
         (record(timeUnixNano=0, observedTimeUnixNano=int(NANOSECONDS)), stored()),
-        (record(timeUnixNano=0), stored(timestamp=None)),
+        (record(timeUnixNano=0), {"event": "paid", "distinct_id": None, "properties": {}}),
         (
             record(traceId="0af7651916cd43dd8448eb211c80319c", spanId="b7ad6b7169203331", flags=257),
             stored(headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}),
@@ -130,6 +130,15 @@ OWN = attributes(
 def test_what_is_outside_of_the_attributes_has_its_place(sent: dict[str, Any], expected: dict[str, Any]) -> None:
     """A record of this library is the event that it was; of others nothing is lost."""
     assert ask(PATH, request(sent)).events == [expected]
+
+
+def test_severities_of_protobuf_are_numbers_too() -> None:
+    """As those of JSON are, and not the names that they are declared under."""
+    sent = request(record(severityNumber=17))
+
+    [event] = ask(PATH, packed(sent), content_type=PROTOBUF).events
+
+    assert event["properties"] == {"severity_number": 17}
 
 
 def test_ids_of_protobuf_are_bytes() -> None:
