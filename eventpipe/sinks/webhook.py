@@ -13,6 +13,7 @@ from eventpipe.sinks.http import CONNECT_TIMEOUT, HttpSink
 from eventpipe.sinks.urls import is_loopback, shown_url
 
 if TYPE_CHECKING:
+    import os
     import ssl as tls
     from collections.abc import Mapping
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from eventpipe.clock import Clock
     from eventpipe.codecs.webhook_secrets import Scheme, Secrets
     from eventpipe.contracts import Codec, Where
+    from eventpipe.sinks.auth import AuthHook
 
 TIMEOUT = 15.0  # Source: Standard Webhooks 1.0 recommends 15 to 30 s
 
@@ -45,10 +47,14 @@ class WebhookSink(HttpSink):
         timeout: Seconds for one attempt, from connecting to the end of the answer. ``None`` means 15.
         connect_timeout: Seconds of them to reach the far end. ``None`` means 3.
         headers: Sent with every request. ``None`` means none.
-        session: A session to send with, never closed here; needs ``allow_private``, because it connects as its owner
-            set it. ``None`` means an own one.
+        auth: An async function that returns headers for every request, and others after a 401. ``None`` means none.
+        session: A session to send with, never closed here; needs ``allow_private``, because where it connects to
+            cannot be checked, and so do ``proxy`` and ``socket_path``. ``None`` means an own one.
         allow_insecure: Whether plain http may leave this machine and certificates may go unchecked.
-        ssl: How the far end's certificate is checked. ``None`` means by this machine's authorities; TLS 1.2 or newer.
+        ssl: How certificates are checked. ``None`` means by this machine's authorities; TLS 1.2 or newer.
+        proxy: The URL of a proxy, which had better be one that judges addresses. ``None`` means none.
+        proxy_headers: What the proxy is told, such as ``Proxy-Authorization``. ``None`` means nothing.
+        socket_path: A unix socket to send to instead of the host of ``url``. ``None`` means TCP.
         where: A plain function of the captured event; one it turns away is not captured by this sink.
         name: What reports and counters call the sink. ``None`` means its host.
         clock: Reads the wall clock for the time that is signed. ``None`` means this machine's.
@@ -68,9 +74,13 @@ class WebhookSink(HttpSink):
         timeout: float | None = TIMEOUT,
         connect_timeout: float | None = CONNECT_TIMEOUT,
         headers: Mapping[str, str] | None = None,
+        auth: AuthHook | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_insecure: bool = False,
         ssl: tls.SSLContext | None = None,
+        proxy: str | None = None,
+        proxy_headers: Mapping[str, str] | None = None,
+        socket_path: str | os.PathLike[str] | None = None,
         where: Where | None = None,
         name: str | None = None,
         clock: Clock | None = None,
@@ -86,16 +96,21 @@ class WebhookSink(HttpSink):
             connect_timeout=connect_timeout,
             compression=None,
             headers=headers,
+            auth=auth,
             session=session,
             allow_insecure=allow_insecure,
             ssl=ssl,
+            proxy=proxy,
+            proxy_headers=proxy_headers,
+            socket_path=socket_path,
             where=where,
             name=name,
             clock=clock,
         )
         if not allow_private:
             _check_public(self._url)
-            _check_absent("session", session)
+            for option, value in (("session", session), ("proxy", proxy), ("socket_path", socket_path)):
+                _check_absent(option, value)
 
     def _may_connect(self, address: str) -> bool:
         return self._allow_private or is_public(address)

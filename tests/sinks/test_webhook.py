@@ -122,11 +122,20 @@ def test_a_public_address_may_be_written_as_one() -> None:
 
 @pytest.mark.asyncio
 async def test_what_connects_by_itself_needs_to_be_allowed() -> None:
-    """Where a lent session connects to cannot be checked."""
+    """Where a lent session, a proxy or whoever listens on a unix socket connects to cannot be checked."""
     async with aiohttp.ClientSession() as session:
-        with pytest.raises(ValueError, match=r"^session must be None \(or pass allow_private=True\): what it connects"):
-            WebhookSink(URL, SECRET, session=session)
-        WebhookSink(URL, SECRET, session=session, allow_private=True)
+        options: list[dict[str, Any]] = [
+            {"session": session},
+            {"proxy": "https://egress.example:4750"},
+            {"socket_path": "/run/hooks.sock", "url": "http://hooks.example"},
+        ]
+        for option in options:
+            with pytest.raises(ValueError, match=r"^\w+ must be None ") as caught:
+                WebhookSink(**{"url": URL, "secret": SECRET, **option})
+            assert str(caught.value) == (
+                f"{next(iter(option))} must be None (or pass allow_private=True): what it connects to cannot be checked"
+            )
+            WebhookSink(**{"url": URL, "secret": SECRET, "allow_private": True, **option})
 
 
 def test_none_means_the_default() -> None:
