@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from eventpipe.outcomes import DropReason
+from eventpipe.outcomes import DropReason, OutcomeKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ class DeliveryError(EventPipeError):
     """
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        failed = [outcome for outcome in outcomes if outcome.reason is not None]
+        failed = [outcome for outcome in outcomes if outcome.kind is not OutcomeKind.DELIVERED]
         reasons = ", ".join(sorted({str(outcome.reason) for outcome in failed}))
         super().__init__(f"{len(failed)} of {len(outcomes)} events were not delivered: {reasons}")
         self.outcomes = list(outcomes)
