@@ -97,7 +97,7 @@ class Codec(Protocol):
         Args:
             batch: What was sent.
             status: The status code.
-            headers: Response headers, names in lower case.
+            headers: Response headers, names in lower case; values of one name joined by a comma and a space.
             body: At most the first 64 KiB, as received.
             complete: Whether ``body`` is all of it.
 

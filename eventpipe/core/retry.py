@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ MIN_SPREAD = 4.0
 
 # RFC 9111, section 1.2.2: delta-seconds too great to represent count as 2^31.
 MAX_DELTA = float(2**31)
+
+MAX_VALUES = 8  # Retry-After headers of one answer, in which there should be one
 
 _NOT_RETRYABLE_5XX = frozenset({501, 505})
 _RETRYABLE_4XX = frozenset({408, 429})
@@ -82,7 +85,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     """Read a Retry-After header.
 
     Args:
-        value: The header: seconds, or a date in one of the three forms of HTTP. ``None``: it was absent.
+        value: The header: seconds, or a date in one of the three forms of HTTP. Several headers are joined by a comma
+            and a space, and the longest wait among those that say something counts. ``None``: it was absent.
         now: Wall clock, seconds since the epoch; a date counts from here.
 
     Returns:
@@ -94,7 +98,13 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     """
     if value is None:
         return None
-    value = value.strip(" \t")
+    values = value.split(", ", MAX_VALUES)[:MAX_VALUES]
+    if len(values) > 1:  # several, or a date, which has such a comma as well
+        values += [", ".join(pair) for pair in pairwise(values)]
+    return max(filter(None, (_seconds(value.strip(" \t"), now) for value in values)), default=None)
+
+
+def _seconds(value: str, now: float) -> float | None:
     if _DELTA.fullmatch(value):
         return min(float(value), MAX_DELTA) or None
     stamp = parse_http_date(value, now)

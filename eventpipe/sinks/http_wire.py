@@ -38,7 +38,7 @@ class Exchange:
         head: The headers of the next request.
         url: Where the last request went.
         status: The status code; 0 before the first line of an answer came.
-        headers: Of the answer, names in lower case.
+        headers: Of the answer, names in lower case; values of one name joined by a comma and a space.
         body: Of the answer, at most the first 64 KiB, as received.
         is_complete: Whether ``body`` is all of it.
     """
@@ -163,7 +163,7 @@ class Exchange:
         """Keep an answer, as much of its body as is wanted."""
         if status not in _STATUSES:
             raise HttpProcessingError(message="no status of HTTP")
-        self.headers = {name.lower(): value for name, value in headers.items()}
+        self.headers = _by_name(headers)
         self.status = status
         try:
             while len(self.body) <= MAX_RESPONSE_BYTES:
@@ -180,3 +180,12 @@ class Exchange:
 def _is_being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+def _by_name(headers: Mapping[str, str]) -> Mapping[str, str]:
+    # Source: RFC 9110, section 5.3.
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        name = name.lower()
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found

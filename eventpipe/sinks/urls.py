@@ -136,7 +136,7 @@ def follow(url: str, location: str | None) -> str | None:
 
     Credentials in ``location`` count as elsewhere: the client would send them.
     """
-    if not location:
+    if not location or not location.isprintable() or " " in location:  # two of them are joined by a space
         return None
     try:
         target = urlsplit(urljoin(url, location))

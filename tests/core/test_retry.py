@@ -151,6 +151,27 @@ def test_retry_after_is_read_as_seconds_or_any_http_date(value: str | None, seco
 
 
 @pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("9, 7", 9.0),
+        ("7, 9", 9.0),
+        ("7, soon", 7.0),
+        ("soon, 7", 7.0),
+        ("0, -1", None),
+        ("7, Sun, 06 Nov 1994 08:49:37 GMT", 30.0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT, 7", 30.0),
+        ("Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:47 GMT", 40.0),
+        ("soon, " * 8 + "7", None),
+        ("1, " * 100_000, 1.0),
+    ],
+    ids=lambda value: f"{value:.40}" if isinstance(value, str) else "",
+)
+def test_of_several_retry_after_headers_the_longest_wait_counts(value: str, seconds: float | None) -> None:
+    """Among the first eight of them, those that say something."""
+    assert parse_retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(
     "value",
     [
         None,

@@ -185,6 +185,8 @@ def test_a_codec_cannot_lead_to_another_origin(relative: str) -> None:
         ("https://h/a", "https://h:port/", None),
         ("https://h/a", "https://[h/", None),
         ("https://h/a", "file:///etc/passwd", None),
+        ("https://h/a", "/b, /c", None),
+        ("https://h/a", "/b\x00", None),
         ("https://h/a", "", None),
         ("https://h/a", None, None),
     ],
