@@ -60,7 +60,7 @@ _CALLS: Final = {
 }
 
 
-_NAMES: Final = tuple(name + b"," for name in _CALLS)
+_NAMES: Final = tuple(_CALLS)
 
 
 def is_call(named: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import uuid
 from typing import Any
 
@@ -15,6 +16,13 @@ from eventpipe.sinks import HttpSink, MemorySink
 from eventpipe.testing import Reply, ScriptedServer
 
 ID = uuid.UUID("01890000-0000-7000-8000-000000000001")
+
+
+class Role(str, enum.Enum):  # noqa: UP042  # str() of its members is not their text
+    GUEST = "guest"
+    ADMIN = "admin"
+
+
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 
 
@@ -40,7 +48,7 @@ NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
             id="group",
         ),
         pytest.param(
-            Event.group("u1", "company", 7),
+            Event.group("u1", "company", 7, {}),
             "$groupidentify",
             "u1",
             {"$group_type": "company", "$group_key": "7"},
@@ -49,6 +57,13 @@ NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
         pytest.param(Event.alias("a7", "u1"), "$create_alias", "a7", {"distinct_id": "a7", "alias": "u1"}, id="alias"),
         pytest.param(
             Event.alias(7, 8), "$create_alias", "7", {"distinct_id": "7", "alias": "8"}, id="alias of numbers"
+        ),
+        pytest.param(
+            Event.alias(Role.GUEST, Role.ADMIN),
+            "$create_alias",
+            "guest",
+            {"distinct_id": "guest", "alias": "admin"},
+            id="alias of words",
         ),
         pytest.param(
             Event.page("u1", "Pricing", category="docs", url="https://x.example", properties={"name": "other", "a": 1}),

@@ -4,8 +4,17 @@ import base64
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from eventpipe.cli.wires.base import Asked
+from eventpipe.cli.wires.segment import SegmentWire
+from eventpipe.codecs import Segment
+from eventpipe.events import TIMESTAMP_AT, CapturedEvent
+from eventpipe.testing.events import STAMP as CAPTURED_AT
+from eventpipe.testing.events import make_batch
 from tests.cli.wires.asking import ask, refusal, said
+from tests.codecs.test_segment import EVENTS
 
 STAMP = "2026-01-31T09:05:00.123456Z"
 KEY = {"Authorization": "Basic " + base64.b64encode(b"key:").decode()}
@@ -144,3 +153,22 @@ def test_a_message_too_deep_is_refused() -> None:
     body = b'{"batch": [{"type": "track", "properties": {"a": ' + b"[" * 300 + b"]" * 300 + b"}}]}"
 
     assert said(refusal("/v1/batch", body, KEY))["message"] == "message 0 is nested too deeply"
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=3))
+def test_what_the_codec_writes_is_read_as_the_events_it_was_made_of(events: list[CapturedEvent]) -> None:
+    """Every call, with any properties, whether of that call or not; an empty id is nobody's."""
+    request = Segment("key").request(make_batch(events), 1, CAPTURED_AT)
+
+    taken = SegmentWire().read(Asked(request.url, "application/json", request.headers), request.body, lambda: "ok")
+
+    assert taken.events == [
+        {
+            "uuid": event.uuid,
+            "event": event.event,
+            "distinct_id": event.distinct_id or None,
+            "timestamp": event.data[TIMESTAMP_AT].decode(),
+            "properties": event.properties,
+        }
+        for event in events
+    ]
