@@ -64,8 +64,8 @@ def make_sink(
     coding = None if compression == "none" else compression
     try:
         return TrackedSink(to, codec, compression=coding, headers=options.bearer, allow_insecure=allow_insecure)
-    except ValueError as error:
-        option = "--compression" if str(error).startswith("compression") else "--to"
+    except (ValueError, ImportError) as error:  # the latter of a library that compresses
+        option = "--compression" if "compression" in str(error) else "--to"
         raise UsageError(f"{option}: {error}") from error
 
 

@@ -58,7 +58,7 @@ class FormatOptions:
 
     codec: CodecName = "json"
     api_key: str | None = field(default=None, repr=False)
-    secrets: Sequence[str] = field(default=(), repr=False)
+    secrets: Sequence[str] | None = field(default=None, repr=False)
     source: str | None = None
     lane: LaneName | None = None
 

@@ -9,6 +9,6 @@ KEY_VARIABLE = "EVENTPIPE_API_KEY"
 SECRET_VARIABLE = "EVENTPIPE_WEBHOOK_SECRET"  # noqa: S105 - its name
 
 
-def webhook_secrets(given: Sequence[str]) -> Sequence[str]:
+def webhook_secrets(given: Sequence[str] | None) -> Sequence[str]:
     """The secrets of the command line, or those of the environment, with spaces between."""
     return given or tuple(os.environ.get(SECRET_VARIABLE, "").split())

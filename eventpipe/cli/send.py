@@ -62,7 +62,7 @@ class SendOptions:
     to: str
     codec: CodecName = "json"
     api_key: str | None = field(default=None, repr=False)
-    secret: tuple[str, ...] = field(default=(), repr=False)
+    secret: tuple[str, ...] | None = field(default=None, repr=False)
     source: str | None = None
     compression: CompressionName = "gzip"
     lane: LaneName | None = None

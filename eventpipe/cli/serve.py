@@ -64,8 +64,8 @@ class ServeOptions:
     fail: str | None = None
     reset: str | None = None
     outage: str | None = None
-    verdict: tuple[str, ...] = ()
-    webhook_secret: tuple[str, ...] = field(default=(), repr=False)
+    verdict: tuple[str, ...] | None = None
+    webhook_secret: tuple[str, ...] | None = field(default=None, repr=False)
     seed: int | None = None
     seconds: float | None = None
     remember_ids: bool = False
@@ -83,7 +83,7 @@ class ServeOptions:
             fail=parse_fail("--fail", self.fail) if self.fail is not None else None,
             reset=parse_share("--reset", self.reset) if self.reset is not None else 0.0,
             outage=parse_outage("--outage", self.outage) if self.outage is not None else None,
-            verdicts=parse_verdicts("--verdict", self.verdict),
+            verdicts=parse_verdicts("--verdict", self.verdict or ()),
             seed=self.seed,
         )
 

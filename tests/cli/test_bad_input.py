@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eventpipe.cli.main import main
+from eventpipe.codecs.compression import library
 
 pytestmark = pytest.mark.wallclock
 
@@ -52,7 +54,8 @@ BAD = {
     ),
     "host of odd letters": Bad(
         "send {file} --to http://℀.example",
-        "--to: url must have a valid host and a port from 1 to 65535, not 'http://℀.example'",
+        "--to: url must not have backslashes or characters beyond Latin-1 (write them percent-encoded or as punycode), "
+        "not 'http://℀.example'",
     ),
     "plain http": Bad(
         "send {file} --to http://collector.example",
@@ -79,7 +82,55 @@ BAD = {
     ),
     "closed port": Bad("send {file} --to http://127.0.0.1:1", "cannot reach 127.0.0.1:1: connection refused", 1),
     "no such host": Bad("send {file} --to https://no.invalid", "cannot reach no.invalid:443: no such host", 1),
-    "no host can be": Bad("send {file} --to https://a..b", "cannot reach a..b:443: no such host", 1),
+    "no host can be": Bad(
+        "send {file} --to https://a..b",
+        "--to: url must have a valid host and a port from 1 to 65535, not 'https://a..b'",
+    ),
+    "no write key": Bad(
+        "send {file} --to {url} --codec segment",
+        "--codec segment needs the source's write key: --api-key, or EVENTPIPE_API_KEY",
+    ),
+    "no secret": Bad(
+        "send {file} --to {url} --codec webhook",
+        "--codec webhook needs what webhooks are signed with: --secret, or EVENTPIPE_WEBHOOK_SECRET",
+    ),
+    "wrong secret": Bad(
+        "send {file} --to {url} --codec webhook --secret hidden",
+        "--codec webhook: secret[0] must be whsec_ and the base64 of 24 to 64 bytes (its value is not shown)",
+    ),
+    "two secrets": Bad(
+        "send {file} --to {url} --codec feature-flags --secret a --secret b",
+        "--codec feature-flags: secret must be one secret, not 2: X-Hub-Signature-256 holds one signature",
+    ),
+    "no source": Bad(
+        "send {file} --to {url} --codec cloudevents-binary",
+        "--codec cloudevents-binary needs who sends: --source, such as /shop/checkout",
+    ),
+    "wrong source": Bad(
+        "send {file} --to {url} --codec cloudevents --source <shop>",
+        "--codec cloudevents: source must be a URI reference of 1 to 2048 characters, such as '/shop/checkout', "
+        "not '<shop>'",
+    ),
+    "compression that nobody reads": Bad(
+        "send {file} --to {url} --codec segment --api-key k --compression zstd",
+        "--compression: compression must be one that the far end reads ('gzip') or None, not 'zstd'",
+    ),
+    "unknown compression": Bad(
+        "send {file} --to {url} --compression lzw",
+        'Invalid value "lzw" for --compression. Choose from: "gzip", "deflate", "br", "zstd", "none"; '
+        "see eventpipe --help",
+    ),
+    "no lanes": Bad(
+        "send {file} --to {url} --lane ai", "--lane ai: --codec json has no lanes, posthog and posthog-v1 have"
+    ),
+    "serve: verdict": Bad(
+        "serve --verdict retry", "--verdict: 'retry' is not of the form VERDICT:SHARE, such as retry:0.1"
+    ),
+    "serve: secret": Bad(
+        "serve --webhook-secret whsec_hidden",
+        "--webhook-secret, EVENTPIPE_WEBHOOK_SECRET: secret[0] must be whsec_ and the base64 of 24 to 64 bytes "
+        "(its value is not shown)",
+    ),
     "serve: stall": Bad("serve --stall 5s", "--stall: '5s' is not of the form SHARE:DURATION, such as 0.1:5s"),
     "serve: latency": Bad("serve --latency soon", "--latency: 'soon' is not a duration such as 50ms, 5s or 2m"),
     "serve: fail": Bad("serve --fail 200:1", "--fail: '200' is not an error status from 400 to 599"),
@@ -102,7 +153,8 @@ def test_bad_input_is_one_line(
     bad: Bad, port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot work is told in one line on stderr: exit code 2 for the command line, 1 for the world."""
-    monkeypatch.delenv("EVENTPIPE_API_KEY", raising=False)
+    for name in ("EVENTPIPE_API_KEY", "EVENTPIPE_WEBHOOK_SECRET"):
+        monkeypatch.delenv(name, raising=False)
     names = {
         "file": str(tmp_path / "in.ndjson"),
         "dir": str(tmp_path),
@@ -128,3 +180,32 @@ def test_wrong_variable_is_one_line(
 
     assert main(["send", str(tmp_path / "in.ndjson"), "--to", f"http://127.0.0.1:{port}"]) == 2
     assert capsys.readouterr().err == "eventpipe: EVENTPIPE_WORKERS must be a whole number, not 'many'\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "line"),
+    [
+        ("--codec otlp", "opentelemetry.proto.collector.logs.v1.logs_service_pb2", "--codec otlp: OtlpLogs needs "),
+        ("--compression br", "brotli", "--compression: "),
+    ],
+    ids=["otlp", "brotli"],
+)
+def test_a_missing_extra_is_one_line(
+    words: str,
+    module: str,
+    line: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What has to be installed is named."""
+    library.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "in.ndjson").write_text('{"event": "e"}\n')
+
+    code = main(["send", str(tmp_path / "in.ndjson"), "--to", "http://127.0.0.1:9", *words.split()])
+
+    shown = capsys.readouterr().err
+    assert code == 2
+    assert shown.startswith(f"eventpipe: {line}")
+    assert "pip install 'eventpipe[" in shown

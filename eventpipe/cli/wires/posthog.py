@@ -48,6 +48,8 @@ class PostHogWire(Wire):
         if asked.path == AI_PATH:
             _check_sizes(events)
         name = "posthog-ai" if asked.path == AI_PATH else "posthog"
+        if isinstance(value, list) or not _outer_key(value):
+            events = [_without_token(event) for event in events]
         return Taken(name, [_own(event) for event in events], Answer.of(200, {"status": "Ok"}))
 
     def refuse(self, asked: Asked, error: RefusedError) -> Answer:
@@ -74,10 +76,13 @@ def _keyed(value: Any, path: str) -> list[Any]:  # Any: JSON
     return events
 
 
+def _outer_key(value: dict[str, Any]) -> Any:  # Any: JSON
+    return value.get("api_key") or value.get("token")
+
+
 def _has_key(value: dict[str, Any]) -> bool:  # Any: JSON
     properties = value.get("properties")
-    inner = properties.get("token") if isinstance(properties, dict) else None
-    key = value.get("api_key") or value.get("token") or inner
+    key = _outer_key(value) or (properties.get("token") if isinstance(properties, dict) else None)
     return isinstance(key, str) and bool(key.strip())
 
 
@@ -103,14 +108,20 @@ def _own(event: Event) -> Event:
     if not isinstance(event.get("properties"), dict | None):
         return event
     properties = dict(event.get("properties") or {})
-    distinct_id = _distinct_id(event)
+    distinct_id = event.get("distinct_id") or properties.pop("distinct_id", None)
     own = {name: value for name, value in event.items() if name not in ("api_key", "token", *_AT_THE_ROOT)}
     for name in _AT_THE_ROOT:
         if name in event:
             properties.setdefault(name, event[name])
-    properties.pop("distinct_id", None)
-    properties.pop("token", None)
     return {**own, "distinct_id": None if distinct_id is None else str(distinct_id), "properties": properties}
+
+
+def _without_token(event: Event) -> Event:
+    """An event whose properties held the project's key, as those of browsers do."""
+    properties = event.get("properties")
+    if not isinstance(properties, dict):
+        return event
+    return {**event, "properties": {name: value for name, value in properties.items() if name != "token"}}
 
 
 def _check_sizes(events: list[Any]) -> None:  # Any: JSON

@@ -45,6 +45,13 @@ def test_older_forms_become_our_own() -> None:
     assert own == {"event": "a", "distinct_id": "7", "properties": {"n": 1, "$set": {"plan": "pro"}}}
 
 
+def test_what_only_looks_like_a_place_of_old_stays_a_property() -> None:
+    """A token and a ``distinct_id`` among the properties are the caller's where the key and who it is stand outside."""
+    event = {**EVENT, "properties": {"token": "t", "distinct_id": "u2"}}
+
+    assert ask("/batch/", {"api_key": "k", "batch": [event]}).events == [event]
+
+
 def batch(**event: Any) -> dict[str, Any]:
     return {"api_key": "k", "batch": [EVENT, event]}
 
