@@ -27,11 +27,15 @@ class CuttingProxy:
     Attributes:
         cut: Where the next connection is cut; ``None``: nowhere. Is ``None`` again once it was done.
         passed: Bytes of either way that went through, over all connections.
+        connections: How many there were.
+        seen: What went to the far end.
     """
 
     def __init__(self, port: int) -> None:
         self.cut: Cut | None = None
         self.passed: dict[Way, int] = {"request": 0, "answer": 0}
+        self.connections = 0
+        self.seen = b""
         self._port = port
         self._server: asyncio.Server | None = None
         self._address = ("127.0.0.1", 0)
@@ -46,6 +50,11 @@ class CuttingProxy:
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self._address[1]}{PATH}"
+
+    @property
+    def tls_url(self) -> str:
+        """The same, before a far end that speaks TLS."""
+        return self.url.replace("http://", "https://")
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, *self._address)
@@ -64,6 +73,7 @@ class CuttingProxy:
         await asyncio.sleep(0)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -104,6 +114,8 @@ class CuttingProxy:
                 return
             data = data if left is None else data[:left]
             self.passed[way] += len(data)
+            if way == "request":
+                self.seen += data
             left = None if left is None else left - len(data)
             writer.write(data)
             await writer.drain()

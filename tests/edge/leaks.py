@@ -95,6 +95,11 @@ class Watch(logging.Handler):
         if places := self.found():
             raise LeakError("a secret is shown in: " + "; ".join(places[:10]))
 
+    def forget(self) -> None:
+        """Drop all that was kept."""
+        self.lines.clear()
+        self.texts.clear()
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Hear every logger, at every level."""

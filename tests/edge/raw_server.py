@@ -241,7 +241,8 @@ class RawServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        writer.transport.set_write_buffer_limits(0)  # drain() waits for the kernel
+        if self._ssl is None:  # with TLS, drain() would not come back
+            writer.transport.set_write_buffer_limits(0)  # drain() waits for the kernel
         peer = Peer(len(self.peers) + 1, reader, writer)
         self.peers.append(peer)
         task = asyncio.create_task(self._serve(peer))

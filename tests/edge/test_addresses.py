@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 
-from eventpipe import OutcomeKind
-from eventpipe.sinks import HttpSink
+from eventpipe import OutcomeKind, RetryPolicy
+from eventpipe.sinks import HttpSink, WebhookSink
 from tests.edge.conftest import Record
-from tests.edge.leaks import KEY, Watch
+from tests.edge.leaks import KEY, WEBHOOK_SECRET, Watch
 from tests.edge.pipeline import Pipelines
 from tests.edge.raw_server import RawServer
 from tests.edge.rows import Row
@@ -104,3 +107,96 @@ async def test_netrc_is_not_read(
 
     assert "authorization" not in server.requests[0].headers
     record("a .netrc", credentials_sent=0)
+
+
+PRIVATE = {
+    "loopback": "https://127.0.0.1/in",
+    "all of loopback": "https://127.9.9.9/in",
+    "localhost": "https://localhost/in",
+    "this network": "https://0.0.0.0/in",
+    "private, 10": "https://10.1.2.3/in",
+    "private, 172.16": "https://172.16.0.1/in",
+    "private, 192.168": "https://192.168.1.1/in",
+    "shared": "https://100.64.0.1/in",
+    "metadata": "https://169.254.169.254/latest/meta-data/",
+    "metadata of IPv6": "https://[fd00:ec2::254]/latest/meta-data/",
+    "multicast": "https://224.0.0.1/in",
+    "broadcast": "https://255.255.255.255/in",
+    "loopback of IPv6": "https://[::1]/in",
+    "unspecified of IPv6": "https://[::]/in",
+    "link-local of IPv6": "https://[fe80::1]/in",
+    "unique local": "https://[fc00::1]/in",
+    "mapped": "https://[::ffff:127.0.0.1]/in",
+    "mapped, in hexadecimal": "https://[::ffff:7f00:1]/in",
+    "NAT64 of loopback": "https://[64:ff9b::7f00:1]/in",
+    "6to4 of a private one": "https://[2002:a01:203::1]/in",
+    "with a zone": "https://[fe80::1%25lo]/in",
+}
+
+
+@pytest.mark.parametrize("case", PRIVATE)
+def test_a_webhook_to_a_private_address_is_refused(case: str, record: Record) -> None:
+    """At once, where the URL itself says so."""
+    with pytest.raises(ValueError, match=r"^url must"):
+        WebhookSink(PRIVATE[case], WEBHOOK_SECRET)
+
+    record(f"webhook: {case}", refused="at construction")
+
+
+class Resolver:
+    """Stands in for the look-up of names on one loop, and writes down what is connected to.
+
+    Args:
+        loop: Whose.
+        answers: What each look-up finds; the last one goes on.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.lookups = 0
+        self.connected: list[str] = []
+        self._connect = loop.sock_connect
+        loop.getaddrinfo = self._look_up  # type: ignore[assignment,method-assign]
+        loop.sock_connect = self._sock_connect  # type: ignore[assignment,method-assign]
+
+    async def _look_up(self, host: object, port: int, **kwargs: object) -> list[tuple[object, ...]]:
+        self.lookups += 1
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    async def _sock_connect(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        self.connected.append(address[0])
+        if not address[0].startswith("127."):
+            raise ConnectionRefusedError  # no packet of a test leaves this machine
+        await self._connect(sock, address)
+
+
+PUBLIC = "93.184.216.34"
+RESOLVED: dict[str, tuple[list[list[str]], list[str], str]] = {
+    # what look-ups find, what is connected to, and what becomes of the batch
+    "to loopback": ([["127.0.0.1"]], [], "misconfigured"),
+    "to metadata": ([["169.254.169.254"]], [], "misconfigured"),
+    "to private and loopback": ([["10.0.0.1", "127.0.0.1"]], [], "misconfigured"),
+    "to public and loopback": ([[PUBLIC, "127.0.0.1"]], [PUBLIC], "exhausted"),
+    "to loopback and public": ([["127.0.0.1", PUBLIC]], [PUBLIC], "exhausted"),
+    "to public, then to loopback": ([[PUBLIC], ["127.0.0.1"]], [PUBLIC], "exhausted"),
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("case", RESOLVED)
+async def test_a_webhook_connects_to_no_private_address(case: str, pipeline: Pipelines, record: Record) -> None:
+    """The address that is judged is the one that is connected to, at each connection anew; nothing leaves."""
+    answers, connected, reason = RESOLVED[case]
+    async with RawServer() as server:
+        loop = asyncio.get_running_loop()
+        resolver = Resolver(loop, *answers)
+        sink = WebhookSink(f"https://hooks.example:{server.port}/in", WEBHOOK_SECRET)
+        retry = RetryPolicy(max_attempts=2, initial=0.001, max_delay=0.001, min_delay=0)
+        async with pipeline.client(sink, retry=retry) as pipe:
+            (outcome,) = await pipe.outcomes()
+
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DROPPED, reason)
+    assert set(resolver.connected) == set(connected)
+    assert server.peers == []
+    record(f"webhook: a name {case}", connections=0, lookups=resolver.lookups, reason=reason)

@@ -61,7 +61,20 @@ def zstd_bomb() -> bytes:
     return zstd.compress(bytes(16 * MIB), 19) * (INFLATED // (16 * MIB))
 
 
+def small_gzip_bomb() -> bytes:
+    """Short enough to be read whole, and 32 MiB: a codec that reads what it says of events would inflate it."""
+    packer = zlib.compressobj(9, wbits=31)
+    return packer.compress(bytes(32 * MIB)) + packer.flush()
+
+
 BOMBS: dict[str, Packer] = {"gzip": gzip_bomb, "deflate": deflate_bomb, "br": br_bomb, "zstd": zstd_bomb}
+# Where the answer has to say what became of each event: what is cut at 64 KiB may say it next time.
+READ: dict[str, tuple[OutcomeKind, str | None]] = {
+    "gzip": (OutcomeKind.DROPPED, DropReason.EXHAUSTED),
+    "deflate": (OutcomeKind.DROPPED, DropReason.EXHAUSTED),
+    "br": (OutcomeKind.DROPPED, DropReason.UNANSWERED),
+    "zstd": (OutcomeKind.DROPPED, DropReason.UNANSWERED),
+}
 STATUSES: dict[str, dict[int, tuple[OutcomeKind, str | None]]] = {
     "json": {
         200: (OutcomeKind.DELIVERED, None),
@@ -90,6 +103,7 @@ async def test_an_answer_that_inflates_without_end_costs_nothing(coding: str, re
     bomb = await asyncio.to_thread(BOMBS[coding])
     assert inflates(coding, bomb)
     cases = [(codec, status, wanted) for codec, by_status in STATUSES.items() for status, wanted in by_status.items()]
+    cases.append(("posthog-v1", 200, READ[coding]))
 
     def says(status: int) -> Callable[[Peer], object]:
         async def script(peer: Peer) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from eventpipe.codecs import CloudEvents, PostHogV0, PostHogV1, Segment, StandardWebhook
-from eventpipe.sinks import HttpSink
+from eventpipe.sinks import HttpSink, WebhookSink
 from tests.edge.conftest import Record
 from tests.edge.leaks import Watch
 from tests.edge.rows import Row
@@ -40,6 +40,10 @@ def sink(**options: object) -> object:
     return HttpSink(URL, **options)  # type: ignore[arg-type]
 
 
+def proxied(headers: dict[str, str]) -> object:
+    return sink(proxy="https://proxy.example", proxy_headers=headers)
+
+
 PLACES: dict[str, Callable[[str], object]] = {
     "key of PostHogV0": lambda bad: PostHogV0(f"phc_{bad}"),
     "key of PostHogV1": lambda bad: PostHogV1(f"phc_{bad}"),
@@ -54,10 +58,18 @@ PLACES: dict[str, Callable[[str], object]] = {
     "fragment": lambda bad: HttpSink(f"https://collector.example/#{bad}"),
     "whole URL": HttpSink,
     "scheme": lambda bad: HttpSink(f"{bad}://collector.example/"),
+    "proxy": lambda bad: sink(proxy=f"https://{bad}.example"),
+    "value of a header for the proxy": lambda bad: proxied({"Proxy-Authorization": f"Bearer {bad}"}),
+    "name of a header for the proxy": lambda bad: proxied({f"X-{bad}": "a"}),
+    "URL of a webhook": lambda bad: WebhookSink(f"https://{bad}.example/in", None),
+    "header of a webhook": lambda bad: WebhookSink(URL, None, headers={"X-A": bad}),
     "source of CloudEvents": CloudEvents,
 }
 # Letters of Latin-1 are right in a URL, where they travel encoded.
-ALLOWED = {place: frozenset({"Latin-1"}) for place in ("host", "path", "query", "fragment", "whole URL")}
+ALLOWED = {
+    place: frozenset({"Latin-1"})
+    for place in ("host", "path", "query", "fragment", "whole URL", "proxy", "URL of a webhook")
+}
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiohttp.client_proto import ResponseHandler
 
 from eventpipe import Batch, OutcomeKind
 from eventpipe.codecs import JsonCodec
+from eventpipe.sinks.http_connectors import Protocol
 from tests.edge.conftest import Record
 from tests.edge.pipeline import PATIENT, Pipelines
 from tests.edge.raw_server import Peer, RawServer, Script, head
@@ -92,9 +92,9 @@ class Reading:
 def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
     """Counts what is read of any socket by an HTTP sink."""
     reading = Reading()
-    original = ResponseHandler.data_received
+    original = Protocol.data_received
 
-    def data_received(self: ResponseHandler, data: bytes) -> None:
+    def data_received(self: Protocol, data: bytes) -> None:
         reading.total += len(data)
         original(self, data)
 
@@ -103,7 +103,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
         return judge(self, batch, status, headers, body, complete)
 
     judge = JsonCodec.response
-    monkeypatch.setattr(ResponseHandler, "data_received", data_received)
+    monkeypatch.setattr(Protocol, "data_received", data_received)
     monkeypatch.setattr(JsonCodec, "response", response)
     return reading
 
