@@ -181,7 +181,8 @@ def _first_verdicts(body: bytes, is_whole: bool) -> Mapping[str, Any] | None:  #
             at = _past(_COLON, text, at)
             verdict, at = _decode(text, at)
             at = _past(_NEXT, text, at)
-            found.setdefault(uuid, verdict)
+            if isinstance(uuid, str):  # of a part of an answer nobody has said that it is JSON
+                found.setdefault(uuid, verdict)
     except (ValueError, RecursionError):
         pass  # the end, or what does not belong there
     return found

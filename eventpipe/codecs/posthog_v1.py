@@ -120,7 +120,7 @@ class PostHogV1(PostHogCodec):
             super_properties=super_properties,
             clock=clock,
         )
-        self.lifted |= _PLACES.keys()
+        self.lifted |= frozenset(_PLACES)
         self.compressions = {**self.compressions, None: _CODINGS}
         self._headers = {
             "Authorization": f"Bearer {self._key}",
