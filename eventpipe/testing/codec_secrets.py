@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import pickle
 import traceback
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
@@ -43,6 +44,17 @@ class SecretScenarios:
                     if isinstance(error, SinkError):
                         told = "".join(traceback.format_exception(error))
                         check_hidden(rig, told, repr(error), str(error.reason), repr(vars(error)))
+
+    def test_a_pickle_has_no_key(self, rig: CodecRig) -> None:
+        """It may end up in a file or a queue: a codec refuses to be pickled, or leaves its key out."""
+        rig.need("secrets")
+        try:
+            pickled = pickle.dumps(rig.codec)
+        except Exception as refusal:  # noqa: BLE001 - whatever says that it cannot be done
+            check_hidden(rig, str(refusal))
+            return
+
+        check_hidden(rig, pickled.decode("latin-1"))
 
 
 def check_hidden(rig: CodecRig, *texts: str) -> None:

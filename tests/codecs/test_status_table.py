@@ -86,7 +86,9 @@ class Sent:
 
     @property
     def url(self) -> str:
-        return URL + self.rig.codec.request(self.batch, 1, 0.0).url
+        codec = self.rig.codec
+        base_url = getattr(codec, "base_url", str)
+        return f"{base_url(URL)}{codec.request(self.batch, 1, 0.0).url}"
 
     @property
     def requests(self) -> int:

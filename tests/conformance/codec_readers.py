@@ -7,13 +7,17 @@ import hashlib
 import hmac
 import json
 import math
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cloudevents.core.bindings import http as sdk
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
+from google.protobuf import json_format
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from eventpipe import Request
 from eventpipe.testing import ReadEvent
@@ -279,3 +283,54 @@ def hub_signed(secret: str, read: Callable[[Request], list[ReadEvent]]) -> Calla
         return read(request)
 
     return read_signed
+
+
+def read_otlp(request: Request) -> list[ReadEvent]:
+    """The records of a request in either encoding, as the package opentelemetry-proto reads them."""
+    if content_type(request) == "application/json":
+        found = json_format.Parse(request.body, ExportLogsServiceRequest())
+    else:
+        assert content_type(request) == "application/x-protobuf"
+        found = ExportLogsServiceRequest.FromString(request.body)
+    [of_resource] = found.resource_logs
+    assert attributes_of(of_resource.resource.attributes) == {"service.name": "tests"}
+    [of_scope] = of_resource.scope_logs
+    return [of_record(record) for record in of_scope.log_records]
+
+
+def of_record(record: LogRecord) -> ReadEvent:
+    attributes = attributes_of(record.attributes)
+    assert record.body.string_value == record.event_name
+    assert record.observed_time_unix_nano > 0
+    timestamp = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=record.time_unix_nano // 1000)
+    if said := attributes.pop("eventpipe.timestamp", None):
+        assert record.time_unix_nano == 0
+        timestamp = moment(said)
+    return ReadEvent(
+        attributes.pop("log.record.uid"),
+        record.event_name,
+        timestamp,
+        attributes.pop("user.id", None),
+        key=attributes.pop("eventpipe.key", None),
+        headers=attributes.pop("eventpipe.headers", {}),
+        properties=attributes | json.loads(attributes.pop("eventpipe.properties", "{}")),
+    )
+
+
+def attributes_of(pairs: Iterable[KeyValue]) -> Json:
+    pairs = list(pairs)
+    found = {pair.key: value_of(pair.value) for pair in pairs}
+    assert len(found) == len(pairs), "an attribute occurs twice"
+    return found
+
+
+def value_of(value: AnyValue) -> Any:  # Any: JSON
+    match value.WhichOneof("value"):
+        case None:
+            return None
+        case "array_value":
+            return [value_of(element) for element in value.array_value.values]
+        case "kvlist_value":
+            return attributes_of(value.kvlist_value.values)
+        case kind:
+            return getattr(value, kind)

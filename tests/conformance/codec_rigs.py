@@ -16,6 +16,7 @@ from eventpipe.codecs import (
     HubWebhook,
     JsonCodec,
     NdjsonCodec,
+    OtlpLogs,
     PostHogV0,
     PostHogV1,
     Segment,
@@ -103,6 +104,8 @@ RIGS: dict[str, Callable[[], CodecRig]] = {
     "cloudevents": lambda: CodecRig(CloudEvents("/tests"), readers.read_cloudevents),
     "cloudevents-structured": lambda: CodecRig(CloudEvents("/tests", mode="structured"), readers.read_cloudevents),
     "cloudevents-binary": lambda: CodecRig(CloudEvents("/tests", mode="binary"), readers.read_cloudevents),
+    "otlp": lambda: CodecRig(OtlpLogs(resource={"service.name": "tests"}), readers.read_otlp),
+    "otlp-json": lambda: CodecRig(OtlpLogs(encoding="json", resource={"service.name": "tests"}), readers.read_otlp),
     "feature-flags": lambda: CodecRig(FeatureFlags(), readers.read_feature_flags),
     "webhook": lambda: CodecRig(
         StandardWebhook(SECRET), readers.standard_signed(SECRET, readers.read_webhook), secrets=[SECRET]
