@@ -47,9 +47,16 @@ _FRAME = 128
 _AROUND = 64  # what a body has more than its messages: two names and a stamp
 
 
-def segment_host(host: str) -> str:
-    """Turn what people write for a data plane's address into the one that ``/v1/batch`` follows."""
-    return host.strip().rstrip("/").removesuffix("/v1/batch").removesuffix("/v1")
+def segment_host(host: str | None = None) -> str:
+    """Turn what people write for a data plane's address into the one that ``/v1/batch`` follows.
+
+    Args:
+        host: The address, which may end in ``/v1`` or ``/v1/batch`` already. ``None`` or blank means Segment's own.
+
+    Returns:
+        The address without these, surrounding space and trailing ``/``.
+    """
+    return (host or "").strip().rstrip("/").removesuffix("/v1/batch").removesuffix("/v1") or SEGMENT_HOST
 
 
 class Segment(HttpCodec):

@@ -496,6 +496,8 @@ def test_the_key_is_in_no_repr_and_no_error() -> None:
 @pytest.mark.parametrize(
     ("host", "address"),
     [
+        (None, "https://api.segment.io"),
+        (" ", "https://api.segment.io"),
         ("https://api.segment.io", "https://api.segment.io"),
         (" https://api.segment.io/ ", "https://api.segment.io"),
         ("https://events.eu1.segmentapis.com/v1/", "https://events.eu1.segmentapis.com"),
@@ -505,7 +507,7 @@ def test_the_key_is_in_no_repr_and_no_error() -> None:
     ],
     ids=str,
 )
-def test_the_path_of_the_api_may_be_there_already(host: str, address: str) -> None:
+def test_the_path_of_the_api_may_be_there_already(host: str | None, address: str) -> None:
     """What people copy from the pages of their data plane works; any other path is kept."""
     assert segment_host(host) == address
-    assert Segment(KEY).base_url(host) == address
+    assert Segment(KEY).base_url(host or "") == address
