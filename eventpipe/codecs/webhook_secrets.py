@@ -89,7 +89,7 @@ def _signing_key(option: str, secret: object, scheme: Scheme) -> SigningKey:
 
 
 def _decoded(secret: str) -> bytes | None:
-    encoded = secret.removeprefix(PREFIX).rstrip("=")  # some are written without the padding
+    encoded = secret.removeprefix(PREFIX)  # with its padding or without
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -50,6 +50,8 @@ def test_a_secret_has_24_to_64_bytes(size: int) -> None:
         ("whsec_SECRETé" + "k" * 40, "standard", f"secret {STANDARD_RULE}"),
         ("whsec_SECRET\ud800" + "k" * 40, "standard", f"secret {STANDARD_RULE}"),
         (GOOD + "=" + GOOD, "standard", f"secret {STANDARD_RULE}"),
+        (GOOD.replace("_", "_-"), "standard", f"secret {STANDARD_RULE}"),
+        (GOOD[:12] + "\n" + GOOD[12:], "standard", f"secret {STANDARD_RULE}"),
         ([GOOD, "whsec_SECRET"], "standard", f"secret[1] {STANDARD_RULE}"),
         ([GOOD, b"SECRET"], "standard", "secret[1] must be a string, not bytes"),
         ("", "hub", f"secret {HUB_RULE}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import orjson
@@ -17,6 +18,7 @@ from eventpipe.codecs.webhook import WebhookCodec
 from eventpipe.codecs.webhook_secrets import hub_signature, signing_keys, standard_signature
 from eventpipe.contracts import Codec
 from eventpipe.errors import PermanentSinkError, TransientSinkError
+from eventpipe.events import Batch
 from eventpipe.outcomes import DropReason
 from eventpipe.testing.events import STAMP, make_batch, make_event
 
@@ -184,9 +186,17 @@ def test_what_the_codec_inside_asks_of_a_sink_is_asked() -> None:
 
 
 def test_answers_are_read_by_the_codec_inside() -> None:
-    """Any 2xx accepts; 410 says that the endpoint is gone; what is worth another attempt is what is everywhere."""
+    """Whatever it makes of them; the usual one accepts any 2xx, and takes 410 for an endpoint that is gone."""
+
+    class Reading(JsonCodec):
+        def response(self, batch: Batch, status: int, headers: Mapping[str, str], body: bytes, complete: bool) -> None:
+            read.append((batch, status, headers, body, complete))
+
+    read: list[tuple[object, ...]] = []
     codec, batch = StandardWebhook(SECRET), make_batch(1)
 
+    assert StandardWebhook(SECRET, Reading()).response(batch, 500, {"a": "b"}, b"c", False) is None
+    assert read == [(batch, 500, {"a": "b"}, b"c", False)]
     assert codec.response(batch, 204, {}, b"", True) is None
     gone = codec.response(batch, 410, {}, b"", True)
     assert isinstance(gone, PermanentSinkError)
