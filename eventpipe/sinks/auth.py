@@ -63,9 +63,8 @@ class Auth:
         if self._headers is not None and self._headers is not stale:
             return self._headers
         call = self._call
-        if call is None or not call.is_at_home():
+        if call is None or not call.is_going_on():
             call = self._call = _Call(self._fetch(is_refresh=stale is not None))
-            call.task.add_done_callback(functools.partial(self._forget, call))
         error = await call.result()
         if error is not None:
             raise error()
@@ -87,15 +86,10 @@ class Auth:
             return functools.partial(PermanentSinkError, str(exc), scope="sink")
         return None
 
-    def _forget(self, call: _Call, task: asyncio.Task[Failed | None]) -> None:
-        del task
-        if self._call is call:
-            self._call = None
-
     async def aclose(self) -> None:
         """End a call that is under way. May come twice, and from another loop."""
         call, self._call = self._call, None
-        if call is not None and call.is_at_home():
+        if call is not None and call.is_going_on():
             call.task.cancel()
             await asyncio.wait({call.task}, timeout=CLOSE_TIMEOUT)
 
@@ -108,9 +102,10 @@ class _Call:
         self._pid = os.getpid()
         self._waiting = 0
 
-    def is_at_home(self) -> bool:
-        """Whether it runs in this loop and this process."""
-        return self.task.get_loop() is asyncio.get_running_loop() and self._pid == os.getpid()
+    def is_going_on(self) -> bool:
+        """Whether it runs in this loop and this process, and was not given up."""
+        is_at_home = self.task.get_loop() is asyncio.get_running_loop() and self._pid == os.getpid()
+        return is_at_home and not self.task.done() and not self.task.cancelling()
 
     async def result(self) -> Failed | None:
         """Wait for it; the last to give up ends it."""

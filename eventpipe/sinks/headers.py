@@ -161,7 +161,8 @@ def check_headers(option: str, headers: object) -> Mapping[str, str]:
     checked = {}
     for name, value in pairs.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ValueError(f"{option} must have names of letters, digits and !#$%&'*+-.^_`|~, not {name!r:.{_SHOWN}}")
+            # Where name and value were swapped, the name is the secret.
+            raise ValueError(f"{option} must have names of letters, digits and !#$%&'*+-.^_`|~ (this one is not shown)")
         shown = f"{name!r:.{_SHOWN}}"
         if name.lower() in _OURS:
             raise ValueError(f"{option} must not have {shown}: the sink writes that one")
@@ -189,8 +190,9 @@ def _check_codecs(headers: Mapping[str, str]) -> None:
         is_named = isinstance(name, str) and _TOKEN.fullmatch(name) and name.lower() not in _LENGTHS
         is_printable = isinstance(value, str) and value.isascii() and value.isprintable()
         if not is_named or not is_printable or len(str(name)) + len(str(value)) > MAX_HEADER:
+            shown = f"{name!r:.{_SHOWN}}" if is_named else "one"
             raise PermanentSinkError(
-                f"the codec's header {name!r:.{_SHOWN}} must have a valid name and a value of printable ASCII"
-                f" of at most {MAX_HEADER} bytes (it is not shown)",
+                f"the codec's headers must have valid names and values of printable ASCII of at most {MAX_HEADER} bytes"
+                f" (not so: {shown}; its value is not shown)",
                 scope="sink",
             )

@@ -182,7 +182,7 @@ async def test_a_codecs_headers_cannot_break_a_request(headers: Any) -> None:
     """They are refused with their name, and without their value, before anything is sent."""
     async with ScriptedServer() as server:
         sink = HttpSink(server.url, OddCodec(headers))
-        with pytest.raises(PermanentSinkError, match="the codec's header") as caught:
+        with pytest.raises(PermanentSinkError, match="the codec's headers") as caught:
             await sink.send(make_batch())
         await sink.aclose()
 
