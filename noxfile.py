@@ -135,6 +135,13 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
+def edge(session: nox.Session) -> None:
+    """Does each row of ``docs/hostile-far-ends.md`` hold? Prints what was measured for it."""
+    session.install("-e", ".[cli]", *group("test"))
+    session.run("pytest", "-n", "2", "--dist", "worksteal", "tests/edge", *session.posargs)
+
+
+@nox.session
 def stress(session: nox.Session) -> None:
     """Do long runs with random input hold? ``EVENTPIPE_TEST_SCALE`` says how many times as long (default: 10)."""
     session.install("-e", ".[cli]", *group("test"))

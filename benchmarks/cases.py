@@ -156,6 +156,17 @@ def fan_out(subject: str) -> Iterator[Case]:
     yield _compared("fan_out", contenders)
 
 
+def codecs(subject: str) -> Iterator[Case]:
+    """The wire formats of PostHog, and plain JSON beside them; of version 1 the far end answers for each event."""
+    for batch_events in (500, 100):
+        options = {"batch_events": batch_events, "gzip": False}
+        contenders = [
+            Contender(subject, options=options | {"codec": codec}, parameters=options | {"codec": codec}, name=codec)
+            for codec in ("posthog", "posthog-v1", "json")
+        ]
+        yield replace(_compared("codecs", contenders), arguments=_fast(options, 32_000), turns=4)
+
+
 def hooks(subject: str) -> Iterator[Case]:
     """What functions of the user's and receipts add."""
     kinds: list[tuple[str, Options, Options]] = [

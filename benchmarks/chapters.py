@@ -89,6 +89,12 @@ CHAPTERS = (
         "What functions that see every event or every outcome add, and what it takes to keep a receipt or to await it.",
     ),
     Chapter(
+        "codecs",
+        "Wire formats",
+        "PostHog's version 1 beside its version 0: other headers for each request, and an answer that has a verdict on "
+        "each event. And plain JSON.",
+    ),
+    Chapter(
         "flush_storm",
         "A thousand flushes at once",
         "All wait for the same events; what every flush beyond the first adds, without the task around it.",

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from benchmarks.floor import Floor
+from benchmarks.peers import origin
 from benchmarks.reference import Item, Pipeline
 from benchmarks.subject import Setup, Subject
-from eventpipe import AsyncClient, Batch, Event, Outcome, Sink
-from eventpipe.codecs import JsonCodec
+from eventpipe import AsyncClient, Batch, Codec, Event, Outcome, Sink
+from eventpipe.codecs import JsonCodec, PostHogV0, PostHogV1
 from eventpipe.sinks import HttpSink
 
 BATCH_EVENTS = 500
@@ -149,9 +150,11 @@ async def _open_eventpipe(setup: Setup) -> Subject:
     options = dict(setup.options)
     compression: Literal["gzip"] | None = "gzip" if options.pop("gzip", False) else None
     hooks = {name: _HOOKS[name] for name in options.pop("hooks", ())}
+    wire = options.pop("codec", "json")
+    url = setup.url if wire == "json" else origin(setup.url)
     gate = asyncio.Event()
     sinks: list[Sink] = [
-        HttpSink(setup.url, JsonCodec(), compression=compression, name=f"far-{number}")
+        HttpSink(url, _CODECS[wire](), compression=compression, name=f"far-{number}")
         for number in range(options.pop("sinks", 1))
     ]
     if options.pop("gated", False):
@@ -176,6 +179,12 @@ def _told(outcome: Outcome) -> None:
 
 
 _HOOKS: dict[str, Any] = {"before_send": _same, "on_drop": _told, "on_error": _told}  # Any: three kinds of function
+
+_CODECS: dict[str, Callable[[], Codec]] = {
+    "json": JsonCodec,
+    "posthog": lambda: PostHogV0("phc_benchmark"),
+    "posthog-v1": lambda: PostHogV1("phc_benchmark"),
+}
 
 _OPENERS = {
     "floor": _open_floor,

@@ -239,4 +239,11 @@ PROMISES = (
         figure("hooks", "added_cpu_us", hooks="before_send"),
         f"{_SCENARIOS} hooks",
     ),
+    Promise(
+        "CPU per event, PostHog v1 to v0",
+        "",
+        1.1,
+        ratio("codecs", "cpu_us", "posthog", codec="posthog-v1", batch_events=500),
+        f"{_SCENARIOS} codecs",
+    ),
 )

@@ -39,6 +39,7 @@ FOR_EVENTPIPE: dict[str, Cases] = {
     "tight_loop": cases.tight_loop,
     "fan_out": cases.fan_out,
     "hooks": cases.hooks,
+    "codecs": cases.codecs,
     "flush_storm": cases.flush_storm,
     "producers": cases.producers,
     "batch_size": cases.batch_size,

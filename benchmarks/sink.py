@@ -70,7 +70,7 @@ class Far:
             body = zlib.decompress(body, wbits=31)
         wire = wires.of(path)
         ids = wire.ids(body) if self._behaviour.verify else []
-        arrived = Arrived(len(ids) if self._behaviour.verify else wire.count(body), ids, wire.answer)
+        arrived = Arrived(len(ids) if self._behaviour.verify else wire.count(body), ids, wire.accept(body))
         counts.read += arrived.events
         self._reads.append((time.monotonic(), _added(arrived, self._read_ids)))
         return arrived

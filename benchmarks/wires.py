@@ -12,6 +12,7 @@ each record an attribute ``number``, which no other has, in no process.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -28,11 +29,14 @@ class Wire:
         marker: What each event has exactly once.
         id: Its id, as the only group.
         answer: The whole response that says that all events were accepted.
+        verdict: What the body of the response says of each event, around its id; ``None`` where it says nothing of
+            them, and ``answer`` is all of it.
     """
 
     marker: bytes
     id: re.Pattern[bytes]
     answer: bytes
+    verdict: tuple[bytes, bytes] | None = None
 
     def count(self, body: bytes) -> int:
         """The events in a body, repeated ones included."""
@@ -41,6 +45,16 @@ class Wire:
     def ids(self, body: bytes) -> list[bytes]:
         """The ids of the events in a body, in its order."""
         return self.id.findall(body)
+
+    def accept(self, body: bytes) -> bytes:
+        """The whole response that accepts the events of a body."""
+        return self.answer if self.verdict is None else _verdicts(self.ids(body), *self.verdict)
+
+
+def _verdicts(ids: Sequence[bytes], before: bytes, after: bytes) -> bytes:
+    # In some order that is not that of the events, as a service has it that keeps verdicts in a hash map.
+    by_id = b",".join([before + id + after for id in ids[::-1]])  # noqa: A001 - as the events have it
+    return _answer("application/json", b'{"results":{' + by_id + b"}}")
 
 
 def _json(key: str, answer: bytes) -> Wire:
@@ -51,7 +65,9 @@ def _json(key: str, answer: bytes) -> Wire:
 
 # A JSON array of objects without spaces; each begins with its id.
 OWN = Wire(b'{"uuid":"', re.compile(rb'\{"uuid":"([^"]+)"'), _answer("application/json", b"{}"))
-POSTHOG = _json("uuid", b'{"status":"Ok"}')
+# With a space after the colon from posthog's own library, without one from eventpipe.
+POSTHOG = Wire(b'"uuid":', re.compile(rb'"uuid": ?"([^"]+)"'), _answer("application/json", b'{"status":"Ok"}'))
+POSTHOG_V1 = Wire(POSTHOG.marker, POSTHOG.id, b"", verdict=(b'"', b'":{"result":"ok"}'))
 SEGMENT = _json("messageId", b'{"success": true}')
 AMPLITUDE = _json("insert_id", b'{"code":200}')
 # An attribute is an object with a value and a type.
@@ -66,6 +82,7 @@ OTLP = Wire(
 
 PATHS = {
     b"/batch/": POSTHOG,
+    b"/i/v1/analytics/events": POSTHOG_V1,
     b"/v1/batch": SEGMENT,
     b"/2/httpapi": AMPLITUDE,
     b"/api/1/envelope/": SENTRY,
