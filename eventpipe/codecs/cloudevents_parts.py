@@ -178,7 +178,7 @@ def _zone(offset: str) -> timezone:
     if offset.upper() == "Z":
         return UTC
     hours, minutes = int(offset[1:3]), int(offset[4:6])
-    if hours > 23 or minutes > 59:  # the bounds of RFC 3339
+    if minutes > 59:
         raise ValueError
     distance = timedelta(hours=hours, minutes=minutes)
     return timezone(-distance if offset[0] == "-" else distance)

@@ -350,6 +350,7 @@ def test_all_attempts_are_alike(encoding: Encoding) -> None:
         for record in parsed(encoding, codec.request(batch, 1, 1.0).body).resource_logs[0].scope_logs[0].log_records
     }
     assert observed == {MIDNIGHT + 1_500_000_000}
+    assert codec.request(make_batch(created_at=-1.0), 1, 0.0).body  # a wrong clock
 
 
 @pytest.mark.parametrize(
