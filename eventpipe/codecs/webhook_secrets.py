@@ -6,7 +6,7 @@ import base64
 import binascii
 import hmac
 from collections.abc import Sequence
-from typing import Literal, NoReturn, get_args
+from typing import Literal, get_args
 
 Scheme = Literal["standard", "hub"]
 Secrets = str | Sequence[str]
@@ -16,7 +16,7 @@ MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64  # Source: Standard Webhooks 1.0, signatur
 
 
 class SigningKey:
-    """Signs, and says nothing of its secret: not in its ``repr``, and in no pickle, because it cannot be pickled."""
+    """Signs, and keeps its secret where nothing of Python can read it: it is in no ``repr``, and in no pickle."""
 
     __slots__ = ("_hmac",)
 
@@ -29,9 +29,6 @@ class SigningKey:
         for part in parts:
             signing.update(part)
         return signing.digest()
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a signing key is not pickled, which would show it; make it anew where it is needed")
 
 
 def standard_signature(key: SigningKey, id: str, timestamp: str, body: bytes) -> str:  # noqa: A002 - the header's name

@@ -94,7 +94,6 @@ class WebhookSink(HttpSink):
             StandardWebhook(secret, codec) if scheme == "standard" else HubWebhook(secret, codec),
             timeout=TIMEOUT if timeout is None else timeout,
             connect_timeout=connect_timeout,
-            compression=None,
             headers=headers,
             auth=auth,
             session=session,

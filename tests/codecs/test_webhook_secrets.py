@@ -101,10 +101,10 @@ def test_a_secret_is_shown_nowhere(make: Callable[[str], Any]) -> None:
 @pytest.mark.parametrize("written", [pickle.dumps, copy.deepcopy], ids=["pickle", "deepcopy"])
 def test_a_secret_is_in_no_pickle(make: Callable[[str], Any], written: Callable[[object], object]) -> None:
     """A codec with a secret is refused by whatever would write the secret down."""
-    with pytest.raises(TypeError, match="is not pickled") as caught:
-        written(make(SECRET))
-
-    assert "SECRET" not in str(caught.value)
+    for holder in (make(SECRET), signing_keys("secret", SECRET, "standard")):
+        with pytest.raises(TypeError, match=r"not pickled|cannot pickle") as caught:
+            written(holder)
+        assert "SECRET" not in str(caught.value)
 
 
 def test_a_signature_that_does_not_fit_says_nothing_of_the_one_that_would() -> None:

@@ -15,11 +15,11 @@ from standardwebhooks import Webhook
 
 from eventpipe import AsyncClient
 from eventpipe.clock import Clock
-from eventpipe.codecs import FeatureFlags, JsonCodec, PostHogV0, verify_webhook
+from eventpipe.codecs import FeatureFlags, JsonCodec, PostHogV0, StandardWebhook, verify_webhook
 from eventpipe.codecs.base import library_version
 from eventpipe.errors import PermanentSinkError, TransientSinkError
 from eventpipe.outcomes import DropReason
-from eventpipe.sinks import WebhookSink, webhook
+from eventpipe.sinks import HttpSink, WebhookSink, webhook
 from eventpipe.testing.events import STAMP, make_batch, make_event
 from eventpipe.testing.exchange import Reply
 from eventpipe.testing.server import Answer, ScriptedServer
@@ -140,7 +140,12 @@ async def test_what_connects_by_itself_needs_to_be_allowed() -> None:
 
 def test_none_means_the_default() -> None:
     """15 and three seconds, a payload per event, nothing more."""
-    WebhookSink(URL, None, None, timeout=None, connect_timeout=None, headers=None, session=None, ssl=None, where=None)
+    nothing: dict[str, Any] = dict.fromkeys(
+        ["timeout", "connect_timeout", "headers", "auth", "session", "ssl", "proxy"]
+    )
+    sink = WebhookSink(URL, None, None, **nothing)
+
+    assert (sink._timeout, sink._wire.timeout.sock_connect, sink.max_batch_events) == (15, 3, 1)
 
 
 # What arrives
@@ -162,6 +167,21 @@ async def test_an_event_arrives_as_one_request_that_is_believed() -> None:
         assert request.headers["user-agent"] == f"eventpipe/{library_version()}"
         assert verify_webhook(request.raw, request.headers, SECRET).id == event.uuid
         assert Webhook(SECRET).verify(request.raw, dict(request.headers))["data"] == event.properties
+
+
+@server_test
+@pytest.mark.asyncio
+async def test_what_is_signed_is_compressed_by_no_other_sink_either() -> None:
+    """A receiver checks the bytes that came, and they are those that were signed."""
+    batch = make_batch(200)
+    async with ScriptedServer() as server:
+        sink = HttpSink(server.url, StandardWebhook(SECRET, JsonCodec()))
+        await sink.send(batch)
+        await sink.aclose()
+
+        [request] = server.requests
+        assert "content-encoding" not in request.headers
+        assert verify_webhook(request.raw, request.headers, SECRET).id == batch.id
 
 
 @server_test
