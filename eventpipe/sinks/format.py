@@ -89,6 +89,8 @@ class Format:
         """
         try:
             read = self._codec.response(batch, status, headers, body, is_complete)
+        except SinkError:
+            raise
         except Exception as exc:  # noqa: BLE001 - whatever a codec kept elsewhere raises
             read = TransientSinkError(
                 f"the codec could not read the answer: {_place(exc)}", reason="codec", status=status

@@ -77,6 +77,11 @@ class Headers:
         self._granted: Mapping[str, str] | None = None
         self._plans: dict[tuple[str | None, tuple[str, ...]], _Plan] = {}
 
+    @property
+    def secret(self) -> Mapping[str, str]:
+        """Those that only a sink knows: its own, and what its auth hook granted last."""
+        return {**self._own, **(self._granted or {})}
+
     def head(self, wanted: Mapping[str, str], encoding: str | None, granted: Mapping[str, str] | None = None) -> Head:
         """Make the head of one request.
 
@@ -110,7 +115,7 @@ class Headers:
         lines = "".join(parts)
         if len(lines) > MAX_HEADERS:
             raise PermanentSinkError(
-                f"all headers must have at most {MAX_HEADERS} bytes, not {len(lines)}", scope="sink"
+                f"all headers together must have at most {MAX_HEADERS} bytes, not {len(lines)}", scope="sink"
             )
         return Head(lines, host)
 

@@ -15,6 +15,7 @@ from eventpipe.sinks.format import Format
 from eventpipe.sinks.headers import Headers, check_headers
 from eventpipe.sinks.reach import check_proxy, check_socket_path, check_tls
 from eventpipe.sinks.urls import check_url, shown_url
+from eventpipe.sinks.withheld import without_secrets
 
 if TYPE_CHECKING:
     import os
@@ -169,7 +170,8 @@ class HttpSink(BaseSink):
         if error is not None:
             raise error
         status, headers, body, is_complete = attempt.answer()
-        return self._format.response(batch, status, headers, body, is_complete=is_complete)
+        verdicts = self._format.response(batch, status, headers, body, is_complete=is_complete)
+        return None if verdicts is None else without_secrets(verdicts, self._headers.secret)
 
     async def aclose(self) -> None:
         """End the sink and cut its connections; a lent session stays. May come twice, and before the first send."""
