@@ -24,6 +24,7 @@ PROMISES = [
     "Services",
     "Configuration",
     "Sinks",
+    "Codecs",
     "Webhooks",
     "Command line",
     "Testing kit",
