@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import pickle
 import socket
@@ -136,6 +137,19 @@ async def test_what_connects_by_itself_needs_to_be_allowed() -> None:
                 f"{next(iter(option))} must be None (or pass allow_private=True): what it connects to cannot be checked"
             )
             WebhookSink(**{"url": URL, "secret": SECRET, "allow_private": True, **option})
+
+
+def test_every_other_option_is_one_of_an_http_sink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that it takes but the way to compress, each handed on as it was given."""
+    theirs, ours = (set(inspect.signature(sink).parameters) for sink in (HttpSink, WebhookSink))
+    options = {option: object() for option in ours & theirs - {"url", "codec"}}
+    handed: dict[str, object] = {}
+    monkeypatch.setattr(HttpSink, "__init__", lambda self, url, codec, **options: handed.update(options))
+
+    WebhookSink(URL, SECRET, allow_private=True, **options)  # type: ignore[arg-type]  # objects, to know them again
+
+    assert handed == options
+    assert theirs - ours == {"compression"}
 
 
 def test_none_means_the_default() -> None:
