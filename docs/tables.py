@@ -59,7 +59,7 @@ def command(options: Any) -> str:  # Any: a dataclass, which has no type of its 
     meanings = attributes(options)
     lines = ["| option | default | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(options):
-        default = "" if field.default in (None, False, (), dataclasses.MISSING) else f"`{field.default}`"
+        default = "" if field.default in (None, False, dataclasses.MISSING) else f"`{field.default}`"
         lines.append(f"| `--{field.name.replace('_', '-')}` | {default} | {meanings[field.name]} |")
     return "\n".join(lines) + "\n"
 

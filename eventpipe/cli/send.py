@@ -39,7 +39,8 @@ class SendOptions:
 
     Attributes:
         to: The URL to send to; for PostHog, Segment and OTLP that of the host.
-        codec: The wire format that the far end reads.
+        codec: The wire format that the far end reads: json, ndjson, posthog, posthog-v1, segment, cloudevents,
+            cloudevents-structured, cloudevents-binary, otlp, otlp-json, feature-flags or webhook.
         api_key: PostHog's project key, Segment's write key, or a bearer token; better put into EVENTPIPE_API_KEY, where
             no process list shows it.
         secret: What webhooks and exports of feature flags are signed with; better put into EVENTPIPE_WEBHOOK_SECRET.
