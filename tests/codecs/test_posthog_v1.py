@@ -262,10 +262,12 @@ def test_super_properties_with_a_place_of_their_own_go_there() -> None:
     codec = PostHogV1(KEY, super_properties={"$session_id": 5, "$cookieless_mode": "true", "$window_id": [], "team": 1})
 
     plain = sent_event(make_event(), codec)
+    beside = sent_event(make_event(lifted={"$window_id": "w"}), codec)
     own = sent_event(make_event(lifted={"$session_id": None, "$cookieless_mode": 0}), codec)
 
     assert plain["options"] == {"cookieless_mode": True}
     assert (plain["session_id"], "window_id" in plain) == ("5", False)
+    assert (beside["options"], beside["session_id"], beside["window_id"]) == ({"cookieless_mode": True}, "5", "w")
     assert own["options"] == {"cookieless_mode": False}
     assert "session_id" not in own
     assert plain["properties"].keys() == own["properties"].keys() == OWN | {"team"}
