@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from standardwebhooks import Webhook
-from starlette.datastructures import Headers
 
 from eventpipe.codecs import HubWebhook, StandardWebhook, VerifiedWebhook, verify_webhook
 from eventpipe.codecs.webhook_secrets import Scheme
@@ -74,10 +73,9 @@ def test_a_webhook_is_believed_with_its_id_and_its_time() -> None:
         lambda headers: {name.title(): value for name, value in headers.items()},
         lambda headers: {name.upper(): value for name, value in headers.items()},
         lambda headers: {name.encode(): value.encode() for name, value in headers.items()},
-        CIMultiDict,
-        Headers,
+        lambda headers: CIMultiDictProxy(CIMultiDict(headers)),
     ],
-    ids=["dict", "title", "upper", "bytes", "aiohttp", "starlette"],
+    ids=["dict", "title", "upper", "bytes", "aiohttp"],
 )
 def test_any_mapping_of_headers_and_any_kind_of_body_will_do(
     body: Any, shape: Callable[[Mapping[str, str]], Any]
