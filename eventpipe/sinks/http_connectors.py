@@ -66,11 +66,13 @@ class Protocol(ResponseHandler):
 
     Attributes:
         is_idle: Whether no request waits for an answer. What comes then would be taken for the answer to the next one.
+        after_head: Bytes received since the last head, as far as is known.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.is_idle = False
+        self.after_head = 0
         self._received = 0  # bytes since the request
         link_of_attempt.get().reached += 1  # it is made when a far end has accepted, before TLS begins
 
@@ -78,6 +80,7 @@ class Protocol(ResponseHandler):
         """A request is about to be written."""
         self.is_idle = False
         self._received = 0
+        self.after_head = 0
 
     def data_received(self, data: bytes) -> None:
         """Read what was received, a head first and then what follows it.
@@ -91,13 +94,19 @@ class Protocol(ResponseHandler):
         self._received += len(data)
         *heads, rest = data[:room].split(_END_OF_HEAD, _MAX_PIECES)
         for head in heads:
-            super().data_received(head + _END_OF_HEAD)
+            self._feed(head + _END_OF_HEAD)
         if rest:
-            super().data_received(rest)
+            self._feed(rest)
         if len(data) > room:
             self.force_close()
             if self.transport is not None:
                 self.transport.abort()
+
+    def _feed(self, data: bytes) -> None:
+        answers = len(self._buffer)
+        super().data_received(data)
+        # Where a head ends within what comes last, it is not known how much of that is behind it: none is counted.
+        self.after_head = 0 if len(self._buffer) > answers else self.after_head + len(data)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         """End the answer, and its body with it: who reads that would wait for what does not come."""

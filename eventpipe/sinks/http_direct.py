@@ -65,13 +65,20 @@ async def exchange(connection: Connection, head: bytes, body: bytes) -> tuple[Ra
             return message, content
 
 
-def give_back(connection: Connection, *, is_complete: bool) -> None:
-    """Let the next request have the connection, if the answer to this one is complete and all of it was written.
+def give_back(connection: Connection, *, is_complete: bool, body_bytes: int | None) -> None:
+    """Let the next request have the connection, if it is as clean as a new one.
 
-    A far end that refuses early has not read the rest of the body, which would come before the next request.
+    A far end that refuses early has not read the rest of the body, which would come before the next request. One that
+    has sent more than its answer may go on, and that would be taken for the next one.
+
+    Args:
+        connection: That of the request.
+        is_complete: Whether all of the answer was read.
+        body_bytes: How many bytes should have come after its head; ``None``: that is not known.
     """
     transport, protocol = connection.transport, connection.protocol
-    if is_complete and transport is not None and not transport.get_write_buffer_size():
+    is_read = isinstance(protocol, Protocol) and (body_bytes is None or protocol.after_head <= body_bytes)
+    if is_complete and is_read and transport is not None and not transport.get_write_buffer_size():
         if isinstance(protocol, Protocol):
             protocol.is_idle = True
         connection.release()

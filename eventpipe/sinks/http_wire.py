@@ -155,7 +155,8 @@ class Exchange:
             message, content = await exchange(connection, route.head(self.head, len(self._data)), self._data)
             await self._read(message.code, message.headers, content)
         finally:
-            give_back(connection, is_complete=self.is_complete)
+            body_bytes = None if "transfer-encoding" in self.headers else len(self.body)
+            give_back(connection, is_complete=self.is_complete, body_bytes=body_bytes)
             if not self.is_complete:
                 link.cut()
 

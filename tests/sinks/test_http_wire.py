@@ -16,7 +16,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import trustme
 
 from eventpipe.errors import ClosedError, PermanentSinkError, TransientSinkError
 from eventpipe.sinks import HttpSink
@@ -591,87 +590,3 @@ async def test_a_lent_session_checks_certificates_as_its_owner_set_it() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ValueError, match=r"^ssl must be None where a session is lent"):
             HttpSink("https://collector.example", session=session, ssl=ssl.create_default_context())
-
-
-# Encrypted
-
-
-AUTHORITY = trustme.CA()
-
-
-def server_tls(authority: trustme.CA = AUTHORITY, host: str = "127.0.0.1") -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(host).configure_cert(context)
-    return context
-
-
-def client_tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
-
-
-@pytest.mark.asyncio
-async def test_a_far_end_with_a_known_certificate_is_sent_to() -> None:
-    """Over TLS, connections are kept alive and cut as they are without."""
-    async with ScriptedServer(200, 200, "hang", ssl=server_tls()) as server:
-        async with http_sink(server.url, ssl=client_tls(), timeout=1) as sink:
-            batch = make_batch(50)
-            await sink.send(batch)
-            await sink.send(batch)
-            with pytest.raises(TransientSinkError, match="no answer within"):
-                await sink.send(batch)
-
-            assert server.uuids == [event.uuid for event in batch.events] * 2
-            assert server.connections == 1
-            await server.disconnected()
-            await sink.send(batch)
-        await server.disconnected()
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("server_side", "client_side"),
-    [
-        (server_tls(trustme.CA()), client_tls()),
-        (server_tls(trustme.CA()), None),
-        (server_tls(host="other.example"), client_tls()),
-    ],
-    ids=["other authority", "authorities of the machine", "other host"],
-)
-async def test_a_far_end_with_an_unknown_certificate_gets_nothing(
-    server_side: ssl.SSLContext, client_side: ssl.SSLContext | None
-) -> None:
-    """Neither the batch nor the key; a certificate may be mended, so it is worth another attempt."""
-    async with ScriptedServer(ssl=server_side) as server, http_sink(server.url, ssl=client_side) as sink:
-        with pytest.raises(TransientSinkError) as caught:
-            await sink.send(make_batch())
-
-        assert (caught.value.reason, server.requests) == ("tls", [])
-
-
-@pytest.mark.asyncio
-async def test_tls_below_1_2_is_refused() -> None:
-    """By the default as by the caller's own context."""
-    old = server_tls()
-    old.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1"):
-        old.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning, match="TLSv1"):
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
-    async with ScriptedServer(ssl=old) as server, http_sink(server.url, ssl=client_tls()) as sink:
-        with pytest.raises(TransientSinkError) as caught:
-            await sink.send(make_batch())
-
-        assert (caught.value.reason, server.requests) == ("tls", [])
-
-
-def test_the_default_for_tls_is_the_machines_authorities_and_1_2() -> None:
-    """One context for all sinks of a process; making it is slow."""
-    first, second = HttpSink("https://a.example"), HttpSink("https://b.example")
-    context = first._wire._tls
-
-    assert context is second._wire._tls
-    assert context is not None
-    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
