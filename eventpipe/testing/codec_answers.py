@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Answer = Sequence[Verdict] | SinkError | None
 
 STATUSES: Final = (0, 99, *range(100, 612), 700, 999, 1000)
-_EXAMPLES: Final = 150  # answers that hypothesis makes up
+_EXAMPLES: Final = 100  # answers that hypothesis makes up
 _MAX_DETAIL: Final = 1024  # characters of a verdict's detail: an outcome keeps them
 
 # What may be tried again unchanged, and what of the rest is known to be at fault.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -33,3 +36,27 @@ def test_every_scenario_finds_something() -> None:
     at_random = {"test_no_answer_made_up_at_random_is_an_exception"}  # the same checks as in that with a table
 
     assert {getattr(scenario, "__name__", None) for scenario, _ in BROKEN.values()} == scenarios - at_random
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        CodecContract.test_events_made_up_at_random_arrive,
+        CodecContract.test_no_answer_made_up_at_random_is_an_exception,
+    ],
+)
+def test_only_what_is_made_up_at_random_needs_hypothesis(
+    scenario: Callable[[CodecContract, CodecRig], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it these scenarios are skipped, and say why."""
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+
+    with pytest.raises(pytest.skip.Exception, match=r"^hypothesis makes up the (events|answers)"):
+        scenario(CodecContract(), rig_of(Good()))
+
+
+def test_the_suite_can_be_had_without_hypothesis() -> None:
+    """Importing it imports no hypothesis."""
+    code = "import sys, eventpipe.testing as t; t.CodecContract, t.CodecRig; assert 'hypothesis' not in sys.modules"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
