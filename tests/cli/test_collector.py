@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gzip
+import io
 import stat
 import time
 import zlib
@@ -15,7 +16,7 @@ import orjson
 import pytest
 
 from eventpipe.cli.collector import Collector
-from eventpipe.cli.faults import Fail, Faults, Outage, Stall
+from eventpipe.cli.faults import Fail, Faults, Outage, Stall, VerdictShare
 from eventpipe.cli.store import EventFile
 from eventpipe.clock import Clock
 
@@ -186,6 +187,81 @@ async def test_failure_is_answered_and_counts_no_event() -> None:
 
     assert (status, answer) == (503, {"error": "failed on purpose"})
     assert (collector.events, collector.statistics().failed) == (0, 1)
+
+
+V1 = {
+    "Authorization": "Bearer k",
+    "PostHog-Sdk-Info": "a/1",
+    "PostHog-Attempt": "1",
+    "PostHog-Request-Id": "01890a5d-ac96-774b-bcce-b302099a8059",
+    "PostHog-Request-Timestamp": "2026-01-31T09:05:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "answer"),
+    [
+        (
+            "/batch/",
+            "application/json",
+            b'"type":"validation_error","code":"invalid_payload","detail":"failed on purpose"',
+        ),
+        ("/i/v1/analytics/events", "application/json", b'"error":"service_unavailable","error_description":"failed on'),
+        ("/v1/batch", "application/json", b'{"success":false,"code":"invalid_request","message":"failed on purpose"}'),
+        ("/v1/logs", "application/json", b'{"code":14,"message":"failed on purpose"}'),
+        ("/v1/logs", "application/x-protobuf", b"\x08\x0e\x12\x11failed on purpose"),
+        ("/", "application/cloudevents+json", b'{"error":"failed on purpose"}'),
+        ("/", "application/json", b'{"error":"failed on purpose"}'),
+    ],
+)
+async def test_a_failure_on_purpose_is_in_the_words_of_the_format(path: str, content_type: str, answer: bytes) -> None:
+    """A client meets the same answer as that of the real service in trouble, its content type included."""
+    async with Collector(faults=Faults(fail=Fail(503, 1.0))) as collector, aiohttp.ClientSession() as session:
+        headers = {"Content-Type": content_type}
+        async with session.post(collector.url + path, data=b"{}", headers=headers) as response:
+            body = await response.read()
+
+    assert (response.status, answer in body) == (503, True)
+    assert response.content_type == ("application/x-protobuf" if "protobuf" in content_type else "application/json")
+
+
+async def test_a_larger_body_than_version_1_takes_is_refused_in_its_words() -> None:
+    """10 MiB as it travels, where others take 20; the request's id is repeated."""
+    async with Collector() as collector, aiohttp.ClientSession() as session:
+        headers = {"Content-Type": "application/json", **V1}
+        data = io.BytesIO(b" " * (10 * 1024 * 1024 + 1))
+        async with session.post(f"{collector.url}/i/v1/analytics/events", data=data, headers=headers) as response:
+            body = orjson.loads(await response.read())
+
+    assert (response.status, body["error"]) == (413, "payload_too_large")
+    assert response.headers["PostHog-Request-Id"] == V1["PostHog-Request-Id"]
+
+
+async def test_verdicts_on_purpose_are_given() -> None:
+    """Each event of a format that answers for each gets one; only what was taken counts, by its format."""
+    faults = Faults(verdicts=[VerdictShare("drop", 1.0)])
+    event = {"event": "a", "uuid": V1["PostHog-Request-Id"], "distinct_id": "u", "timestamp": "2026-01-31T09:05:00Z"}
+    body = orjson.dumps({"created_at": "2026-01-31T09:05:00Z", "batch": [event]})
+    async with Collector(faults=faults) as collector:
+        headers = {name.replace("-", "_"): value for name, value in V1.items()}
+        status, answer = await post(f"{collector.url}/i/v1/analytics/events", body, **headers)
+        await post(collector.url, EVENTS)
+
+    assert (status, answer["results"][event["uuid"]]["result"]) == (200, "drop")
+    assert collector.statistics().formats == {"posthog-v1": 0, "json": 2}
+
+
+async def test_a_signature_that_does_not_fit_is_refused_whatever_the_format() -> None:
+    """In the words of the format; what has no signature is taken, unless it is a webhook."""
+    async with Collector(webhook_secrets=["secret"]) as collector:
+        signed = {"X_Hub_Signature_256": "sha256=00"}
+        wrong = await post(f"{collector.url}/batch/", orjson.dumps({"api_key": "k", "batch": EVENTS}), **signed)
+        unsigned = await post(collector.url, EVENTS)
+        webhook = await post(collector.url, orjson.dumps({"type": "a", "data": {}}))
+
+    assert (wrong[0], wrong[1]["code"]) == (401, "invalid_payload")
+    assert (unsigned[0], webhook[0]) == (200, 401)
+    assert (collector.events, collector.statistics().refused) == (2, 2)
 
 
 class SteppedClock(Clock):

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from eventpipe.cli.collector import Collector
+from eventpipe.cli.faults import Faults
 from eventpipe.cli.formats import CodecName, CompressionName
 from tests.cli.process import run
 
@@ -113,6 +114,54 @@ async def test_every_compression_is_read(compression: str, tmp_path: Path) -> No
         )
 
     assert (ended.code, len(collector.ids), collector.duplicates) == (0, 50, 0)
+
+
+class Scripted(Faults):
+    """Drops every tenth event, has every fifth sent again once, and says that every seventh was taken otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = 0
+
+    def verdict(self) -> str:
+        self._asked += 1
+        words = {0: "drop", 5: "retry"}
+        return words.get(self._asked % 10, "warning" if self._asked % 7 == 0 else "ok")
+
+
+async def test_verdicts_are_accounted_for(tmp_path: Path) -> None:
+    """What the collector drops is among the rejects with its detail; all else arrives once, some at a later attempt."""
+    path = written(tmp_path / "in.ndjson", [numbered(n) for n in range(100)])
+    rejects = tmp_path / "rejects.ndjson"
+
+    async with Collector(remember_ids=True, faults=Scripted()) as collector:
+        ended = await run(
+            *("send", path, "--to", collector.url, "--codec", "posthog-v1", "--api-key", "k"),
+            *("--rejects", str(rejects), "--json"),
+        )
+
+    report = orjson.loads(ended.stdout)
+    dropped = [orjson.loads(line) for line in rejects.read_bytes().splitlines()]
+    assert (ended.code, report["lines"], report["delivered"] + report["dropped"]) == (1, 100, 100)
+    assert report["dropped_by_reason"] == {"rejected": len(dropped)}
+    assert {line["detail"] for line in dropped} == {"drop: rejected"}
+    assert len(collector.ids) == report["delivered"]
+    assert set(collector.ids) | {orjson.loads(line["text"])["uuid"] for line in dropped} == {
+        numbered(n)["uuid"] for n in range(100)
+    }
+    assert (collector.duplicates, report["retries"] > 0) == (0, True)
+
+
+async def test_what_otlp_rejects_is_counted(tmp_path: Path) -> None:
+    """The protocol says how many were rejected, and so do both sides."""
+    path = written(tmp_path / "in.ndjson", [numbered(n) for n in range(100)])
+
+    async with Collector(remember_ids=True, faults=Scripted()) as collector:
+        ended = await run("send", path, "--to", collector.url, "--codec", "otlp", "--json")
+
+    report = orjson.loads(ended.stdout)
+    assert (ended.code, report["delivered"], report["dropped_by_reason"]) == (1, 80, {"rejected": 20})
+    assert (collector.events, report["retries"]) == (80, 0)
 
 
 @pytest.mark.parametrize(("lane", "name"), [("ai", "posthog-ai"), ("historical", "posthog-v1")])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hmac
 import signal
 from pathlib import Path
 
@@ -40,3 +41,22 @@ async def test_stops_by_itself() -> None:
     ended = await run("serve", "--port", "0", "--seconds", "0.01", "--quiet")
 
     assert (ended.code, ended.stderr, len(ended.stdout.splitlines())) == (0, "", 1)
+
+
+async def test_secrets_of_the_environment_are_asked_for() -> None:
+    """Of several, with spaces between, any will do; without a signature a webhook is refused."""
+    body = orjson.dumps({"type": "paid", "data": {}})
+    signature = "sha256=" + hmac.new(b"new", body, "sha256").hexdigest()
+    words = ["serve", "--port", "0", "--quiet"]
+    async with command(*words, environment={"EVENTPIPE_WEBHOOK_SECRET": "old new"}) as serving:
+        url = (await serving.line()).rpartition(" ")[2]
+        statuses = []
+        for headers in ({}, {"X-Hub-Signature-256": signature}):
+            wanted = {"Content-Type": "application/json", **headers}
+            async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=wanted) as response:
+                statuses.append(response.status)
+        serving.signal(signal.SIGINT)
+        ended = await serving.end()
+
+    assert statuses == [401, 200]
+    assert (ended.code, ended.stderr) == (0, "")
