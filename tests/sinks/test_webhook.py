@@ -8,6 +8,7 @@ import pickle
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partialmethod
 from typing import Any
 
 import aiohttp
@@ -324,10 +325,16 @@ def url_of(server: ScriptedServer, scheme: str = "http") -> str:
     ids=["loopback", "mapped", "several"],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("watched", [False, True], ids=["direct", "watched"])
 async def test_a_public_name_with_a_private_address_is_not_connected_to(
-    names: Names, addresses: list[str], scheme: str
+    names: Names, addresses: list[str], scheme: str, watched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The far end sees no connection; the batch is refused as misconfigured, in words that name the host."""
+    """The far end sees no connection; the batch is refused as misconfigured, in words that name the host.
+
+    So it is where an instrument stands in for what makes aiohttp's requests, and they go through its session.
+    """
+    if watched:
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", partialmethod(aiohttp.ClientSession._request))
     names.answers = [addresses]
     async with (
         ScriptedServer() as server,
@@ -341,13 +348,19 @@ async def test_a_public_name_with_a_private_address_is_not_connected_to(
         assert (names.asked, server.connections) == (1, 0)
 
 
+WRITTEN_OTHERWISE = (
+    "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "localhost.", "127.0.0.1.", "a.localhost",
+    "\uff11\uff12\uff17.0.0.1", "\u2460\u2461\u2466.0.0.1", "127\u30020.0.1", "[::ffff:127.0.0.1]", "[::127.0.0.1]",
+)  # fmt: skip
+
+
 @server_test
 @pytest.mark.asyncio
 async def test_other_ways_to_write_an_address_lead_nowhere_either() -> None:
     """What a resolver reads as a number is judged as what it reads."""
     async with ScriptedServer() as server:
         port = server.url.rpartition(":")[2]
-        for host in ("127.1", "2130706433", "0x7f000001", "0x7f.1", "localhost.", "127.0.0.1."):
+        for host in WRITTEN_OTHERWISE:
             try:
                 sink = WebhookSink(f"http://{host}:{port}/", SECRET, allow_insecure=True)
             except ValueError:
