@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from google.protobuf import json_format
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
@@ -23,6 +23,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from eventpipe import AsyncClient
+from eventpipe.cli.wires.base import Asked
+from eventpipe.cli.wires.otlp import OtlpWire
 from eventpipe.codecs import OtlpLogs
 from eventpipe.codecs.base import library_version
 from eventpipe.codecs.otlp import Encoding
@@ -131,6 +133,20 @@ def described(event: CapturedEvent) -> Event:
     )
 
 
+def stored(event: CapturedEvent) -> dict[str, Any]:
+    """What the collector keeps of an event."""
+    extra = event.extra
+    parts = {"key": extra.key if extra else None, "headers": dict(event.headers) or None}
+    return {
+        "uuid": event.uuid,
+        "event": event.event,
+        "distinct_id": event.distinct_id,
+        "timestamp": event.data[60:87].decode(),
+        "properties": event.properties,
+        **{part: value for part, value in parts.items() if value is not None},
+    }
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_an_event_is_a_log_record(encoding: Encoding) -> None:
     """Each part in its field, with the names of the semantic conventions."""
@@ -211,6 +227,20 @@ def test_json_is_spelled_as_otlp_has_it() -> None:
 def test_whatever_was_captured_can_be_read_back(encoding: Encoding, events: list[CapturedEvent]) -> None:
     """Any JSON, any names, also those of our own attributes, any time, in order."""
     assert [read(record) for record in records(encoding, *events)] == [described(event) for event in events]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(events=st.lists(EVENTS, min_size=1, max_size=3))
+@example(events=[make_event(properties={"eventpipe.headers": {"a": "b"}}, headers={"h": "1"})])
+@example(events=[make_event(properties={"eventpipe.headers": {"a": "b"}})])
+def test_the_collector_reads_the_same_events(encoding: Encoding, events: list[CapturedEvent]) -> None:
+    """``eventpipe serve`` stores what was captured, in either encoding."""
+    request = OtlpLogs(encoding=encoding).request(make_batch(events), 1, 0.0)
+    asked = Asked("/v1/logs", request.headers["Content-Type"], {}, {})
+
+    taken = OtlpWire().read(asked, request.body, lambda: "ok")
+
+    assert taken.events == [stored(event) for event in events]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

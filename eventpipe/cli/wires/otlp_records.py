@@ -50,11 +50,11 @@ def _own(record: Record, shared: Event, is_json: bool) -> Event:
     name = record.get("eventName") or _taken(properties, "event.name") or NAMELESS
     if not isinstance(name, str):
         raise RefusedError(400, "a log record has an eventName that is no text")
-    if rest is not None:
-        properties |= _properties(rest)
     headers = headers_or_none(properties.get(HEADERS)) or {}
     if headers:
         del properties[HEADERS]
+    if rest is not None:
+        properties |= _properties(rest)
     _keep_the_rest(record, name, properties, is_own=uuid is not None)
     if (parent := _traceparent(record, is_json)) and not any(header.lower() == "traceparent" for header in headers):
         headers["traceparent"] = parent
