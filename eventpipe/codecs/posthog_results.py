@@ -26,6 +26,7 @@ MAX_DETAIL = 200  # characters of the far end's words that are kept
 SHOWN_OF_KEY = 8  # so many characters of a key tell whose it is
 
 _OPENING, _BETWEEN, _CLOSING = b'{"results":{"', b'":{"result":"ok"},"', b'":{"result":"ok"}}}'
+_SPACE = b" \t\r\n"
 _WITHHELD = "(withheld: it repeats the key)"
 _TOO_LONG = Verdict(OutcomeKind.RETRY, "network", None, f"the answer is longer than {MAX_RESPONSE_BYTES} bytes")
 _UNREADABLE = Verdict(OutcomeKind.DROPPED, DropReason.UNANSWERED, None, "the answer cannot be read")
@@ -45,12 +46,17 @@ class _Answer(NamedTuple):
 
 
 def are_all_ok(events: Sequence[CapturedEvent], body: bytes) -> bool:
-    """Whether the answer is, to the byte, that of the service when it took every event.
+    """Whether the answer is written as the service writes it when it took every event, in whatever order.
 
-    As nearly always: it names the events in their order, and then comparing takes 0.07 µs an event, where to decode the
-    answer and look at each verdict takes 1 µs.
+    As nearly always: then comparing takes 0.1 µs an event, and 0.2 where the order is not that of the batch, where to
+    decode the answer and look at each verdict takes 1.5 µs.
     """
-    return body == _OPENING + _BETWEEN.join([event.data[UUID_AT] for event in events]) + _CLOSING
+    body = body.rstrip(_SPACE)
+    if not (body.startswith(_OPENING) and body.endswith(_CLOSING)):
+        return False
+    named = body[len(_OPENING) : -len(_CLOSING)].split(_BETWEEN)
+    ids = [event.data[UUID_AT] for event in events]
+    return named == ids or (len(named) == len(ids) and set(named) == set(ids))
 
 
 class Results:

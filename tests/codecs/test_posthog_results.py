@@ -65,10 +65,32 @@ TOO_LONG = Verdict(OutcomeKind.RETRY, "network", None, "the answer is longer tha
 @pytest.mark.parametrize("status", [200, 202, 207, 299])
 @pytest.mark.parametrize("count", [1, 2, 500])
 def test_an_answer_that_takes_every_event_needs_no_verdicts(status: int, count: int) -> None:
-    """As the service writes it: in the order of the batch, without space."""
+    """As services write it, without space: in the order of the batch, or as a hash map has it."""
     batch = make_batch(count)
+    for uuids in (ids(batch), ids(batch)[::-1], sorted(ids(batch), key=lambda uuid: uuid[::-1])):
+        for end in (b"", b"\n", b"\r\n"):
+            body = orjson.dumps({"results": dict.fromkeys(uuids, OK)}) + end
 
-    assert answered(batch, orjson.dumps({"results": dict.fromkeys(ids(batch), OK)}), status=status) is None
+            assert answered(batch, body, status=status) is None
+
+
+def test_an_answer_that_only_looks_like_one_that_takes_all_does_not() -> None:
+    """One event too few or too many, one twice, another one's id, one that was refused, or something behind the end."""
+    batch = make_batch(3)
+    first, second, third = ids(batch)
+    other = make_batch(1).events[0].uuid
+
+    def body(*uuids: str) -> bytes:
+        return ('{"results":{' + ",".join(f'"{uuid}":{{"result":"ok"}}' for uuid in uuids) + "}}").encode()
+
+    assert answered(batch, body(first, second, third)) is None
+    for uuids in ((first, second), (first, second, first), (first, second, other)):
+        assert answered(batch, body(*uuids)) == [DELIVERED, DELIVERED, UNNAMED]
+    assert answered(batch, body(first, third, second, other)) == [DELIVERED] * 3
+    assert answered(batch, body()) == [UNNAMED] * 3
+    assert answered(batch, body(first, second, third) + b"\x0b") == [UNREADABLE] * 3
+    refused = body(first, second, third).replace(b"ok", b"drop", 1)
+    assert [verdict.kind for verdict in seen(answered(batch, refused))] == ["dropped", "delivered", "delivered"]
 
 
 def test_order_space_and_other_members_change_nothing() -> None:
