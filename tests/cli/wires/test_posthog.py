@@ -45,6 +45,19 @@ def test_older_forms_become_our_own() -> None:
     assert own == {"event": "a", "distinct_id": "7", "properties": {"n": 1, "$set": {"plan": "pro"}}}
 
 
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ({"event": "a"}, {"event": "a", "distinct_id": None, "properties": {}}),
+        ({"event": "a", "properties": [1]}, {"event": "a", "properties": [1]}),
+    ],
+    ids=["of nobody", "without properties"],
+)
+def test_an_array_is_taken_as_at_other_paths(sent: dict[str, Any], stored: dict[str, Any]) -> None:
+    """Senders of plain JSON have such paths too; their events need a name and nothing else."""
+    assert ask("/batch", [sent]).events == [stored]
+
+
 def test_what_only_looks_like_a_place_of_old_stays_a_property() -> None:
     """A token and a ``distinct_id`` among the properties are the caller's where the key and who it is stand outside."""
     event = {**EVENT, "properties": {"token": "t", "distinct_id": "u2"}}
