@@ -31,7 +31,7 @@ def test_own_form_keeps_everything() -> None:
 
 
 def test_own_form_with_more_fields_keeps_them_as_properties() -> None:
-    """What others added beside the properties joins them, and does not replace any; when it was received stays behind."""
+    """What others added beside the properties joins them and replaces none; when it was received stays behind."""
     event = Fields().to_event(
         {"event": "a", "properties": {"plan": "pro"}, "plan": "free", "place": "here", "received_at": "now"}
     )
