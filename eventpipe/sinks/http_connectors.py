@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MAX_RECEIVED = 256 * 1024
 
 _END_OF_HEAD = b"\r\n\r\n"
-_MAX_PIECES = 8  # of what was received at once; an answer and what goes with it are two or three
+_MAX_HEADS = 8  # before garbage, interim answers included
 
 
 class Link:
@@ -66,7 +67,7 @@ class Protocol(ResponseHandler):
 
     Attributes:
         is_idle: Whether no request waits for an answer. What comes then would be taken for the answer to the next one.
-        after_head: Bytes received since the last head, as far as is known.
+        after_head: Bytes received since the head of the answer, as far as is known.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -74,42 +75,58 @@ class Protocol(ResponseHandler):
         self.is_idle = False
         self.after_head = 0
         self._received = 0  # bytes since the request
+        self._unanswered = bytearray()  # what of them came before there was a head
+        self._is_answered = False
         link_of_attempt.get().reached += 1  # it is made when a far end has accepted, before TLS begins
 
     def begin(self) -> None:
         """A request is about to be written."""
-        self.is_idle = False
-        self._received = 0
-        self.after_head = 0
+        self.is_idle = self._is_answered = False
+        self.after_head = self._received = 0
+        self._unanswered.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Read what was received, a head first and then what follows it.
-
-        A parser that meets what is no HTTP forgets all that it was given along with it: a good answer with garbage
-        behind it would be lost, and its batch sent again.
-        """
+        """Read what was received, and no more than the bound."""
         if self.is_idle:
             self.force_close()
         room = MAX_RECEIVED - self._received
         self._received += len(data)
-        *heads, rest = data[:room].split(_END_OF_HEAD, _MAX_PIECES)
-        for head in heads:
-            self._feed(head + _END_OF_HEAD)
-        if rest:
-            self._feed(rest)
+        self._read(data if len(data) <= room else data[:room])
         if len(data) > room:
             self.force_close()
             if self.transport is not None:
                 self.transport.abort()
 
-    def _feed(self, data: bytes) -> None:
-        answers = len(self._buffer)
+    def _read(self, data: bytes) -> None:
+        before = len(self._buffer)
+        if not self._is_answered:
+            self._unanswered += data
         super().data_received(data)
-        # Where a head ends within what comes last, it is not known how much of that is behind it: none is counted.
-        self.after_head = 0 if len(self._buffer) > answers else self.after_head + len(data)
+        heads = len(self._buffer) - before
+        if not heads:
+            self.after_head += len(data)
+            return
+        self._is_answered = True
+        end = 0
+        for _ in range(heads):
+            end = data.find(_END_OF_HEAD, end) + len(_END_OF_HEAD)
+        # One that began in what came earlier may end without a full mark: then nothing is known to be behind it.
+        self.after_head = len(data) - end if end >= len(_END_OF_HEAD) else 0
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """End the answer, and its body with it: who reads that would wait for what does not come."""
+        """End the answer, and its body with it: who reads that would wait for what does not come.
+
+        A parser that meets what is no HTTP forgets all that it was given along with it: a good answer with garbage
+        behind it would be lost, and its batch sent again. So that is read once more, head by head.
+        """
+        if isinstance(exc, HttpProcessingError) and not self._is_answered:
+            self._is_answered = True
+            self.set_response_params(auto_decompress=False, read_until_eof=True)
+            *heads, rest = bytes(self._unanswered).split(_END_OF_HEAD, _MAX_HEADS)
+            for head in heads:
+                super().data_received(head + _END_OF_HEAD)
+            if rest and self._buffer:
+                super().data_received(rest)
         super().set_exception(exc, *cause)
         body = self._payload
         if body is not None and not body.is_eof() and body.exception() is None:
