@@ -325,7 +325,7 @@ CODINGS: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("coding", "compress"), CODINGS, ids=repr)
+@pytest.mark.parametrize(("coding", "compress"), CODINGS, ids=[coding for coding, _ in CODINGS])
 def test_a_compressed_answer_is_read(coding: str, compress: Any) -> None:
     """None was asked for; a proxy on the way may compress nevertheless."""
     batch = make_batch(100)
