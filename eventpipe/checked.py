@@ -84,7 +84,7 @@ class Checked(BaseModel):
                 self.__dict__[low] = bound  # past the freeze, and without counting it as set by the caller
                 continue
             low, high = names.get(low, low), names.get(high, high)
-            yield f"{low} must be at most {high} ({bound}), not {value}: lower {low} or raise {high}"
+            yield f"{low} must be at most {high} ({shown(bound)}), not {shown(value)}: lower {low} or raise {high}"
 
     def _contradictions(self, names: Mapping[str, str]) -> Iterator[str]:
         """Yield one line for each further thing that is wrong with valid values."""
