@@ -6,6 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from google.protobuf.json_format import MessageToJson
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
 from eventpipe import Codec
 from eventpipe.codecs import (
     CloudEvents,
@@ -13,6 +16,7 @@ from eventpipe.codecs import (
     HubWebhook,
     JsonCodec,
     NdjsonCodec,
+    OtlpLogs,
     PostHogV0,
     PostHogV1,
     Segment,
@@ -29,6 +33,8 @@ FORMATS: dict[str, Callable[[], Codec]] = {
     "cloudevents": lambda: CloudEvents("/edge"),
     "cloudevents-structured": lambda: CloudEvents("/edge", mode="structured"),
     "cloudevents-binary": lambda: CloudEvents("/edge", mode="binary"),
+    "otlp-json": lambda: OtlpLogs(encoding="json"),
+    "otlp-protobuf": lambda: OtlpLogs(encoding="protobuf"),
     "feature-flags": FeatureFlags,
     "webhook": lambda: StandardWebhook(WEBHOOK_SECRET),
     "webhook-hub": lambda: HubWebhook(KEY),
@@ -75,4 +81,7 @@ def strict_contents(content_type: str, body: bytes) -> list[Any]:
     if "ndjson" in content_type:
         assert body.endswith(b"\n")
         return [strict(line) for line in body.splitlines()]
+    if "protobuf" in content_type:
+        request = ExportLogsServiceRequest.FromString(body)  # which also refuses what is no UTF-8
+        return [strict(MessageToJson(request).encode())]
     return [strict(body)]

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from eventpipe import OutcomeKind, RetryPolicy
+from eventpipe.codecs import JsonCodec
 from eventpipe.sinks import HttpSink, WebhookSink
 from tests.edge.conftest import Record
 from tests.edge.leaks import KEY, WEBHOOK_SECRET, Watch
@@ -74,9 +75,13 @@ def test_an_address_that_must_not_be_sent_to_is_refused(case: str, record: Recor
     record(case, refused="at construction")
 
 
+SIZES = {"small": 1, "large": 2 * 2**20}  # the latter are written by aiohttp itself
+
+
 @pytest.mark.asyncio
+@pytest.mark.parametrize("size", SIZES)
 async def test_proxies_of_the_environment_are_ignored(
-    pipeline: Pipelines, record: Record, monkeypatch: pytest.MonkeyPatch
+    size: str, pipeline: Pipelines, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However they are named: everything goes straight to the far end, and the proxy hears nothing."""
     async with RawServer() as proxy, RawServer() as server:
@@ -86,27 +91,36 @@ async def test_proxies_of_the_environment_are_ignored(
             monkeypatch.setenv(name.upper(), proxy.origin)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        async with pipeline(server.url) as pipe:
-            outcomes = await pipe.outcomes(3)
+        codec = JsonCodec(max_event_bytes=2 * SIZES["large"])
+        async with pipeline(server.url, codec, max_event_bytes=2 * SIZES["large"]) as pipe:
+            receipts = await pipe.capture(3, filling="x" * SIZES[size])
+            outcomes = [await receipt.outcome() for receipt in receipts]
 
     assert [outcome.kind for outcome in outcomes] == [OutcomeKind.DELIVERED] * 3
     assert (len(server.requests), proxy.peers) == (3, [])
-    record("proxies of the environment", variables=2 * len(names), requests_at_the_proxy=0, delivered=3)
+    record(f"proxies of the environment, {size} bodies", variables=2 * len(names), requests_at_the_proxy=0, delivered=3)
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("size", SIZES)
 async def test_netrc_is_not_read(
-    pipeline: Pipelines, record: Record, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    size: str,
+    pipeline: Pipelines,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Credentials that lie about for this host are not sent to it."""
     netrc = tmp_path_factory.mktemp("home") / "netrc"
     netrc.write_text(f"default login user password {KEY}\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    async with RawServer() as server, pipeline(server.url) as pipe:
-        await pipe.outcomes()
+    codec = JsonCodec(max_event_bytes=2 * SIZES["large"])
+    async with RawServer() as server, pipeline(server.url, codec, max_event_bytes=2 * SIZES["large"]) as pipe:
+        (receipt,) = await pipe.capture(filling="x" * SIZES[size])
+        await receipt.outcome()
 
     assert "authorization" not in server.requests[0].headers
-    record("a .netrc", credentials_sent=0)
+    record(f"a .netrc, {size} bodies", credentials_sent=0)
 
 
 PRIVATE = {
@@ -191,7 +205,7 @@ async def test_a_webhook_connects_to_no_private_address(case: str, pipeline: Pip
     async with RawServer() as server:
         loop = asyncio.get_running_loop()
         resolver = Resolver(loop, *answers)
-        sink = WebhookSink(f"https://hooks.example:{server.port}/in", WEBHOOK_SECRET)
+        sink = WebhookSink(f"https://hooks.example:{server.port}/in", WEBHOOK_SECRET, connect_timeout=0.5)
         retry = RetryPolicy(max_attempts=2, initial=0.001, max_delay=0.001, min_delay=0)
         async with pipeline.client(sink, retry=retry) as pipe:
             (outcome,) = await pipe.outcomes()

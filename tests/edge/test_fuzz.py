@@ -171,6 +171,7 @@ numbers = st.one_of(
     st.floats().map(repr),
     st.integers(0, 10**30).map(str),
     st.text("0123456789", max_size=400),
+    st.integers(300, 8000).map(lambda digits: "9" * digits),
     st.text("0123456789eE+-._ \t", max_size=20),
 )
 dates = st.builds(

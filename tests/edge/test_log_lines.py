@@ -19,7 +19,8 @@ from tests.edge.raw_server import OK, Peer, RawServer, answer
 from tests.edge.rows import Row
 
 ROW = Row.LINES
-pytestmark = pytest.mark.wallclock
+# Seconds for what takes four on a machine that has nothing else to do.
+pytestmark = [pytest.mark.wallclock, pytest.mark.timeout(180)]
 
 FAILURES = 10_000
 AT_ONCE = 250  # events captured, and settled, in each second

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from eventpipe import OutcomeKind
+from eventpipe.sinks.http_connections import Wire
 from tests.edge.conftest import Record
 from tests.edge.pipeline import Pipelines
 from tests.edge.raw_server import OK, Peer, RawServer, Script, answer, head
@@ -70,8 +73,16 @@ ACCEPTED: dict[str, tuple[Script, list[int]]] = {
 }
 
 
+@pytest.fixture(params=["directly", "by aiohttp"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How requests are written: as most are, or by the session of aiohttp, as large ones and those of lent sessions."""
+    if request.param == "by aiohttp":
+        monkeypatch.setattr(Wire, "direct", lambda *_: None)
+    return f", {request.param}"
+
+
 @pytest.mark.parametrize("case", ACCEPTED)
-async def test_a_2xx_that_was_seen_is_delivered_once(case: str, pipeline: Pipelines, record: Record) -> None:
+async def test_a_2xx_that_was_seen_is_delivered_once(case: str, way: str, pipeline: Pipelines, record: Record) -> None:
     """The far end has the batch and said so; however the rest fares, it is sent once, and the next ones arrive."""
     script, connections = ACCEPTED[case]
     async with RawServer(script) as server, pipeline(server.url) as pipe:
@@ -81,7 +92,7 @@ async def test_a_2xx_that_was_seen_is_delivered_once(case: str, pipeline: Pipeli
         sent = [uuid for request in server.requests for uuid in request.uuids]
         assert sent == [uuid for outcome in outcomes for uuid in outcome.uuids]
         assert server.connections == connections
-        record(case, copies=sent.count(sent[0]), attempts=len(sent), connections=server.connections)
+        record(case + way, copies=sent.count(sent[0]), attempts=len(sent), connections=server.connections)
 
 
 REFUSED: dict[str, tuple[Script, str]] = {
@@ -114,7 +125,7 @@ REFUSED: dict[str, tuple[Script, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_without_a_status_the_same_ids_go_again(case: str, pipeline: Pipelines, record: Record) -> None:
+async def test_without_a_status_the_same_ids_go_again(case: str, way: str, pipeline: Pipelines, record: Record) -> None:
     """Nobody knows whether the far end has the batch, so it goes again as it was, over a new connection."""
     script, reason = REFUSED[case]
     async with RawServer(script) as server, pipeline(server.url, timeout=1.0) as pipe:
@@ -125,7 +136,7 @@ async def test_without_a_status_the_same_ids_go_again(case: str, pipeline: Pipel
         assert [request.uuids for request in server.requests] == [list(outcome.uuids)] * 2
         assert server.requests[0].body == server.requests[1].body
         assert server.connections == [1, 2]
-        record(case, copies=2, attempts=2, connections=server.connections)
+        record(case + way, copies=2, attempts=2, connections=server.connections)
 
 
 DEAD: dict[str, Script] = {name: REFUSED[name][0] for name in ("RST before a status", "closed before a status")}
@@ -142,3 +153,31 @@ async def test_a_kept_alive_connection_found_dead_costs_no_attempt(
         assert [(outcome.kind, outcome.attempt) for outcome in outcomes] == [(OutcomeKind.DELIVERED, 1)] * 2
         assert (pipe.reasons, server.connections) == ([], [1, 1, 2])
         record(f"{case}, kept alive", copies=2, attempts=1, connections=server.connections)
+
+
+@pytest.mark.parametrize("late", ["503", "200", "garbage"])
+async def test_what_comes_unasked_answers_no_later_request(
+    late: str, way: str, pipeline: Pipelines, record: Record
+) -> None:
+    """A second answer to one request, sent when that was settled, is not taken for the answer to the next one."""
+    unasked = {"503": answer(503), "200": OK, "garbage": b"\x00 garbage"}[late]
+    said = asyncio.Event()
+
+    async def answers_twice(peer: Peer) -> None:
+        await peer.say(OK)
+        await first.wait()
+        await peer.say(unasked)
+        said.set()
+
+    first = asyncio.Event()
+    async with RawServer(answers_twice) as server, pipeline(server.url) as pipe:
+        outcomes = await pipe.outcomes()
+        first.set()
+        await said.wait()
+        await asyncio.sleep(0.01)  # until it has come
+        outcomes += await pipe.outcomes()
+
+    assert [(outcome.kind, outcome.attempt) for outcome in outcomes] == [(OutcomeKind.DELIVERED, 1)] * 2
+    assert pipe.reasons == []
+    assert server.connections == [1, 2]
+    record(f"unasked: {late}{way}", copies=1, connections=server.connections)

@@ -115,7 +115,8 @@ def test_what_is_said_is_obeyed_clamped_or_absent(case: str, pipeline: Pipelines
             steps = loop.steps - before
             assert len(server.requests) == 1
             loop.jump(BACKOFF / 2)
-            outcome = await receipt.outcome()
+            async with asyncio.timeout(wait / 2 + 2 * BACKOFF):
+                outcome = await receipt.outcome()
 
             assert (outcome.kind, outcome.attempt) == (OutcomeKind.DELIVERED, 2)
             first, second = server.requests

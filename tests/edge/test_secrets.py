@@ -10,9 +10,11 @@ import warnings
 from collections.abc import Callable
 from urllib.parse import quote
 
+import orjson
 import pytest
 
 from eventpipe import AsyncClient, Codec, DeliveryError, DropReason, Event, PermanentSinkError, TransientSinkError
+from eventpipe.codecs import PostHogV1
 from tests.edge.conftest import Record
 from tests.edge.formats import FORMATS
 from tests.edge.leaks import KEY, PATH, LeakError, Watch
@@ -36,13 +38,31 @@ async def echo(peer: Peer) -> None:
     await peer.say(answer(f"400 {flat}", said.encode(), f"X-Echo: {flat}", f"Retry-After: {KEY}"))
 
 
+async def echo_verdicts(peer: Peer) -> None:
+    """Repeat the key in the words on events that were taken or refused, as PostHog's v1 and OTLP have them."""
+    assert peer.request is not None
+    words = f"for {KEY}, {KEY[:8]}…, {base64.b64encode(KEY.encode()).decode()} and {quote(KEY, safe='')}"
+    partial = {"rejectedLogRecords": "1", "errorMessage": words}
+    results: dict[str, object] = {}
+    if peer.request.body.startswith(b'{"created_at"'):
+        fates = ["ok", "warning", "drop", words]
+        results = {
+            uuid: {"result": fates[number % 4], "details": words} for number, uuid in enumerate(peer.request.uuids)
+        }
+    body = orjson.dumps({"results": results, "partialSuccess": partial, "message": words, "error": words})
+    await peer.say(answer(200, body, "Content-Type: application/json"))
+
+
 async def echo_no_http(peer: Peer) -> None:
     assert peer.request is not None
     await peer.say(f"HTTP/1.1 {KEY} {peer.request.line}\r\n{KEY}\x00: {KEY}\r\n\r\n".encode("latin-1"))
 
 
+# A codec knows its own key, and not what the headers of its sink hold.
+HOLDERS = FORMATS | {"posthog-v1, a key in a header": lambda: PostHogV1("phc_of_no_consequence")}
 HOSTILE: dict[str, Script] = {
     "an error that repeats the request": echo,
+    "verdicts that repeat the key": echo_verdicts,
     "no HTTP, that repeats the request": echo_no_http,
     "a redirect that repeats the key": answer(307, b"", f"Location: http://{quote(KEY, safe='')}.example/{KEY}"),
     "a redirect with credentials": answer(308, b"", f"Location: http://u:{quote(KEY, safe='')}@127.0.0.1/"),
@@ -59,12 +79,12 @@ HOSTILE: dict[str, Script] = {
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("wire", FORMATS)
+@pytest.mark.parametrize("wire", HOLDERS)
 async def test_no_far_end_brings_a_secret_to_light(
     wire: str, pipeline: Pipelines, record: Record, watch: Watch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With asyncio telling of every call it makes, and with errors seen by everybody who may see one."""
-    codec = FORMATS[wire]()
+    codec = HOLDERS[wire]()
     loop = asyncio.get_running_loop()
     for script in HOSTILE.values():
         async with RawServer(script) as server, pipeline(server.url, codec, timeout=0.1, queue_events=5) as pipe:
