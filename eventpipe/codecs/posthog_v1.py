@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from eventpipe.events import Batch, Properties
     from eventpipe.outcomes import Verdict
 
+# The answer has at least 55 bytes for each event. That for so many is below the 64 KiB that are read of one, with room
+# for some words; of more events a part would have to go again, although the server has taken them.
+MAX_BATCH_EVENTS = 1000
+
 _PATH = "/i/v1/analytics/events"
 _CODINGS = frozenset({"gzip", "deflate", "br", "zstd"})
 _MAX_SDK_INFO = 200  # characters; the server ignores a longer one
@@ -89,6 +93,7 @@ class PostHogV1(PostHogCodec):
 
     Attributes:
         unique_ids: The server refuses a batch that holds one id twice.
+        max_batch_events: The largest batch.
 
     Raises:
         ValueError: The key is empty, or has something other than printable ASCII; a super-property has a value that
@@ -96,6 +101,7 @@ class PostHogV1(PostHogCodec):
     """
 
     unique_ids = True
+    max_batch_events = MAX_BATCH_EVENTS
 
     def __init__(
         self,
