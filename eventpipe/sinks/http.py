@@ -171,7 +171,7 @@ class HttpSink(BaseSink):
             raise error
         status, headers, body, is_complete = attempt.answer()
         verdicts = self._format.response(batch, status, headers, body, is_complete=is_complete)
-        return None if verdicts is None else without_secrets(verdicts, self._headers.secret)
+        return None if verdicts is None else without_secrets(verdicts, self._headers.secret, self._url)
 
     async def aclose(self) -> None:
         """End the sink and cut its connections; a lent session stays. May come twice, and before the first send."""

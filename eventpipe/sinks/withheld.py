@@ -1,42 +1,56 @@
-"""What a far end says may repeat the headers that let us in; its words are shown to people, and they are not."""
+"""What a far end says may repeat the key that let us in; its words are shown to people, and the key is not."""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from eventpipe.outcomes import Verdict
 
 SHOWN_OF_SECRET = 8  # so many characters of a key tell whose it is
-WITHHELD = "(withheld: it repeats a header of ours)"
+WITHHELD = "(withheld: it repeats a header or the URL of the sink)"
+
+MIN_KEY_IN_PATH = 16  # shorter parts are words, such as "analytics", that a far end may well say
 
 _OPEN = frozenset({"accept", "accept-language", "content-type", "host", "user-agent"})  # nobody's secret
 
 
-def without_secrets(verdicts: Sequence[Verdict], headers: Mapping[str, str]) -> Sequence[Verdict]:
-    """Withhold details that repeat the beginning of a header's value, as it is, in base64 or as a URL has it.
+def without_secrets(verdicts: Sequence[Verdict], headers: Mapping[str, str], url: str) -> Sequence[Verdict]:
+    """Withhold details that repeat the beginning of what may be a key: as it is, in base64 or as a URL has it.
 
     Args:
-        verdicts: Those of a codec, which does not know the headers of its sink.
-        headers: Those of the sink.
+        verdicts: Those of a codec, which knows neither headers nor URL of its sink.
+        headers: Those of the sink; each word of a value may be a key.
+        url: That of the sink; a value in its query may be one, and a long part of its path.
     """
     details = {verdict.detail for verdict in verdicts}
-    if details == {None} or not headers:
+    if details == {None}:
         return verdicts
-    forms = set(_forms(headers))
+    forms = set(_forms([*_words(headers), *_parts(url)]))
     telling = {detail for detail in details if detail is not None and any(form in detail for form in forms)}
     return [replace(verdict, detail=WITHHELD) if verdict.detail in telling else verdict for verdict in verdicts]
 
 
-def _forms(headers: Mapping[str, str]) -> Iterator[str]:
-    words = [word for name, value in headers.items() if name.lower() not in _OPEN for word in value.split()]
-    for word in words:
-        if len(word) >= SHOWN_OF_SECRET:  # shorter ones are schemes, such as Bearer
-            encoded = base64.b64encode(word.encode()).decode()
-            for form in (word, quote(word, safe=""), encoded, encoded.replace("+", "-").replace("/", "_")):
+def _words(headers: Mapping[str, str]) -> Iterator[str]:
+    for name, value in headers.items():
+        if name.lower() not in _OPEN:
+            yield from value.split()
+
+
+def _parts(url: str) -> Iterator[str]:
+    split = urlsplit(url)
+    yield from (value for _, value in parse_qsl(split.query))
+    yield from (part for part in map(unquote, split.path.split("/")) if len(part) >= MIN_KEY_IN_PATH)
+
+
+def _forms(keys: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        if len(key) >= SHOWN_OF_SECRET:  # shorter ones are names of schemes, such as Bearer
+            encoded = base64.b64encode(key.encode()).decode()
+            for form in (key, quote(key, safe=""), encoded, encoded.replace("+", "-").replace("/", "_")):
                 yield form[:SHOWN_OF_SECRET]
