@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import eventpipe
-from eventpipe.cli.wires.base import Asked, Event, Judge, RefusedError, Taken, Wire, accepted, own_form, rfc3339
+from eventpipe.cli.wires.base import (
+    Asked,
+    Event,
+    Judge,
+    RefusedError,
+    Taken,
+    Wire,
+    accepted,
+    check_values,
+    own_form,
+    rfc3339,
+)
 from eventpipe.codecs import read_cloudevents
 
 _FAMILY = "application/cloudevents"
@@ -22,6 +33,7 @@ class CloudEventsWire(Wire):
     def read(self, asked: Asked, body: bytes, judge: Judge) -> Taken:
         """Read the events of a request; what they have and ours have not is kept in headers."""
         del judge
+        check_values(body, "the body")
         try:
             events = [_own(event) for event in read_cloudevents(asked.headers, body)]
         except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventpipe.cli.wires.base import TAKEN, Answer, Asked, Judge, RefusedError, Taken, Wire, decode
+from eventpipe.cli.wires.otlp_count import MAX_MESSAGES, count_messages
 from eventpipe.cli.wires.otlp_records import Record, read_records
 
 PROTOBUF = "application/x-protobuf"
@@ -63,6 +64,8 @@ def _unpacked(body: bytes) -> Record:
     except ImportError as error:
         needed = "protobuf needs pip install 'eventpipe[otlp]' where the collector runs; or send JSON"
         raise RefusedError(415, needed) from error
+    if count_messages(body, MAX_MESSAGES) is None:
+        raise RefusedError(413, f"the request holds more than {MAX_MESSAGES} messages")
     try:
         message = ExportLogsServiceRequest.FromString(body)
     except DecodeError as error:

@@ -8,9 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
-
-from eventpipe.cli.wires.base import Event, RefusedError, headers_or_none, own_form, rfc3339
+from eventpipe.cli.wires.base import Event, RefusedError, decode, headers_or_none, own_form, rfc3339
 from eventpipe.codecs.otlp_records import HEADERS, INFO, KEY, PROPERTIES, TIMESTAMP, UID, USER
 
 Record = dict[str, Any]  # Any: JSON
@@ -80,10 +78,7 @@ def _taken(properties: Event, name: str) -> str | None:
 
 
 def _properties(text: str) -> Event:
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        found = None
+    found = decode(text.encode(), f"the attribute {PROPERTIES}")
     if not isinstance(found, dict):
         raise RefusedError(400, f"the attribute {PROPERTIES} is no JSON object")
     return found

@@ -14,6 +14,7 @@ from eventpipe.cli.wires.base import (
     Wire,
     accepted,
     check_each,
+    check_values,
     decode,
     named_fault,
 )
@@ -65,6 +66,7 @@ class PlainWire(Wire):
 
 
 def _read_lines(body: bytes) -> Iterator[Event]:
+    check_values(body, "the body")
     for number, line in enumerate(body.split(b"\n"), 1):
         if line.strip():
             event = decode(line, f"line {number}")

@@ -7,14 +7,19 @@ from typing import Any
 import orjson
 import pytest
 from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
 
+from eventpipe.cli.wires import otlp
 from eventpipe.cli.wires.base import Judge
 from eventpipe.cli.wires.otlp import OtlpWire
+from eventpipe.cli.wires.otlp_count import count_messages
 from tests.cli.wires.asking import ask, found, refusal, said
 
 PATH = "/v1/logs"
@@ -221,6 +226,10 @@ def nested(depth: int) -> dict[str, Any]:
         (json.dumps(request(record(attributes=attributes(a=nested(101))))).encode(), "a value is nested too deeply"),
         (
             request(record(attributes=attributes(**{"eventpipe.properties": {"stringValue": "["}}))),
+            "the attribute eventpipe.properties is not JSON: unexpected end of data: line 1 column 2 (char 1)",
+        ),
+        (
+            request(record(attributes=attributes(**{"eventpipe.properties": {"stringValue": "[]"}}))),
             "the attribute eventpipe.properties is no JSON object",
         ),
     ],
@@ -269,6 +278,48 @@ def test_what_is_no_protobuf_is_refused_with_a_status_in_protobuf(body: bytes) -
 def test_the_deepest_that_protobuf_reads_is_read() -> None:
     """Reading it meets no limit of Python's."""
     assert len(ask(PATH, deep_protobuf(40), content_type=PROTOBUF).events) == 1
+
+
+def many(number: int) -> bytes:
+    """A request of so many messages: one of resource logs, one of scope logs, and empty log records, two bytes each."""
+    return length_delimited(1, length_delimited(2, b"\x12\x00" * (number - 2)))
+
+
+def test_more_messages_than_anybody_sends_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes of protobuf would take 130 of memory; what is allowed is read."""
+    monkeypatch.setattr(otlp, "MAX_MESSAGES", 1000)
+
+    answer = refusal(PATH, many(1001), content_type=PROTOBUF)
+
+    assert answer.status == 413
+    assert len(ask(PATH, many(1000), content_type=PROTOBUF).events) == 998
+
+
+def test_messages_are_counted_wherever_they_are() -> None:
+    """In values within each other, behind fields of every kind, and beside fields that are not known."""
+    sent = request(
+        record(attributes=VALUES, body={"stringValue": "b"}, traceId="CvdlGRbNQ92ESOshHIAxnA==", flags=1),
+        scope={"name": "s", "attributes": attributes(a={"boolValue": True})},
+        resource={"attributes": attributes(a={"intValue": "1"})},
+    )
+    messages = inside(ExportLogsServiceRequest.FromString(packed(sent)))
+
+    assert messages > 30
+    assert count_messages(packed(sent), messages) == messages
+    assert count_messages(packed(sent), messages - 1) is None
+
+
+def inside(message: Message) -> int:
+    """The messages within one, as protobuf's library has them."""
+    values = [value for field, value in message.ListFields() if field.message_type is not None]
+    children = [child for value in values for child in ([value] if isinstance(value, Message) else value)]
+    return len(children) + sum(map(inside, children))
+
+
+@given(st.binary(max_size=200))
+def test_counting_ends_whatever_it_is_given(body: bytes) -> None:
+    """Bytes that are no request are counted to some number, and no error gets out."""
+    assert count_messages(body, 1000) in range(1001)
 
 
 def test_another_type_is_refused() -> None:

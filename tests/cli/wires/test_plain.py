@@ -3,6 +3,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from eventpipe.cli.wires import base
 from tests.cli.wires.asking import ask, refusal, said
 
 EVENT = {"event": "signed_up", "distinct_id": "u1"}
@@ -58,3 +59,32 @@ def test_malformed_request_is_refused_with_its_place(content_type: str, body: by
 def test_hostile_json_is_refused(body: bytes) -> None:
     """What cannot be read is the sender's fault, and no error of the collector's."""
     assert refusal("/", body).status == 400
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b"[" + b"{}," * 60 + b"{}]"),
+        ("application/json", b'{"meta": {}, "events": [' + b"[]," * 60 + b"[]]}"),
+        ("application/x-ndjson", b'{"event": "a"}\n' * 120),
+        ("application/cloudevents-batch+json", b"[" + b"{}," * 60 + b"{}]"),
+    ],
+    ids=["array", "object", "ndjson", "cloudevents"],
+)
+def test_more_values_than_anybody_sends_are_not_read(
+    content_type: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bytes of JSON may take 64 of memory, and a gzipped body has a thousand times more of them than it travels."""
+    monkeypatch.setattr(base, "MAX_VALUES", 100)
+
+    answer = refusal("/", body, content_type=content_type)
+
+    assert answer.status == 413
+    assert said(answer) == {"error": "the body holds more than 100 values"}
+
+
+def test_commas_in_texts_cost_nobody_his_event() -> None:
+    """A megabyte of them is below the bound."""
+    events = [{"event": "a", "text": ", " * 500_000}]
+
+    assert ask("/", events).events == events
