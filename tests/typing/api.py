@@ -218,6 +218,10 @@ def contracts() -> tuple[Sink, Codec]:
     return sink, codec
 
 
+async def auth(refresh: bool) -> dict[str, str]:
+    return {"Authorization": str(refresh)}
+
+
 async def own_function(batch: Batch) -> None:
     assert_type(batch.events, tuple[CapturedEvent, ...])
 
@@ -227,6 +231,8 @@ def sinks() -> list[Sink]:
         HttpSink("https://collector.example/batch", timeout=5, compression=None, headers={"X-Team": "a"}),
         HttpSink("https://collector.example/batch", NdjsonCodec(), where=lambda event: event.event != "debug"),
         HttpSink("https://eu.i.posthog.com", PostHogV0("phc_key")),
+        HttpSink("https://collector.example", proxy="http://proxy.example:3128", proxy_headers={"X-Team": "a"}),
+        HttpSink("http://collector.example", socket_path=Path("/run/collector.sock"), auth=auth),
         HttpSink("https://api.segment.io", Segment("key", context={"app": "shop"}, integrations={"All": True})),
         HttpSink("https://collector.example/batch", OwnCodec()),
         WebhookSink("https://hooks.example/in", ["whsec_a2V5", "whsec_b2xk"], timeout=20),
