@@ -15,7 +15,7 @@ import pytest
 from eventpipe import OutcomeKind, RetryPolicy
 from tests.edge.conftest import Record
 from tests.edge.jumping_loop import JumpingLoop
-from tests.edge.pipeline import Pipelines
+from tests.edge.pipeline import PATIENT, Pipelines
 from tests.edge.raw_server import RawServer, answer
 from tests.edge.rows import Row
 
@@ -115,7 +115,7 @@ def test_what_is_said_is_obeyed_clamped_or_absent(case: str, pipeline: Pipelines
             steps = loop.steps - before
             assert len(server.requests) == 1
             loop.jump(BACKOFF / 2)
-            async with asyncio.timeout(wait / 2 + 2 * BACKOFF):
+            async with asyncio.timeout(PATIENT):
                 outcome = await receipt.outcome()
 
             assert (outcome.kind, outcome.attempt) == (OutcomeKind.DELIVERED, 2)
