@@ -105,12 +105,13 @@ def _codings(codec: Codec, compression: Compression | None) -> Mapping[str | Non
     known: Mapping[str | None, Collection[str]] | None = getattr(codec, "compressions", None)
     if compression is None or known is None:
         return {None: compression}
-    if compression != _USUAL and compression not in known[None]:
-        names = ", ".join(map(repr, sorted(known[None])))
+    usual = known.get(None, {compression})  # a codec that names lanes only says nothing of the others
+    if compression != _USUAL and compression not in usual:
+        names = ", ".join(map(repr, sorted(usual))) or "none"
         raise ValueError(f"compression must be one that the far end reads ({names}) or None, not {compression!r}")
     return {
         lane: compression if compression in codings else _USUAL if _USUAL in codings else None
-        for lane, codings in known.items()
+        for lane, codings in {**known, None: usual}.items()
     }
 
 

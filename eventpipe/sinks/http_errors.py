@@ -66,7 +66,7 @@ def _said_by_system(exc: Exception) -> str:
 
 def _said_by_tls(exc: BaseException | None) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return exc.verify_message[:MAX_REASON]
+        return exc.verify_message[:MAX_REASON].rstrip(".")
     if isinstance(exc, ssl.SSLError) and exc.reason:
         return exc.reason.lower().replace("_", " ")[:MAX_REASON]
     return "it was refused"

@@ -76,7 +76,13 @@ def test_a_coding_that_the_far_end_does_not_read_is_refused() -> None:
     ):
         HttpSink(URL, Choosy({None: frozenset({"gzip"})}), compression="br")
 
+    with pytest.raises(
+        ValueError, match=r"^compression must be one that the far end reads \(none\) or None, not 'zstd'$"
+    ):
+        HttpSink(URL, Choosy({None: frozenset()}), compression="zstd")
+
     assert Format(Choosy({None: frozenset()}), URL, "gzip").coding(None) is None
+    assert Format(Choosy({"ai": frozenset()}), URL, "zstd").coding(None) == "zstd"
     assert Format(JsonCodec(), URL, "br").coding("any") == "br"
 
 

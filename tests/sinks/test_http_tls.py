@@ -123,7 +123,7 @@ async def test_a_certificate_that_is_refused_says_what_to_check_and_slows_down(l
                     await sink.send(make_batch())
 
     assert str(caught.value) == (
-        "no TLS with the far end: IP address mismatch, certificate is not valid for '127.0.0.1'.; "
+        "no TLS with the far end: IP address mismatch, certificate is not valid for '127.0.0.1'; "
         "check its certificate, this machine's clock and authorities, and the sink's ssl"
     )
     assert (caught.value.reason, caught.value.retry_after, caught.value.status) == ("tls", 30.0, None)
