@@ -406,7 +406,11 @@ def test_limits_without_room_for_an_event_are_refused(limits: dict[str, Any], sa
 
 
 @pytest.mark.parametrize("option", ["context", "integrations"])
-@pytest.mark.parametrize("value", [7, ["a"], {"a": object()}, {7: "SECRET"}, {"\ud800": "SECRET"}], ids=["number", "list", "object inside", "number as name", "surrogate"])
+@pytest.mark.parametrize(
+    "value",
+    [7, ["a"], {"a": object()}, {7: "SECRET"}, {"\ud800": "SECRET"}],
+    ids=["number", "list", "object inside", "number as name", "surrogate"],
+)
 def test_what_is_no_json_object_is_refused_without_being_shown(option: str, value: Any) -> None:
     """Context may hold what is nobody's business; the message has the option's name only."""
     with pytest.raises(ValueError, match=f"^{option} must be a mapping from text to what JSON can carry") as caught:
