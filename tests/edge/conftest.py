@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pytest
 
+from eventpipe.sinks.http_connections import Wire
 from tests.edge.leaks import Watch
 from tests.edge.pipeline import Pipelines
 from tests.edge.rows import GUARANTEES, Row
@@ -47,6 +48,14 @@ def record(request: pytest.FixtureRequest) -> Record:
         request.node.user_properties.append((PROPERTY, (row.name, case, figures)))
 
     return keep
+
+
+@pytest.fixture(params=["directly", "by aiohttp"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How requests are written: as most are, or by the session of aiohttp, as large ones and those of lent sessions."""
+    if request.param == "by aiohttp":
+        monkeypatch.setattr(Wire, "direct", lambda *_: None)
+    return f", {request.param}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -81,6 +81,7 @@ STATUSES: dict[str, dict[int, tuple[OutcomeKind, str | None]]] = {
         400: (OutcomeKind.DROPPED, DropReason.REJECTED),
         503: (OutcomeKind.DROPPED, DropReason.EXHAUSTED),
     },
+    "json, lent": {200: (OutcomeKind.DELIVERED, None)},
     "posthog-v1": {
         401: (OutcomeKind.DROPPED, DropReason.UNAUTHORIZED),
         503: (OutcomeKind.DROPPED, DropReason.EXHAUSTED),
@@ -111,7 +112,7 @@ async def test_an_answer_that_inflates_without_end_costs_nothing(coding: str, re
 
         return script
 
-    warm = [("json", 200, None), ("posthog-v1", 503, None)]
+    warm = [("json", 200, None), ("posthog-v1", 503, None), ("json, lent", 200, None)]
     script = [answer(status, b"x" * len(bomb)) for _, status, _ in warm] + [says(status) for _, status, _ in cases]
     async with RawServer(*script) as server, asyncio.timeout(50):  # type: ignore[arg-type]
         process = await asyncio.create_subprocess_exec(

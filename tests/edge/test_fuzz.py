@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
+import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -91,8 +92,12 @@ pieces = st.lists(answers, min_size=1, max_size=3)
 ends = st.sampled_from(["close", "reset", "stay"])
 
 
+async def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession()
+
+
 class FarEnd:
-    """One far end and one sink for all examples, on a loop of their own."""
+    """One far end and a few sinks, one with a lent session, for all examples, on a loop of their own."""
 
     def __init__(self, watch: Watch) -> None:
         self.runner = asyncio.Runner()
@@ -100,9 +105,10 @@ class FarEnd:
         self.end = "close"
         self.server = RawServer(default=self._say)
         self.runner.run(self.server.start())
+        self.session = self.runner.run(_session())
         self.sinks = []
-        for make in (FORMATS["json"], FORMATS["posthog-v1"]):
-            sink = WatchedSink(self.server.url, make(), timeout=TIMEOUT)
+        for wire, session in (("json", None), ("posthog-v1", None), ("json", self.session)):
+            sink = WatchedSink(self.server.url, FORMATS[wire](), timeout=TIMEOUT, session=session)
             sink.watch = watch
             self.sinks.append(sink)
 
@@ -137,6 +143,7 @@ class FarEnd:
     def close(self) -> None:
         for sink in self.sinks:
             self.runner.run(sink.aclose())
+        self.runner.run(self.session.close())
         self.runner.run(self.server.stop())
         self.runner.close()
 
@@ -160,7 +167,7 @@ def test_any_bytes_are_an_answer_or_an_error_of_a_sink(far_end: FarEnd, record: 
         far_end.answer(pieces, end)
 
     check()
-    record("the response reader", answers=2 * runs, other_exceptions=0)
+    record("the response reader", answers=3 * runs, other_exceptions=0)
 
 
 # -- Retry-After

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from eventpipe import OutcomeKind
-from eventpipe.sinks.http_connections import Wire
 from tests.edge.conftest import Record
 from tests.edge.pipeline import Pipelines
 from tests.edge.raw_server import OK, Peer, RawServer, Script, answer, head
@@ -71,14 +70,6 @@ ACCEPTED: dict[str, tuple[Script, list[int]]] = {
     "102 and 103, then 200": (head(102) + head(103, "Link: </x>") + OK, [1, 1, 1]),
     "one byte after another": (in_parts(*(bytes([byte]) for byte in OK)), [1, 1, 1]),
 }
-
-
-@pytest.fixture(params=["directly", "by aiohttp"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How requests are written: as most are, or by the session of aiohttp, as large ones and those of lent sessions."""
-    if request.param == "by aiohttp":
-        monkeypatch.setattr(Wire, "direct", lambda *_: None)
-    return f", {request.param}"
 
 
 @pytest.mark.parametrize("case", ACCEPTED)

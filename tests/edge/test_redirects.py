@@ -65,7 +65,7 @@ LIKE_A_HOST = {
 
 
 @pytest.mark.parametrize("form", ELSEWHERE)
-async def test_nothing_goes_to_another_origin(form: str, pipeline: Pipelines, record: Record) -> None:
+async def test_nothing_goes_to_another_origin(form: str, way: str, pipeline: Pipelines, record: Record) -> None:
     """Neither events nor key, whatever the status and however the address is written; the sink is misconfigured."""
     here = RawServer()
     there = RawServer()
@@ -82,7 +82,7 @@ async def test_nothing_goes_to_another_origin(form: str, pipeline: Pipelines, re
 
         arrived = len(there.peers) + len(beside.peers)
         assert (arrived, len(here.requests)) == (0, len(STATUSES))
-        record(form, requests_there=arrived, requests_here=len(here.requests), statuses=len(STATUSES))
+        record(form + way, requests_there=arrived, requests_here=len(here.requests), statuses=len(STATUSES))
 
 
 @pytest.mark.parametrize("form", LIKE_A_HOST)
