@@ -62,14 +62,14 @@ def inflate(body: bytes, encoding: str, limit: int = MAX_BODY_BYTES, codings: fr
 
 def _inflate_gzip(body: bytes, limit: int) -> bytes:
     def member(body: bytes, room: int) -> tuple[bytes, bytes]:
-        inflated, rest = _inflate(zlib.decompressobj(zlib.MAX_WBITS | 16), zlib.error, body, room)
+        inflated, rest = _inflate(zlib.decompressobj(zlib.MAX_WBITS | 16), zlib.error, body, room, limit)
         return inflated, rest.lstrip(b"\0")  # a member may be padded with zeros
 
     return _members("gzip", member, body, limit)
 
 
 def _inflate_deflate(body: bytes, limit: int) -> bytes:
-    return _inflate(zlib.decompressobj(), zlib.error, body, limit)[0]
+    return _inflate(zlib.decompressobj(), zlib.error, body, limit, limit)[0]
 
 
 def _inflate_zstd(body: bytes, limit: int) -> bytes:
@@ -78,7 +78,7 @@ def _inflate_zstd(body: bytes, limit: int) -> bytes:
     options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
 
     def frame(body: bytes, room: int) -> tuple[bytes, bytes]:
-        return _inflate(zstd.ZstdDecompressor(options=options), zstd.ZstdError, body, room)
+        return _inflate(zstd.ZstdDecompressor(options=options), zstd.ZstdError, body, room, limit)
 
     return _members("zstd", frame, body, limit)
 
@@ -92,7 +92,7 @@ def _inflate_brotli(body: bytes, limit: int) -> bytes:
         raise RefusedError(415, "content encoding 'br' needs brotli 1.2: pip install -U 'eventpipe[brotli]'") from error
     except brotli.error as error:
         raise RefusedError(400, "the body cannot be inflated: it is not brotli") from error
-    _check_room(inflated, limit)
+    _check_room(inflated, limit, limit)
     if not inflater.is_finished():
         raise RefusedError(400, _TOO_EARLY)
     return inflated
@@ -119,19 +119,22 @@ def _members(name: str, inflate: Callable[[bytes, int], tuple[bytes, bytes]], bo
     return b"".join(members)
 
 
-def _inflate(inflater: Inflater, kind_of_error: type[Exception], body: bytes, limit: int) -> tuple[bytes, bytes]:
+def _inflate(
+    inflater: Inflater, kind_of_error: type[Exception], body: bytes, room: int, limit: int
+) -> tuple[bytes, bytes]:
+    """Inflate one part into what room is left of the limit; gives it and what follows it."""
     try:
-        inflated = inflater.decompress(body, limit + 1)
+        inflated = inflater.decompress(body, room + 1)
     except kind_of_error as error:
         raise RefusedError(400, f"the body cannot be inflated: {error}") from error
-    _check_room(inflated, limit)
+    _check_room(inflated, room, limit)
     if not inflater.eof:
         raise RefusedError(400, _TOO_EARLY)
     return inflated, inflater.unused_data
 
 
-def _check_room(inflated: bytes, limit: int) -> None:
-    if len(inflated) > limit:
+def _check_room(inflated: bytes, room: int, limit: int) -> None:
+    if len(inflated) > room:
         raise RefusedError(413, f"the body inflates to more than {limit} bytes")
 
 

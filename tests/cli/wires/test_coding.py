@@ -65,6 +65,17 @@ def test_body_that_cannot_be_taken_is_refused(encoding: str, body: bytes, status
     assert refused.value.status == status
 
 
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_parts_share_one_limit(coding: str) -> None:
+    """What the first took is not there for the second: a hundred parts make no hundred times the limit."""
+    part = gzip.compress(b"x" * 60) if coding == "gzip" else zstd.compress(b"x" * 60)
+
+    with pytest.raises(RefusedError, match=r"^the body inflates to more than 100 bytes$"):
+        inflate(part * 2, coding, limit=100)
+
+    assert inflate(part * 2, coding, limit=120) == b"x" * 120
+
+
 def test_gzip_members_are_bounded() -> None:
     """Each is cut off what follows it, so that a million empty ones would keep the collector busy for minutes."""
     rest = gzip.compress(b"rest")

@@ -309,6 +309,14 @@ def test_messages_are_counted_wherever_they_are() -> None:
     assert count_messages(packed(sent), messages - 1) is None
 
 
+@pytest.mark.parametrize("field", [b"\x09" + bytes(4), b"\x45"], ids=["fixed64", "fixed32"])
+def test_numbers_are_passed_over_whole(field: bytes) -> None:
+    """What of one looks like the beginning of a message is none."""
+    looks_like_two = b"\x32\x00\x32\x00"
+
+    assert count_messages(length_delimited(1, length_delimited(2, length_delimited(2, field + looks_like_two))), 9) == 3
+
+
 def inside(message: Message) -> int:
     """The messages within one, as protobuf's library has them."""
     values = [value for field, value in message.ListFields() if field.message_type is not None]

@@ -108,7 +108,7 @@ def test_jitsus_header_is_a_key_too() -> None:
         {"Authorization": "Basic"},
         {"Authorization": "Basic !"},
         {"Authorization": "Basic " + base64.b64encode(b":key").decode()},
-        {"Authorization": "Bearer key"},
+        {"Authorization": "Bearer " + base64.b64encode(b"key:").decode()},
         {"Authorization": "Basic \udcff"},
     ],
 )
