@@ -48,15 +48,19 @@ class _Answer(NamedTuple):
 def are_all_ok(events: Sequence[CapturedEvent], body: bytes) -> bool:
     """Whether the answer is written as the service writes it when it took every event, in whatever order.
 
-    As nearly always: then comparing takes 0.1 µs an event, and 0.2 where the order is not that of the batch, where to
+    As nearly always: then comparing takes 0.06 µs an event, and 0.2 where the order is not that of the batch, where to
     decode the answer and look at each verdict takes 1.5 µs.
     """
     body = body.rstrip(_SPACE)
+    ids = [event.data[UUID_AT] for event in events]
+    if body == _OPENING + _BETWEEN.join(ids) + _CLOSING:
+        return True
     if not (body.startswith(_OPENING) and body.endswith(_CLOSING)):
         return False
     named = body[len(_OPENING) : -len(_CLOSING)].split(_BETWEEN)
-    ids = [event.data[UUID_AT] for event in events]
-    return named == ids or (len(named) == len(ids) and set(named) == set(ids))
+    left = set(ids)
+    left.difference_update(named)
+    return len(named) == len(ids) and not left
 
 
 class Results:
