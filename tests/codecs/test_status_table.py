@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from aioresponses import CallbackResult, aioresponses
 
-from eventpipe import Batch, DropReason, OutcomeKind, PermanentSinkError, SinkError, TransientSinkError, Verdict
+from eventpipe import Batch, DropReason, Event, OutcomeKind, PermanentSinkError, SinkError, TransientSinkError, Verdict
 from eventpipe.sinks import HttpSink
 from eventpipe.testing import CodecRig
-from eventpipe.testing.codec_events import batches, plain_events
+from eventpipe.testing.codec_events import batches, capture
 from tests.conformance.codec_rigs import RIGS
 
 pytestmark = pytest.mark.asyncio
@@ -125,10 +125,17 @@ def said_by(verdicts: Sequence[Verdict] | SinkError | None, status: int) -> Said
     return DELIVERED
 
 
-@pytest_asyncio.fixture(params=RIGS)
+LANES = {f"posthog-v1, lane {lane}": ("posthog-v1", lane) for lane in ("historical", "ai")}
+
+
+@pytest_asyncio.fixture(params=[*RIGS, *LANES])
 async def sent(request: pytest.FixtureRequest) -> AsyncIterator[Sent]:
-    rig = RIGS[request.param]()
-    batch = batches(rig.codec, plain_events(rig.codec, 2))[0]
+    name, lane = LANES.get(request.param, (request.param, None))
+    rig = RIGS[name]()
+    batch = batches(rig.codec, capture(rig.codec, [Event(f"e{n}", lane=lane) for n in range(2)]))[0]
+    assert batch.lane == lane
+    if lane == "ai":
+        rig.answer = None  # it goes by the status: the format of its answers has no verdicts
     sink = HttpSink(URL, rig.codec, compression=None)
     with aioresponses() as far_end:
         yield Sent(rig, batch, far_end, sink)

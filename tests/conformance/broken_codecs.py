@@ -262,7 +262,7 @@ ATTRIBUTES: Breaks = {
     "a lane that changes": (LANES, Undecided),
     "a limit where there are no lanes": (OF_LANES, has(lane_event_bytes={"ai": 7})),
     "a lane without limit": (OF_LANES, has(has_lanes=True, lane_event_bytes={"ai": None})),
-    "no coding for the other lanes": (CODINGS, has(has_lanes=True, compressions={"ai": ["gzip"]})),
+    "a coding for a lane where there are none": (CODINGS, has(compressions={"ai": ["gzip"]})),
     "a coding that nobody writes": (CODINGS, has(compressions={None: ["compress"]})),
     "one coding as text": (CODINGS, has(compressions={None: "br"})),
     "a limit that changes": (CodecContract.test_attributes_stay_as_they_are, Learning),
