@@ -126,7 +126,7 @@ def test_a_line_that_is_too_long_is_a_fault(tmp_path: Path, form: Format, monkey
 
     rows = read(tmp_path, form, header + good + b"\n" + b"x" * 50 + b"\n" + good + b"\n", name="n")
 
-    assert [row.fault for row in rows if "longer than" in row.fault] == ["longer than 4.0 MiB"]
+    assert [row.fault for row in rows if "longer than" in row.fault] == ["longer than 9.0 MiB"]
     assert len(rows) == 3
     assert len(rows[1].text) == 40
 
