@@ -69,6 +69,11 @@ def plain_events(codec: Codec, number: int) -> list[CapturedEvent]:
 
 def awkward_events(codec: Codec) -> list[CapturedEvent]:
     """Events that a client can capture, and a format may stumble over."""
+    return capture(codec, awkward(codec))
+
+
+def awkward(codec: Codec) -> list[Event]:
+    """The same as their caller describes them."""
     large = "x" * min(_LARGE, codec.max_event_bytes // 2)
     nested: object = "innermost"
     for _ in range(_DEPTH):
@@ -81,36 +86,33 @@ def awkward_events(codec: Codec) -> list[CapturedEvent]:
         "set": {1},
         "huge": 10**40,
     }
-    return capture(
-        codec,
-        [
-            Event("nothing"),
-            Event("empty", distinct_id="", properties={}, headers={}, key=""),
-            Event(_ODD, distinct_id="\n,é= ", properties={"\n": '"', "": [None, {}], "a b,c=d": _ODD, _ODD: {_ODD: 1}}),
-            Event("null", distinct_id="null", properties={"null": "null", "true": "true", "1": "1"}),
-            Event("kinds", properties={"null": None, "true": True, "false": False, "text": "", "list": [], "map": {}}),
-            Event("numbers", properties={"-0.0": -0.0, "0.1": 0.1, "1.0": 1.0, "tiny": 5e-324, "big": 1.7e308}),
-            Event("whole numbers", properties={"most": 2**64 - 1, "signed": [2**63 - 1, -(2**63), 0, 2**53 + 1]}),
-            Event("nested", properties={"nested": nested, "mixed": [1, "a", None, {"b": [{}, {"c": [True]}]}]}),
-            Event("repaired", distinct_id="\ud800", properties=odd),
-            Event("large", properties={"text": large}),
-            Event("many", properties={f"p{n}": n for n in range(200)}),
-            Event("headers and key", "u1", {"a": 1}, headers={"traceparent": "00-é", "X-Odd": _ODD[:9]}, key="k,\n"),
-            Event("names of members", "u1", {name: f"mine of {name}" for name in _CLASHES}),
-            Event("names of objects", "u1", {name: {"mine": name} for name in _CLASHES}),
-            Event("lifted", distinct_id="u1", properties=lifted),
-            Event("lifted among others", distinct_id="u1", properties={"a": 1, **lifted, "b": 2}, key="k"),
-            Event("lifted of nobody", properties={"a": None, **lifted}),
-            Event("lifted for another", distinct_id="u1", properties={"a": 1, OF_ANOTHER: {"mine": None}}),
-            Event("lifted for another alone", distinct_id="u1", properties={OF_ANOTHER: "mine"}),
-            Event("at once", uuid="00000000-0000-0000-0000-000000000000", timestamp=_at(1970)),
-            Event("before all clocks", uuid="ffffffff-ffff-ffff-ffff-ffffffffffff", timestamp=_at(1969, microsecond=1)),
-            Event("long ago", timestamp=_at(1)),
-            Event("far off", timestamp=_at(9999, microsecond=999_999)),
-            *_calls(),
-            *(Event("in a lane", distinct_id="u1", properties={"a": 1}, lane=lane) for lane in LANES),
-        ],
-    )  # fmt: skip
+    return [
+        Event("nothing"),
+        Event("empty", distinct_id="", properties={}, headers={}, key=""),
+        Event(_ODD, distinct_id="\n,é= ", properties={"\n": '"', "": [None, {}], "a b,c=d": _ODD, _ODD: {_ODD: 1}}),
+        Event("null", distinct_id="null", properties={"null": "null", "true": "true", "1": "1"}),
+        Event("kinds", properties={"null": None, "true": True, "false": False, "text": "", "list": [], "map": {}}),
+        Event("numbers", properties={"-0.0": -0.0, "0.1": 0.1, "1.0": 1.0, "tiny": 5e-324, "big": 1.7e308}),
+        Event("whole numbers", properties={"most": 2**64 - 1, "signed": [2**63 - 1, -(2**63), 0, 2**53 + 1]}),
+        Event("nested", properties={"nested": nested, "mixed": [1, "a", None, {"b": [{}, {"c": [True]}]}]}),
+        Event("repaired", distinct_id="\ud800", properties=odd),
+        Event("large", properties={"text": large}),
+        Event("many", properties={f"p{n}": n for n in range(200)}),
+        Event("headers and key", "u1", {"a": 1}, headers={"traceparent": "00-é", "X-Odd": _ODD[:9]}, key="k,\n"),
+        Event("names of members", "u1", {name: f"mine of {name}" for name in _CLASHES}),
+        Event("names of objects", "u1", {name: {"mine": name} for name in _CLASHES}),
+        Event("lifted", distinct_id="u1", properties=lifted),
+        Event("lifted among others", distinct_id="u1", properties={"a": 1, **lifted, "b": 2}, key="k"),
+        Event("lifted of nobody", properties={"a": None, **lifted}),
+        Event("lifted for another", distinct_id="u1", properties={"a": 1, OF_ANOTHER: {"mine": None}}),
+        Event("lifted for another alone", distinct_id="u1", properties={OF_ANOTHER: "mine"}),
+        Event("at once", uuid="00000000-0000-0000-0000-000000000000", timestamp=_at(1970)),
+        Event("before all clocks", uuid="ffffffff-ffff-ffff-ffff-ffffffffffff", timestamp=_at(1969, microsecond=1)),
+        Event("long ago", timestamp=_at(1)),
+        Event("far off", timestamp=_at(9999, microsecond=999_999)),
+        *_calls(),
+        *(Event("in a lane", distinct_id="u1", properties={"a": 1}, lane=lane) for lane in LANES),
+    ]  # fmt: skip
 
 
 def _calls() -> list[Event]:
