@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+from urllib.parse import quote
+
+SHOWN_OF_KEY = 8  # so many characters of a key tell whose it is
+
 MAX_KEY_LENGTH = 4096  # as a header commonly may have at most 8 KiB, and a key in Base64 is a third longer
 
 
@@ -22,3 +27,10 @@ def checked_key(option: str, key: object) -> str:
             f"characters long (its value is not shown)"
         )
     return text
+
+
+def forms_of(key: str) -> frozenset[str]:
+    """What gives a key away: its beginning as it is, as a URL has it, and in either base64."""
+    encoded = base64.b64encode(key.encode()).decode()
+    forms = (key, quote(key, safe=""), encoded, encoded.replace("+", "-").replace("/", "_"))
+    return frozenset(form[:SHOWN_OF_KEY] for form in forms)

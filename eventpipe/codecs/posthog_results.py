@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 import orjson
 
 from eventpipe.codecs.base import MAX_RESPONSE_BYTES
+from eventpipe.codecs.keys import forms_of
 from eventpipe.errors import TransientSinkError
 from eventpipe.events import UUID_AT
 from eventpipe.outcomes import DELIVERED, DropReason, OutcomeKind, Verdict
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from eventpipe.events import CapturedEvent
 
 MAX_DETAIL = 200  # characters of the far end's words that are kept
-SHOWN_OF_KEY = 8  # so many characters of a key tell whose it is
 
 _OPENING, _BETWEEN, _CLOSING = b'{"results":{"', b'":{"result":"ok"},"', b'":{"result":"ok"}}}'
 _SPACE = b" \t\r\n"
@@ -71,9 +69,7 @@ class Results:
     """
 
     def __init__(self, key: str) -> None:
-        encoded = base64.b64encode(key.encode()).decode()
-        forms = (key, quote(key, safe=""), encoded, encoded.replace("+", "-").replace("/", "_"))
-        self._telling = frozenset(form[:SHOWN_OF_KEY] for form in forms)
+        self._telling = forms_of(key)
 
     def read(
         self,

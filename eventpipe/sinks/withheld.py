@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from eventpipe.codecs.keys import SHOWN_OF_KEY, forms_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from eventpipe.outcomes import Verdict
 
-SHOWN_OF_SECRET = 8  # so many characters of a key tell whose it is
 WITHHELD = "(withheld: it repeats a header or the URL of the sink)"
 
 MIN_KEY_IN_PATH = 16  # shorter parts are words, such as "analytics", that a far end may well say
@@ -31,7 +31,8 @@ def without_secrets(verdicts: Sequence[Verdict], headers: Mapping[str, str], url
     details = {verdict.detail for verdict in verdicts}
     if details == {None}:
         return verdicts
-    forms = set(_forms([*_words(headers), *_parts(url)]))
+    keys = [key for key in (*_words(headers), *_parts(url)) if len(key) >= SHOWN_OF_KEY]  # Bearer is shorter
+    forms = frozenset[str]().union(*map(forms_of, keys))
     telling = {detail for detail in details if detail is not None and any(form in detail for form in forms)}
     return [replace(verdict, detail=WITHHELD) if verdict.detail in telling else verdict for verdict in verdicts]
 
@@ -46,11 +47,3 @@ def _parts(url: str) -> Iterator[str]:
     split = urlsplit(url)
     yield from (value for _, value in parse_qsl(split.query))
     yield from (part for part in map(unquote, split.path.split("/")) if len(part) >= MIN_KEY_IN_PATH)
-
-
-def _forms(keys: Iterable[str]) -> Iterator[str]:
-    for key in keys:
-        if len(key) >= SHOWN_OF_SECRET:  # shorter ones are names of schemes, such as Bearer
-            encoded = base64.b64encode(key.encode()).decode()
-            for form in (key, quote(key, safe=""), encoded, encoded.replace("+", "-").replace("/", "_")):
-                yield form[:SHOWN_OF_SECRET]
