@@ -86,8 +86,14 @@ def read_payload(asked: Asked, payload: Event) -> Event:
         payload["type"],
         str(who) if isinstance(who, str | int) and not isinstance(who, bool) else None,
         data if isinstance(data, dict) else {"data": data},
-        uuid=text_or_none(payload.get("uuid")) or asked.headers.get("webhook-id"),
+        uuid=text_or_none(payload.get("uuid")) or _id_of(asked),
         timestamp=text_or_none(payload.get("timestamp")),
         key=text_or_none(payload.get("key")),
         headers=headers_or_none(payload.get("headers")),
     )
+
+
+def _id_of(asked: Asked) -> str | None:
+    """The id of the headers, if it is text: bytes that are not would come as what no file can hold."""
+    named = asked.headers.get("webhook-id", "")
+    return named if named and named.isprintable() else None

@@ -74,6 +74,14 @@ def test_a_payload_becomes_an_event(payload: Any, headers: dict[str, str], store
     assert said(taken.answer) == {"status": "ok", "accepted": 1}
 
 
+@pytest.mark.parametrize("given", ["", "\udcff", "a\tb"])
+def test_an_id_that_is_no_text_is_none(given: str) -> None:
+    """It could be neither stored nor listed."""
+    [event] = ask("/", {"type": "paid", "data": {}}, {"webhook-id": given}).events
+
+    assert event == {"event": "paid", "distinct_id": None, "properties": {}}
+
+
 def test_a_payload_without_a_type_is_refused() -> None:
     """Its name would be empty."""
     assert said(refusal("/", {"type": "", "data": {}})) == {"error": "the payload's type is empty"}
