@@ -170,7 +170,7 @@ def _encoded(super_properties: object) -> Mapping[str, bytes]:
     if not isinstance(super_properties, Mapping):
         raise ValueError(f"super_properties must be a mapping or None, not {type(super_properties).__name__}")
     try:
-        members, _ = repair(dict(super_properties), None, Repairs(strict=True), "super_properties")
+        members, _ = repair(super_properties, None, Repairs(strict=True), "super_properties")
     except InvalidEventError as exc:
         raise ValueError(str(exc)) from None
     return {name: orjson.dumps(value, None, NATIVE) for name, value in members.items()}

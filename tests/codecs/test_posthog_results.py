@@ -320,6 +320,7 @@ def test_a_number_at_the_end_may_be_half_a_number() -> None:
         b" " * MAX_RESPONSE_BYTES,
         b'{"results":{"a":' + b"9" * (MAX_RESPONSE_BYTES - 16),
         b"\xff" * MAX_RESPONSE_BYTES,
+        b'{"results":{[1]:{"result":"ok"},"a":"' + b"x" * (MAX_RESPONSE_BYTES - 37),
         b'{"x":' + b"1" * 10_000 + b',"results":{' + b" " * (MAX_RESPONSE_BYTES - 10_017),
     ],
     ids=lambda body: repr(body[:20]),
