@@ -176,9 +176,11 @@ class HttpSink(BaseSink):
     async def aclose(self) -> None:
         """End the sink and cut its connections; a lent session stays. May come twice, and before the first send."""
         await super().aclose()
-        if self._auth is not None:
-            await self._auth.aclose()
-        await self._wire.aclose()
+        try:
+            await self._wire.aclose()
+        finally:
+            if self._auth is not None:
+                await self._auth.aclose()
 
     def _may_connect(self, address: str) -> bool:
         """Whether an IP address may be connected to, asked each time at the moment before; not for a lent session."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from eventpipe.errors import ClosedError, PermanentSinkError
+from eventpipe.errors import ClosedError, PermanentSinkError, TransientSinkError
 from eventpipe.sinks.http_connectors import TcpConnector, UnixConnector
 from eventpipe.sinks.http_direct import Route
 
@@ -74,15 +74,19 @@ class Wire:
         self._connector: Connector | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the own session
         self._pid = os.getpid()
+        self._is_closed = False
         self._routes: dict[str, Route] = {}  # of the own session, by URL
 
     def session(self) -> aiohttp.ClientSession:
         """Hand out the session for this process and this loop.
 
         Raises:
+            TransientSinkError: ``aclose()`` was called meanwhile.
             PermanentSinkError: The session was lent to the parent process.
             ClosedError: Its owner closed the lent session.
         """
+        if self._is_closed:
+            raise TransientSinkError("the sink was closed meanwhile", reason="network")
         if self._lent is not None:
             if self._pid != os.getpid():
                 raise PermanentSinkError(
@@ -146,6 +150,7 @@ class Wire:
 
     async def aclose(self) -> None:
         """Cut the own connections; a lent session stays as it is. May come twice."""
+        self._is_closed = True
         session, connector = self._own, self._connector
         if session is None or connector is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -235,6 +236,27 @@ async def test_aclose_ends_a_call_under_way() -> None:
 
         assert (str(caught.value), caught.value.reason) == ("the auth hook was cancelled", "auth")
         assert baseline.tasks_left() == []
+
+
+@pytest.mark.asyncio
+async def test_a_hook_that_holds_on_brings_nothing_to_a_closed_sink() -> None:
+    """Its attempt ends before it connects: what would be opened then nobody would close."""
+    waiting = asyncio.Event()
+
+    async def hook(refresh: bool) -> Mapping[str, str]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting.wait()
+        return {}
+
+    async with ScriptedServer() as server, http_sink(server, hook) as sink:
+        sending = asyncio.create_task(sink.send(make_batch()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await sink.aclose()
+        with pytest.raises(TransientSinkError, match=r"^the sink was closed meanwhile$"):
+            await sending
+
+        assert server.connections == 0
 
 
 def test_each_loop_makes_calls_of_its_own() -> None:
