@@ -76,9 +76,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for row in Row:
         if shown[row.name]:
             terminalreporter.write_line(f"{row}: {GUARANTEES[row]}", bold=True)
+        width = max((len(case) for case, _ in shown[row.name]), default=0)
         for case, figures in sorted(shown[row.name], key=lambda pair: pair[0]):
             told = "  ".join(f"{name.replace('_', ' ')} {written(value)}" for name, value in figures.items())
-            terminalreporter.write_line(f"    {case:<44} {told}")
+            terminalreporter.write_line(f"    {case:<{width}} {told}")
 
 
 def summed(watched: list[tuple[str, dict[str, object]]]) -> list[tuple[str, dict[str, object]]]:

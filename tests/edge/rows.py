@@ -26,7 +26,7 @@ class Row(StrEnum):
 
 GUARANTEES = {
     Row.BOMBS: "4 MiB of memory and a second at most; judged by its status",
-    Row.ENDLESS: "64 KiB are read; the attempt ends within 0.1 s of its timeout; other workers go on",
+    Row.ENDLESS: "64 KiB of a body are read; the attempt ends within 0.1 s of its timeout; other workers go on",
     Row.REDIRECTS: "0 requests there",
     Row.ODD: "a 2xx that was seen is delivered once; else the same ids again; no connection is used after an error",
     Row.RETRY_AFTER: "garbage, zero and negative count as absent, the rest ends at 300 s; nobody else waits",
