@@ -51,7 +51,7 @@ def are_all_ok(events: Sequence[CapturedEvent], body: bytes) -> bool:
     """
     body = body.rstrip(_SPACE)
     ids = [event.data[UUID_AT] for event in events]
-    if body == _OPENING + _BETWEEN.join(ids) + _CLOSING:
+    if body.startswith(ids[0], len(_OPENING)) and body == _OPENING + _BETWEEN.join(ids) + _CLOSING:
         return True
     if not (body.startswith(_OPENING) and body.endswith(_CLOSING)):
         return False
