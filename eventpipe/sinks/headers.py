@@ -63,7 +63,8 @@ class Headers:
     """Makes the head of each request from what the sink, its codec and its auth hook want.
 
     The last to have a name wins, whatever its case: this library, the codec, the sink's own, the hook's,
-    Content-Encoding. Names are looked at once for each set of them, values at every attempt.
+    Content-Encoding. Names are looked at once for each set of them, values once for each mapping: a codec that has the
+    same for all attempts hands over one object and does not change it.
 
     Args:
         own: Those of the sink, checked.
@@ -75,6 +76,8 @@ class Headers:
     def __init__(self, own: Mapping[str, str]) -> None:
         self._own = own
         self._granted: Mapping[str, str] | None = None
+        self._wanted: Mapping[str, str] | None = None
+        self._heads: dict[str | None, Head] = {}  # of these very mappings, by Content-Encoding
         self._plans: dict[tuple[str | None, tuple[str, ...]], _Plan] = {}
 
     @property
@@ -94,8 +97,16 @@ class Headers:
             PermanentSinkError: The codec's cannot be sent: a line break in one would begin another.
         """
         if granted is not self._granted:
-            self._granted = granted
             self._plans.clear()
+        if wanted is not self._wanted or granted is not self._granted:
+            self._heads.clear()
+            self._wanted, self._granted = wanted, granted
+        head = self._heads.get(encoding)
+        if head is None:
+            head = self._heads[encoding] = self._made(wanted, encoding)
+        return head
+
+    def _made(self, wanted: Mapping[str, str], encoding: str | None) -> Head:
         try:
             names, values = tuple(wanted), list(wanted.values())
             together = "".join(values)
