@@ -66,12 +66,14 @@ class Protocol(ResponseHandler):
     """Reads answers, up to a bound.
 
     Attributes:
+        is_used: Whether a request was given the connection before.
         is_idle: Whether no request waits for an answer. What comes then would be taken for the answer to the next one.
         after_head: Bytes received since the head of the answer, as far as is known.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self.is_used = False
         self.is_idle = False
         self.after_head = 0
         self._received = 0  # bytes since the request
@@ -81,6 +83,7 @@ class Protocol(ResponseHandler):
 
     def begin(self) -> None:
         """A request is about to be written."""
+        self.is_used = True
         self.is_idle = self._is_answered = False
         self.after_head = self._received = 0
         self._unanswered.clear()
@@ -152,14 +155,14 @@ class Connector(aiohttp.BaseConnector):
         self._check_own()
         connection = await super().connect(req, traces, timeout)
         link, protocol = link_of_attempt.get(), connection.protocol
-        while isinstance(protocol, Protocol) and protocol in self._known and protocol.should_close:
+        while isinstance(protocol, Protocol) and protocol.is_used and protocol.should_close:
             connection.close()  # it received something while nobody asked
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
         if isinstance(protocol, Protocol):
             link.transport = connection.transport
-            link.is_reused = protocol in self._known
-            if not link.is_reused:
+            link.is_reused = protocol.is_used
+            if not protocol.is_used:
                 self._known.add(protocol)
             protocol.begin()
         if self._is_parents:  # since this attempt began
