@@ -25,6 +25,7 @@ from tests.codecs.test_cloudevents import MODES, SOURCE, UUID, parsed
 from tests.codecs.test_json import JSON_VALUES
 
 BATCH = {"content-type": "application/cloudevents-batch+json"}
+ONE_TOO_MANY = "event 0: the body must hold at most 2000000 values"
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 REQUIRED = {"specversion": "1.0", "id": UUID, "source": "/s", "type": "paid"}
 BINARY = {f"ce-{name}": value for name, value in REQUIRED.items()}
@@ -539,8 +540,10 @@ def test_a_fault_names_event_attribute_and_rule(changes: dict[str, Any], fault: 
         ({**BINARY, "content-type": ""}, b"", "event 0: datacontenttype must not be empty"),
         ({**BINARY, "content-type": "application/json"}, b"{", "event 0: data must be JSON, as datacontenttype says"),
         (STRUCTURED, b" " * (20 * 2**20 + 1), "the body must have at most 20 MiB, not 20971521 bytes"),
+        (BATCH, b"[" + b"{}," * 1_000_000 + b"{}]", "the body must hold at most 2000000 values"),
+        ({**BINARY, "content-type": "application/json"}, b"[" * 2_000_001, ONE_TOO_MANY),
     ],
-    ids=range(19),
+    ids=range(21),
 )
 def test_a_request_that_holds_no_cloudevents_is_refused(headers: dict[str, str], body: bytes, fault: str) -> None:
     """The message says what was expected."""
@@ -548,6 +551,13 @@ def test_a_request_that_holds_no_cloudevents_is_refused(headers: dict[str, str],
         read_cloudevents(headers, body)
 
     assert str(caught.value) == fault
+
+
+def test_as_many_values_as_are_read_are_read() -> None:
+    """A body with a comma less than too many."""
+    [found] = read_cloudevents(BINARY, b"[" + b"1," * 1_999_999 + b"1]")
+
+    assert len((found.properties or {})["data"]) == 2_000_000
 
 
 def test_an_empty_batch_has_no_events() -> None:
