@@ -19,7 +19,11 @@ from tests.edge.raw_server import Peer, RawServer, answer
 from tests.edge.rows import Row
 
 ROW = Row.BOMBS
-pytestmark = [pytest.mark.wallclock, pytest.mark.asyncio]
+pytestmark = [
+    pytest.mark.wallclock,
+    pytest.mark.asyncio,
+    pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how much memory was used at most"),
+]
 
 MIB = 2**20
 INFLATED = 512 * MIB

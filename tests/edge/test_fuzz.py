@@ -30,7 +30,7 @@ from tests.scale import SCALE
 ROW = Row.FUZZ
 pytestmark = [pytest.mark.wallclock, pytest.mark.filterwarnings("error")]
 
-BOUNDED = settings(max_examples=150 * SCALE, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+BOUNDED = settings(max_examples=150 * SCALE, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 QUICKER = settings(BOUNDED, max_examples=400 * SCALE)
 TIMEOUT = 0.05
 KINDS = {OutcomeKind.DELIVERED, OutcomeKind.DROPPED, OutcomeKind.RETRY}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from eventpipe import DropReason, OutcomeKind
@@ -11,7 +13,11 @@ from tests.edge.raw_server import RawServer, answer
 from tests.edge.rows import Row
 
 ROW = Row.REDIRECTS
-pytestmark = [pytest.mark.wallclock, pytest.mark.asyncio]
+pytestmark = [
+    pytest.mark.wallclock,
+    pytest.mark.asyncio,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs more loopback addresses than one, without being root"),
+]
 
 STATUSES = [300, 301, 302, 303, 304, 305, 306, 307, 308]
 # {here} and {there} are host and port of either, {port} is the port of here, where another host listens as well.
