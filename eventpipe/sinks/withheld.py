@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WITHHELD = "(withheld: it repeats a header or the URL of the sink)"
 
+MIN_PASSWORD = 4  # shorter ones are part of any sentence
 MIN_KEY_IN_PATH = 16  # shorter parts are words, such as "analytics", that a far end may well say
 
 _OPEN = frozenset({"accept", "accept-language", "content-type", "host", "user-agent"})  # nobody's secret
@@ -25,14 +27,13 @@ def without_secrets(verdicts: Sequence[Verdict], headers: Mapping[str, str], url
 
     Args:
         verdicts: Those of a codec, which knows neither headers nor URL of its sink.
-        headers: Those of the sink; each word of a value may be a key.
+        headers: Those of the sink; each word of a value may be a key, or have a password in it.
         url: That of the sink; a value in its query may be one, and a long part of its path.
     """
     details = {verdict.detail for verdict in verdicts}
     if details == {None}:
         return verdicts
-    keys = [key for key in (*_words(headers), *_parts(url)) if len(key) >= SHOWN_OF_KEY]  # Bearer is shorter
-    forms = frozenset[str]().union(*map(forms_of, keys))
+    forms = frozenset[str]().union(*map(forms_of, [*_words(headers), *_parts(url)]))
     telling = {detail for detail in details if detail is not None and any(form in detail for form in forms)}
     return [replace(verdict, detail=WITHHELD) if verdict.detail in telling else verdict for verdict in verdicts]
 
@@ -40,10 +41,23 @@ def without_secrets(verdicts: Sequence[Verdict], headers: Mapping[str, str], url
 def _words(headers: Mapping[str, str]) -> Iterator[str]:
     for name, value in headers.items():
         if name.lower() not in _OPEN:
-            yield from value.split()
+            for word in value.split():
+                if len(word) >= SHOWN_OF_KEY:  # names of schemes, such as Bearer, are shorter
+                    yield word
+                    yield from _password(word)
+
+
+def _password(word: str) -> Iterator[str]:
+    """What is inside the word of a Basic authorization, behind the name."""
+    try:
+        _, _, password = b64decode(word, validate=True).decode().partition(":")
+    except ValueError:
+        return
+    if len(password) >= MIN_PASSWORD:
+        yield password
 
 
 def _parts(url: str) -> Iterator[str]:
     split = urlsplit(url)
-    yield from (value for _, value in parse_qsl(split.query))
+    yield from (value for _, value in parse_qsl(split.query) if len(value) >= SHOWN_OF_KEY)
     yield from (part for part in map(unquote, split.path.split("/")) if len(part) >= MIN_KEY_IN_PATH)

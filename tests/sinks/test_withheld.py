@@ -63,3 +63,12 @@ def test_a_detail_that_repeats_none_is_shown(detail: str | None) -> None:
 def test_a_detail_that_repeats_a_key_of_the_url_is_withheld(url: str) -> None:
     """In its query, or as a long part of its path."""
     assert without_secrets([verdict(f"no such endpoint: {TOKEN}")], {}, url) == [verdict(WITHHELD)]
+
+
+@pytest.mark.parametrize("password", ["p4ss", "hunter2-very-secret", "with:colon"])
+def test_a_detail_that_repeats_a_password_is_withheld(password: str) -> None:
+    """A Basic authorization is no secret's hiding place; the name before the colon is no secret."""
+    headers = {"Authorization": f"Basic {base64.b64encode(f'somebody:{password}'.encode()).decode()}"}
+
+    assert without_secrets([verdict(f"wrong: {password}")], headers, URL) == [verdict(WITHHELD)]
+    assert without_secrets([verdict("somebody is unknown")], headers, URL) == [verdict("somebody is unknown")]
