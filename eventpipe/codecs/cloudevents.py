@@ -10,7 +10,15 @@ import orjson
 
 from eventpipe.checked import shown
 from eventpipe.codecs.base import KIB, MAX_EVENT_BYTES, HttpCodec
-from eventpipe.codecs.cloudevents_parts import FAMILY, from_base64, is_json_type, media_type, text_of, to_base64
+from eventpipe.codecs.cloudevents_parts import (
+    FAMILY,
+    foreign_charset,
+    from_base64,
+    is_json_type,
+    media_type,
+    text_of,
+    to_base64,
+)
 from eventpipe.codecs.cloudevents_written import Written, written
 from eventpipe.codecs.envelope import split
 from eventpipe.codecs.json import MAX_BATCH_BYTES
@@ -144,11 +152,15 @@ def _body(said: Written) -> bytes | None:
     if said.kind in ("object", "json", "none"):
         return said.data
     text: str = orjson.loads(said.data)
+    content_type = str(said.attributes.get("datacontenttype", ""))
+    is_utf_8 = foreign_charset(content_type) is None
     if said.kind == "text":
-        return text.encode() or None
+        return (text.encode() or None) if is_utf_8 else None
     body = from_base64(text) or b""
-    if is_json_type(str(said.attributes.get("datacontenttype", ""))) or to_base64(body) != text:
+    if is_json_type(content_type) or to_base64(body) != text or not body:
         return None
+    if not is_utf_8:
+        return body
     try:
         body.decode()
     except UnicodeDecodeError:

@@ -41,6 +41,8 @@ DATA_NAME: Final = "data"
 BASE64_NAME: Final = "data_base64"
 
 _NAME: Final = re.compile(r"[a-z0-9]+", re.ASCII)
+_CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
+_UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _LEAP_SECOND: Final = 60
 
@@ -117,6 +119,13 @@ def is_json_type(content_type: str) -> bool:
 def media_type(content_type: str) -> str:
     """A content type in lower case, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def foreign_charset(content_type: str) -> str | None:
+    """The charset that a content type names, in lower case; ``None`` where it names none, or UTF-8."""
+    match = _CHARSET.search(content_type)
+    charset = match[1].lower() if match else "utf-8"
+    return None if charset in _UTF_8 else charset
 
 
 def text_of(value: Value) -> str:

@@ -20,6 +20,7 @@ from eventpipe.codecs.cloudevents_parts import (
     REST,
     Kind,
     Value,
+    foreign_charset,
     from_base64,
     is_json_type,
     is_name,
@@ -47,7 +48,6 @@ _PREFIX: Final = "ce-"
 _REQUIRED: Final = ("specversion", "id", "source", "type")
 _REST_MEMBERS: Final = {"distinct_id", "key", "headers"}
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE)
 
 
 def read_cloudevents(headers: Mapping[str, str], body: bytes, *, source: str | None = None) -> list[Event]:
@@ -77,6 +77,8 @@ def read_cloudevents(headers: Mapping[str, str], body: bytes, *, source: str | N
     for name, value in headers.items():
         name = name.lower()
         if name == "content-type":
+            if content_type is not None:
+                raise _fault(name, "must be given once")
             content_type = value
         elif name.startswith(_PREFIX):
             name = name.removeprefix(_PREFIX)
@@ -94,9 +96,9 @@ def read_cloudevents(headers: Mapping[str, str], body: bytes, *, source: str | N
             return [_binary(attributes, content_type, body, source)]
     if kind not in (_BATCH, _STRUCTURED):
         raise ValueError(f"the content type must be {_STRUCTURED} or {_BATCH}, not {shown(kind)}")
-    charset = _CHARSET.search(content_type or "")
-    if charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
-        raise ValueError(f"the charset must be UTF-8, not {shown(charset[1])}")
+    charset = foreign_charset(content_type or "")
+    if charset is not None:
+        raise ValueError(f"the charset must be UTF-8, not {shown(charset)}")
     try:
         found = _read_json(body)
     except orjson.JSONDecodeError:
@@ -190,7 +192,7 @@ def _binary(encoded: Mapping[str, str], content_type: str | None, body: bytes, o
             kind: Kind = "none" if data is None else "object" if isinstance(data, dict) else "json"
             properties = {"none": None, "object": data}.get(kind, {DATA_NAME: data})
             return _event(attributes, kind, properties, own_source)
-    else:
+    elif foreign_charset(content_type) is None:
         with suppress(UnicodeDecodeError):
             return _event(attributes, "text", {DATA_NAME: body.decode()}, own_source)
     return _event(attributes, "base64", {BASE64_NAME: to_base64(body)}, own_source)

@@ -321,6 +321,9 @@ def test_data_of_other_kinds_is_one_property(
         ("text/plain", b"1", {"data": "1"}, "text"),
         ("application/xml", "<\u20ac/>".encode(), {"data": "<\u20ac/>"}, "text"),
         ("image/png", b"\x89PNG", {"data_base64": "iVBORw=="}, "base64"),
+        ("text/plain; charset=UTF-8", b"\xc3\xa9", {"data": "\u00e9"}, "text"),
+        ("text/plain; charset=latin-1", b"\xc3\xa9", {"data_base64": "w6k="}, "base64"),
+        ('text/plain;charset="utf-16"', b"a\0", {"data_base64": "YQA="}, "base64"),
         (None, b'{"a":1}', {"a": 1}, None),
         (None, b"a,b", {"data_base64": "YSxi"}, "base64"),
         (None, b"\xff", {"data_base64": "/w=="}, "base64"),
@@ -330,7 +333,10 @@ def test_data_of_other_kinds_is_one_property(
 def test_bodies_of_binary_mode_are_read_by_their_type(
     content_type: str | None, body: bytes, properties: dict[str, Any] | None, kind: str | None
 ) -> None:
-    """JSON where the type says so, text where another is UTF-8, else bytes; without a type JSON, or else bytes."""
+    """JSON where the type says so, text where another is UTF-8, else bytes; without a type JSON, or else bytes.
+
+    A type that names another charset is believed: read as UTF-8, its text could be another one.
+    """
     headers = BINARY if content_type is None else {**BINARY, "Content-Type": content_type}
 
     [found] = read_cloudevents(headers, body, source="/s")
@@ -350,11 +356,15 @@ def test_bytes_travel_as_a_body_where_headers_can_say_what_they_are() -> None:
 
     assert sent({"data_base64": "iVBORw==", "datacontenttype": "image/png"}) == ("image/png", b"\x89PNG")
     assert sent({"data": "<a/>", "datacontenttype": "text/xml"}) == ("text/xml", b"<a/>")
+    latin = "text/plain; charset=latin-1"
+    assert sent({"data_base64": "w6k=", "datacontenttype": latin}) == (latin, b"\xc3\xa9")
     for members in (
         {"data_base64": "YQ==", "datacontenttype": "image/png"},
         {"data_base64": "/w==", "datacontenttype": "application/json"},
         {"data_base64": "/x==", "datacontenttype": "image/png"},
         {"data": "", "datacontenttype": "text/plain"},
+        {"data": "\u00e9", "datacontenttype": latin},
+        {"data_base64": "", "datacontenttype": latin},
         {"data": "{}", "datacontenttype": "application/cloudevents+xml"},
         {"data": "x", "datacontenttype": "text/plain\r\nX: y"},
         {"data": "x", "datacontenttype": "text/\u20ac"},
@@ -527,6 +537,7 @@ def test_a_fault_names_event_attribute_and_rule(changes: dict[str, Any], fault: 
             "application/cloudevents-batch+json, and it has no header ce-specversion",
         ),
         ({**BINARY, "CE-ID": "2"}, b"", "id must be given once"),
+        ({**BINARY, "content-type": "a/b", "Content-Type": "c/d"}, b"", "content-type must be given once"),
         ({**BINARY, "ce-specversion": "0.3"}, b"", "event 0: specversion must be '1.0', not '0.3'"),
         ({**BINARY, "ce-id": ""}, b"", "event 0: id must not be empty"),
         (
@@ -543,7 +554,7 @@ def test_a_fault_names_event_attribute_and_rule(changes: dict[str, Any], fault: 
         (BATCH, b"[" + b"{}," * 1_000_000 + b"{}]", "the body must hold at most 2000000 values"),
         ({**BINARY, "content-type": "application/json"}, b"[" * 2_000_001, ONE_TOO_MANY),
     ],
-    ids=range(21),
+    ids=range(22),
 )
 def test_a_request_that_holds_no_cloudevents_is_refused(headers: dict[str, str], body: bytes, fault: str) -> None:
     """The message says what was expected."""
