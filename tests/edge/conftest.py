@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -14,6 +15,7 @@ from tests.edge.pipeline import Pipelines
 from tests.edge.rows import GUARANTEES, Row
 
 PROPERTY = "edge"
+HERE = Path(__file__).parent
 
 
 class Record(Protocol):
@@ -58,8 +60,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return f", {request.param}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print every figure that was recorded, by row."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print every figure that was recorded, by row, where nothing but this folder was asked for."""
+    if not all((config.invocation_params.dir / arg.split("::")[0]).is_relative_to(HERE) for arg in config.args):
+        return
     rows: dict[str, list[tuple[str, dict[str, object]]]] = {row.name: [] for row in Row}
     for reports in terminalreporter.stats.values():
         for report in reports:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import TYPE_CHECKING, Literal
 
@@ -19,13 +20,13 @@ Cut = tuple[Way, int, bool]
 
 
 class CuttingProxy:
-    """Hands bytes through, both ways, and cuts where it was told to, once; connections before and after are whole.
+    """Hands bytes through, both ways, and cuts where it was told to, once; all else goes through whole.
 
     Args:
         port: Of the far end, on loopback.
 
     Attributes:
-        cut: Where the next connection is cut; ``None``: nowhere. Is ``None`` again once it was done.
+        cut: Where to cut, counted from when it is set; ``None``: nowhere. Is ``None`` again once it was done.
         passed: Bytes of either way that went through, over all connections.
         connections: How many there were.
         seen: What went to the far end.
@@ -36,6 +37,7 @@ class CuttingProxy:
         self.passed: dict[Way, int] = {"request": 0, "answer": 0}
         self.connections = 0
         self.seen = b""
+        self._since = 0  # bytes that went the way of the cut since it was asked for
         self._port = port
         self._server: asyncio.Server | None = None
         self._address = ("127.0.0.1", 0)
@@ -79,43 +81,49 @@ class CuttingProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        cut, self.cut = self.cut, None
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
         except BaseException:
             writer.close()
             raise
         ends = [
-            asyncio.create_task(self._pass("request", reader, far_writer, cut)),
-            asyncio.create_task(self._pass("answer", far_reader, writer, cut)),
+            asyncio.create_task(self._pass("request", reader, far_writer)),
+            asyncio.create_task(self._pass("answer", far_reader, writer)),
         ]
+        is_reset = False
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            is_reset = any(end.result() for end in done)
         finally:
             for end in ends:
                 end.cancel()
             await asyncio.wait(ends)
             for side in (writer, far_writer):
-                if cut is not None and cut[2]:
+                if is_reset:
                     side.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
                     side.transport.abort()
                 side.close()
 
-    async def _pass(
-        self, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut | None
-    ) -> None:
-        left = cut[1] if cut is not None and cut[0] == way else None
-        while left is None or left > 0:
+    async def _pass(self, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Hand bytes through until one side ends, or the cut is reached; whether that is to be with RST."""
+        while True:
             try:
                 data = await reader.read(65_536)
             except ConnectionError:
-                return
+                return False
             if not data:
-                return
-            data = data if left is None else data[:left]
+                return False
+            cut = self.cut
+            is_here = cut is not None and cut[0] == way and self._since + len(data) >= cut[1]
+            if cut is not None and is_here:
+                data = data[: cut[1] - self._since]
+            self._since += len(data) if cut is not None and cut[0] == way else 0
             self.passed[way] += len(data)
             if way == "request":
                 self.seen += data
-            left = None if left is None else left - len(data)
             writer.write(data)
-            await writer.drain()
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+            if cut is not None and is_here:
+                self._since, self.cut = 0, None
+                return cut[2]

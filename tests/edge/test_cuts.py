@@ -15,7 +15,7 @@ from tests.edge.conftest import Record
 from tests.edge.cutting_proxy import CuttingProxy, Way
 from tests.edge.leaks import KEY
 from tests.edge.pipeline import PATIENT, Pipelines
-from tests.edge.raw_server import Peer, RawServer, answer
+from tests.edge.raw_server import Peer, RawServer, Script, answer
 from tests.edge.rows import Row
 
 ROW = Row.CUTS
@@ -25,23 +25,39 @@ pytestmark = [pytest.mark.wallclock, pytest.mark.asyncio, pytest.mark.timeout(18
 CODECS: dict[str, Codec] = {"posthog-v0": PostHogV0(KEY), "posthog-v1": PostHogV1(KEY)}
 
 
-async def says_ok(peer: Peer) -> None:
-    """Answer as PostHog does: v1 with a result per event."""
-    assert peer.request is not None
-    results = {uuid: {"result": "ok"} for uuid in peer.request.uuids}
-    # Nothing is kept alive, so that each event meets a new connection and each cut is an attempt of its own.
-    await peer.say(answer(200, json.dumps({"results": results}).encode(), "Connection: close"))
-    peer.close()
+# Each cut meets a new connection, and is a failed attempt; or a kept-alive one, which is replaced within the attempt.
+CASES: list[tuple[str, Literal["new", "kept alive"], Literal["FIN", "RST"]]] = [
+    ("posthog-v0", "new", "FIN"),
+    ("posthog-v0", "new", "RST"),
+    ("posthog-v0", "kept alive", "RST"),
+    ("posthog-v1", "new", "FIN"),
+    ("posthog-v1", "new", "RST"),
+    ("posthog-v1", "kept alive", "FIN"),
+]
 
 
-@pytest.mark.parametrize("end", ["FIN", "RST"])
-@pytest.mark.parametrize("codec", CODECS)
+def accepting(connection: str) -> Script:
+    """Answers as PostHog does: v1 with a result per event."""
+
+    async def script(peer: Peer) -> None:
+        assert peer.request is not None
+        results = {uuid: {"result": "ok"} for uuid in peer.request.uuids}
+        is_last = connection == "new"
+        lines = ["Connection: close"] if is_last else []
+        await peer.say(answer(200, json.dumps({"results": results}).encode(), *lines))
+        if is_last:
+            peer.close()
+
+    return script
+
+
+@pytest.mark.parametrize(("codec", "connection", "end"), CASES)
 async def test_a_cut_after_any_byte_loses_nothing(
-    codec: str, end: Literal["FIN", "RST"], pipeline: Pipelines, record: Record
+    codec: str, connection: str, end: str, pipeline: Pipelines, record: Record
 ) -> None:
     """Each event arrives; one arrives twice only where the far end had read all of it before the cut."""
     cuts = duplicates = 0
-    async with RawServer(default=says_ok) as server, CuttingProxy(server.port) as proxy:
+    async with RawServer(default=accepting(connection)) as server, CuttingProxy(server.port) as proxy:
         sink = pipeline.sink(proxy.url, CODECS[codec])
         async with pipeline.client(sink, debug=False) as pipe, asyncio.timeout(8 * PATIENT):
             await pipe.outcomes()
@@ -61,9 +77,8 @@ async def test_a_cut_after_any_byte_loses_nothing(
                 duplicates += copies[outcome.uuids[0]] - 1
         lost = pipe.client.statistics().captured - pipe.client.statistics().delivered
     assert lost == 0
-    record(
-        f"{codec}, {end}", cuts=cuts, lost=lost, duplicates=duplicates, bytes=f"{sizes['request']}+{sizes['answer']}"
-    )
+    sent = f"{sizes['request']}+{sizes['answer']}"
+    record(f"{codec}, {connection}, {end}", cuts=cuts, lost=lost, duplicates=duplicates, bytes=sent)
 
 
 def places(sizes: dict[Way, int]) -> list[tuple[Way, int]]:
