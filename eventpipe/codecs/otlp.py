@@ -199,15 +199,33 @@ def _resource(resource: object, spelling: Spelling) -> list[Record]:
 
 def _partial_json(body: bytes) -> tuple[int, str] | None:
     try:
-        found = orjson.loads(body)["partialSuccess"]
-        rejected, message = found.get("rejectedLogRecords", 0), found.get("errorMessage", "")
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        found = _field(orjson.loads(body), "partial_success", "partialSuccess")
+        rejected = _field(found, "rejected_log_records", "rejectedLogRecords")
+        message = _field(found, "error_message", "errorMessage")
+    except (orjson.JSONDecodeError, TypeError):
         return None
-    if isinstance(rejected, str) and _COUNT.fullmatch(rejected):
+    rejected, message = 0 if rejected is None else rejected, "" if message is None else message
+    is_count = isinstance(rejected, float) and rejected.is_integer()
+    if is_count or (isinstance(rejected, str) and _COUNT.fullmatch(rejected)):
         rejected = int(rejected)
     if type(rejected) is not int or not isinstance(message, str):
         return None
     return rejected, _words(message)
+
+
+def _field(message: object, declared: str, name: str) -> Any:  # Any: JSON
+    """A field under its name in JSON, or the one that it is declared by; ``None`` where it is not there, or null.
+
+    Raises:
+        TypeError: ``message`` is none.
+
+    Source:
+        ProtoJSON format: parsers accept both names, and null for the default.
+    """
+    if not isinstance(message, dict):
+        raise TypeError
+    found = message.get(name)
+    return message.get(declared) if found is None else found
 
 
 def _words(message: str) -> str:

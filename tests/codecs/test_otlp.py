@@ -511,6 +511,23 @@ def test_a_message_alone_is_a_warning(encoding: Encoding, headers: dict[str, str
     assert codec.response(batch, 200, headers, answer(rejected), True) is None
 
 
+@pytest.mark.parametrize(
+    "partial",
+    [
+        b'{"partialSuccess":{"rejectedLogRecords":1,"errorMessage":null}}',
+        b'{"partialSuccess":{"rejectedLogRecords":1.0}}',
+        b'{"partialSuccess":null,"partial_success":{"rejected_log_records":"1"}}',
+    ],
+    ids=repr,
+)
+def test_a_rejection_is_read_in_each_spelling_of_json(partial: bytes) -> None:
+    """Null for nothing, whole numbers with a fraction, and fields as they are declared: all of them are allowed."""
+    verdicts = OtlpLogs(encoding="json").response(make_batch(2), 200, JSON_ANSWER, partial, True)
+
+    assert isinstance(verdicts, list)
+    assert [verdict.kind for verdict in verdicts] == [OutcomeKind.DELIVERED, OutcomeKind.DROPPED]
+
+
 def test_a_rejection_without_a_message_has_our_words_alone() -> None:
     """No empty text after a colon."""
     [verdict] = OtlpLogs().response(make_batch(), 200, {}, answer_of(1), True) or []  # type: ignore[misc]
