@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import math
 import re
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eventpipe.checked import shown
 from eventpipe.codecs.webhook_secrets import check_scheme, hub_signature, signing_keys, standard_signature
 from eventpipe.errors import SignatureError
 
@@ -159,5 +160,5 @@ def _malformed(message: str) -> SignatureError:
 
 
 def _check_number(option: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{option} must be a finite number of seconds, at least 0, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
+        raise ValueError(f"{option} must be a finite number of seconds, at least 0, not {shown(value)}")

@@ -389,7 +389,12 @@ def test_the_error_is_one_of_ours_and_a_value_error() -> None:
         ({"scheme": "github"}, ValueError, "scheme must be one of 'standard', 'hub', not 'github'"),
         ({"tolerance": -1}, ValueError, "tolerance must be a finite number of seconds, at least 0, not -1"),
         ({"tolerance": float("inf")}, ValueError, "tolerance must be a finite number of seconds, at least 0, not inf"),
-        ({"tolerance": None}, ValueError, "tolerance must be a finite number of seconds, at least 0, not None"),
+        ({"tolerance": None}, ValueError, "tolerance must be a finite number of seconds, at least 0, not NoneType"),
+        (
+            {"tolerance": 10**400},
+            ValueError,
+            f"tolerance must be a finite number of seconds, at least 0, not 1{'0' * 56}...",
+        ),
         ({"now": float("nan")}, ValueError, "now must be a finite number of seconds, at least 0, not nan"),
         ({"now": True}, ValueError, "now must be a finite number of seconds, at least 0, not True"),
         (
