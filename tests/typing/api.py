@@ -129,6 +129,8 @@ async def captures(client: AsyncClient) -> None:
     assert_type(receipt.reason, DropReason | None)
     assert_type(await receipt.outcome(timeout=2), Outcome)
     assert_type(client.capture_nowait("clicked", distinct_id=7), Receipt)
+    assert_type(await client.capture_ai("asked", distinct_id="u1", properties={"tokens": 7}), Receipt)
+    await client.capture_ai("asked", lanes="ai")  # type: ignore[call-arg]
     assert_type(await client.capture_many([Event("viewed", distinct_id="u1"), "left"]), list[Receipt])
     assert_type(await client.deliver(Event("paid"), timeout=5), list[Outcome])
     await client.capture(Event.identify("u1", {"plan": "pro"}, anonymous_id=7, lane="historical"))
