@@ -405,6 +405,18 @@ def test_limits_without_room_for_an_event_are_refused(limits: dict[str, Any], sa
         Segment(KEY, **limits)
 
 
+def test_a_body_with_room_for_one_message_is_large_enough() -> None:
+    """The largest event fits into it alone, and a byte less is refused."""
+    codec = Segment(KEY, max_event_bytes=1_000, max_batch_bytes=1_064)
+    event = make_event(properties={"text": ""})
+    event = make_event(properties={"text": "x" * (codec.max_event_bytes - event.size)})
+
+    assert event.size == codec.max_event_bytes
+    assert len(codec.request(make_batch([event]), 1, STAMP).body) <= 1_064
+    with pytest.raises(ValueError, match=r"^max_batch_bytes must be at least max_event_bytes \+ 64, not 1063$"):
+        Segment(KEY, max_event_bytes=1_000, max_batch_bytes=1_063)
+
+
 @pytest.mark.parametrize("option", ["context", "integrations"])
 @pytest.mark.parametrize(
     "value",
