@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -43,17 +44,23 @@ class Spelling:
     Args:
         is_json: Fields in lowerCamelCase, 64-bit integers as text, ids in hexadecimal.
 
+    Attributes:
+        kinds: The field for a value, by its type, where the value stands in it as it is.
+
     Source:
         OTLP specification 1.x, "JSON Protobuf Encoding".
     """
 
     def __init__(self, *, is_json: bool) -> None:
         self._is_json = is_json
-        self._names: dict[str, str] = {}
+        self.kinds: Mapping[type, str] = {
+            kind: self._name(name)
+            for kind, name in ((str, "string_value"), (bool, "bool_value"), (float, "double_value"))
+        }
 
     def fields(self, **values: Any) -> Record:
         """A message with these fields, which are named as protobuf declares them."""
-        return {self._name(name): value for name, value in values.items()}
+        return {_camel_case(name): value for name, value in values.items()} if self._is_json else values
 
     def integer(self, value: int) -> int | str:
         """A field of 64 bits."""
@@ -64,13 +71,13 @@ class Spelling:
         return hexadecimal if self._is_json else bytes.fromhex(hexadecimal)
 
     def _name(self, name: str) -> str:
-        if not self._is_json:
-            return name
-        found = self._names.get(name)
-        if found is None:
-            first, *rest = name.split("_")
-            found = self._names[name] = first + "".join(word.capitalize() for word in rest)
-        return found
+        return _camel_case(name) if self._is_json else name
+
+
+@cache
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 class Attributes:
@@ -97,16 +104,13 @@ class Attributes:
         return self._is_exact
 
     def _value(self, value: Any, depth: int) -> Record:
+        kind = self._spelling.kinds.get(type(value))
+        if kind is not None:  # as nearly always: then nothing is looked at twice
+            return {kind: value}
         fields = self._spelling.fields
         match value:
-            case str():
-                return fields(string_value=value)
-            case bool():
-                return fields(bool_value=value)
             case int() if -_INT64 <= value < _INT64:
                 return fields(int_value=self._spelling.integer(value))
-            case float():
-                return fields(double_value=value)
             case None:
                 return {}
             case list() | dict() if depth == MAX_DEPTH:
