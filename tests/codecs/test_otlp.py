@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import builtins
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -277,14 +277,15 @@ def test_integers_beyond_64_bits_with_sign_are_text_and_exact_elsewhere(encoding
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("within", [lambda inner: {"a": inner}, lambda inner: [inner]], ids=["objects", "arrays"])
 @pytest.mark.parametrize(("depth", "is_exact"), [(23, True), (24, True), (25, False), (200, False)])
 def test_what_lies_too_deep_for_protobuf_is_text_and_exact_elsewhere(
-    encoding: Encoding, depth: int, is_exact: bool
+    encoding: Encoding, within: Callable[[Any], Any], depth: int, is_exact: bool
 ) -> None:
     """Parsers of protobuf refuse messages more than 100 deep, and with them the batch."""
     nested: Any = 1
     for _ in range(depth):
-        nested = {"a": nested}
+        nested = within(nested)
     event = make_event(properties={"nested": nested})
 
     [record] = records(encoding, event)
