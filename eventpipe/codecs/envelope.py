@@ -9,6 +9,8 @@ import orjson
 from eventpipe.events import DISTINCT_ID_AT, TIMESTAMP_AT, UUID_AT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from eventpipe.events import CapturedEvent
 
 # In a string of JSON every quote has a backslash before it: neither can be part of a name or an id.
@@ -42,8 +44,8 @@ def split(event: CapturedEvent) -> Envelope:
     members = data[properties_at + len(_PROPERTIES) :]
     lifted = event.extra.lifted if event.extra else None
     if lifted:
-        outside = (orjson.dumps(name) + b":" + value for name, value in lifted.items())
-        members = b",".join((members, *outside) if members else outside)
+        outside = as_members(lifted)
+        members = members + b"," + outside if members else outside
     return Envelope(
         data[UUID_AT],
         data[TIMESTAMP_AT],
@@ -51,3 +53,8 @@ def split(event: CapturedEvent) -> Envelope:
         data[event_at + len(_EVENT) : properties_at],
         members,
     )
+
+
+def as_members(values: Mapping[str, bytes]) -> bytes:
+    """Names and values, each value as JSON, without the braces of an object around them."""
+    return b",".join([orjson.dumps(name) + b":" + value for name, value in values.items()])

@@ -11,8 +11,9 @@ import orjson
 
 from eventpipe.clock import format_stamp
 from eventpipe.codecs.base import KIB, HttpCodec, check_bytes, library_version, user_agent
+from eventpipe.codecs.envelope import as_members
 from eventpipe.codecs.keys import checked_key
-from eventpipe.codecs.segment_calls import HOISTED, as_members, as_object, called, is_call, subject, taken
+from eventpipe.codecs.segment_calls import HOISTED, as_object, called, is_call, subject, taken
 from eventpipe.contracts import Request
 from eventpipe.events import DISTINCT_ID_AT, NO_PROPERTIES, TIMESTAMP_AT, UUID_AT
 

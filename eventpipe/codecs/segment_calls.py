@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
+from eventpipe.codecs.envelope import as_members
 from eventpipe.vocabulary import (
     ALIAS,
     ALIAS_ID,
@@ -108,11 +109,6 @@ def taken(properties: dict[str, bytes], members: Mapping[str, str]) -> dict[str,
     return found
 
 
-def as_members(values: Mapping[str, bytes]) -> bytes:
-    """Names and values, each value as JSON, without the braces around them."""
-    return b",".join(orjson.dumps(name) + b":" + value for name, value in values.items())
-
-
 def as_object(values: Mapping[str, bytes]) -> bytes:
-    """The same with the braces."""
+    """An object of names and values, each value as JSON."""
     return b"{" + as_members(values) + b"}"
