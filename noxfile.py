@@ -20,9 +20,9 @@ CODE = ("eventpipe", "tests", "benchmarks", "docs", "examples", "noxfile.py")
 MODULES_OF_EXTRA = {
     "brotli": ("brotli",),
     "cli": ("eventpipe.cli.main",),
-    "otlp": ("eventpipe.codecs.otlp",),
+    "otlp": ("opentelemetry.proto.collector.logs.v1.logs_service_pb2",),
     "speed": ("isal.isal_zlib",),
-    "zstd": ("eventpipe.codecs.compression",),
+    "zstd": ("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd",),
 }
 # The part of the suite that needs nothing but the core and pytest.
 CORE_TESTS = ("tests/core", "tests/transport", "tests/codecs")

@@ -46,7 +46,7 @@ class Request:
 
     Attributes:
         url: Joined to the sink's own; ``""`` means the sink's own.
-        headers: Headers of this attempt, ``Content-Type`` included.
+        headers: Headers of this attempt, ``Content-Type`` included; the same dictionary again where they are the same.
         body: The body before compression.
     """
 

@@ -113,7 +113,8 @@ class Results:
             case "warning":
                 return Verdict(OutcomeKind.DELIVERED, "warning", detail=self._words(details))
             case "retry":
-                return Verdict(OutcomeKind.RETRY, "retry", retry_after)
+                words = None if details is None else self._words(word, details)
+                return Verdict(OutcomeKind.RETRY, "retry", retry_after, words)
             case "drop" | "limited":
                 return Verdict(OutcomeKind.DROPPED, DropReason.REJECTED, detail=self._words(word, details))
             case str():

@@ -64,7 +64,7 @@ class Headers:
 
     The last to have a name wins, whatever its case: this library, the codec, the sink's own, the hook's,
     Content-Encoding. Names are looked at once for each set of them, values once for each mapping: a codec that has the
-    same for all attempts hands over one object and does not change it.
+    same for all attempts hands over one dictionary.
 
     Args:
         own: Those of the sink, checked.
@@ -77,6 +77,7 @@ class Headers:
         self._own = own
         self._granted: Mapping[str, str] | None = None
         self._wanted: Mapping[str, str] | None = None
+        self._seen: Mapping[str, str] | None = None  # what it was then: a codec kept elsewhere may change it after all
         self._heads: dict[str | None, Head] = {}  # of these very mappings, by Content-Encoding
         self._plans: dict[tuple[str | None, tuple[str, ...]], _Plan] = {}
 
@@ -98,9 +99,10 @@ class Headers:
         """
         if granted is not self._granted:
             self._plans.clear()
-        if wanted is not self._wanted or granted is not self._granted:
+        if wanted is not self._wanted or granted is not self._granted or wanted != self._seen:
             self._heads.clear()
             self._wanted, self._granted = wanted, granted
+            self._seen = dict(wanted) if isinstance(wanted, dict) else None
         head = self._heads.get(encoding)
         if head is None:
             head = self._heads[encoding] = self._made(wanted, encoding)

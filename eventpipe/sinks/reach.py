@@ -121,6 +121,11 @@ def check_tls(ssl: object, *, is_needed: bool, session: object, allow_insecure: 
         raise ValueError(
             f"ssl.verify_mode must be CERT_REQUIRED (or pass allow_insecure=True), not {ssl.verify_mode.name}"
         )
+    if not ssl.check_hostname and not allow_insecure:
+        raise ValueError(
+            "ssl.check_hostname must be True (or pass allow_insecure=True), not False: "
+            "anybody's valid certificate would be taken for the far end's"
+        )
     return ssl
 
 

@@ -82,9 +82,10 @@ def _is_odd_number(host: str) -> bool:
     if not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
         return False
     try:
-        return ipaddress.ip_address(host).version != 4
+        ipaddress.ip_address(host)
     except ValueError:
         return True
+    return False
 
 
 def is_loopback(host: str) -> bool:

@@ -98,7 +98,7 @@ async def test_deliver_names_what_became_of_each_event() -> None:
             ("dropped", 1, DropReason.REJECTED, "limited: limited, attempt 1"),
             ("dropped", 2, DropReason.REJECTED, "drop: drop, attempt 2"),
             ("dropped", 1, DropReason.UNKNOWN_VERDICT, "postponed: postponed, attempt 1"),
-            ("dropped", 4, DropReason.EXHAUSTED, "TransientSinkError: the far end asked for these events again"),
+            ("dropped", 4, DropReason.EXHAUSTED, "TransientSinkError: retry: retry, attempt 4"),
         ]
         assert [len(request.events) for request in server.requests] == [6, 2, 1, 1]
     assert client.statistics().dropped_by_reason == {"rejected": 3, "unknown_verdict": 1, "exhausted": 1}

@@ -138,7 +138,7 @@ def test_each_event_has_its_own_verdict() -> None:
         Verdict(OutcomeKind.DELIVERED, "warning", None, "person_processing_disabled"),
         Verdict(OutcomeKind.DROPPED, DropReason.REJECTED, None, "drop: billing_limit_exceeded"),
         Verdict(OutcomeKind.DROPPED, DropReason.REJECTED, None, "limited"),
-        Verdict(OutcomeKind.RETRY, "retry", 7.0, None),
+        Verdict(OutcomeKind.RETRY, "retry", 7.0, "retry: not_persisted"),
         Verdict(OutcomeKind.DROPPED, DropReason.UNKNOWN_VERDICT, None, "postponed: new"),
         Verdict(OutcomeKind.DELIVERED, None, None, "noted"),
     ]

@@ -46,6 +46,18 @@ def test_values_may_change_from_one_attempt_to_the_next() -> None:
         assert head.lines == f"{FIRST}A: {number}\r\nB: sink\r\nC: {number}\r\n"
 
 
+def test_a_dictionary_that_was_changed_is_read_again() -> None:
+    """A codec kept elsewhere may have one of its own, and write the number of the attempt into it."""
+    headers = Headers({})
+    codec = {"A": "1"}
+    first = headers.head(codec, None)
+    assert headers.head(codec, None) is first
+
+    codec["A"] = "2"
+
+    assert headers.head(codec, None).lines == f"{FIRST}A: 2\r\n"
+
+
 def test_names_coding_and_grant_may_change_too() -> None:
     """Nothing of an earlier head is left."""
     headers = Headers({})

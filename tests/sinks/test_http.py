@@ -118,6 +118,12 @@ def unchecked_tls() -> ssl.SSLContext:
     return context
 
 
+def nameless_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    return context
+
+
 async def async_where(event: object) -> bool:
     return True
 
@@ -166,6 +172,7 @@ async def async_where(event: object) -> bool:
             {"ssl": unchecked_tls()},
             "ssl.verify_mode must be CERT_REQUIRED (or pass allow_insecure=True), not CERT_NONE",
         ),
+        ({"ssl": nameless_tls()}, "ssl.check_hostname must be True (or pass allow_insecure=True), not False"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -17,6 +17,7 @@ from eventpipe.sinks.urls import check_url, follow, is_loopback, join_url, shown
         ("http://127.0.0.1", "http://127.0.0.1"),
         ("http://127.1.2.3:1/", "http://127.1.2.3:1/"),
         ("http://[::1]:9/x", "http://[::1]:9/x"),
+        ("https://[::ffff:93.184.216.34]/x", "https://[::ffff:93.184.216.34]/x"),
         ("https://bücher.example/x", "https://bücher.example/x"),
     ],
 )
