@@ -53,6 +53,14 @@ def test_the_guard_allows_a_ratio_15_percent_worse_and_no_more() -> None:
     assert found == {"a": True, "b": False, "c": True}
 
 
+def test_the_guard_keeps_what_is_promised_however_high_the_record() -> None:
+    """Version 1 of PostHog's format costs a tenth more than version 0 at most."""
+    name = "CPU per event, PostHog v1 to v0"
+
+    assert check.verdicts({name: 1.1}, {name: 1.09}) == {name: True}
+    assert check.verdicts({name: 1.11}, {name: 1.09}) == {name: False}
+
+
 def test_the_guard_refuses_a_record_of_other_figures() -> None:
     """What was never recorded cannot be found to be as it was."""
     with pytest.raises(SystemExit, match="--record"):
