@@ -135,6 +135,20 @@ def check_bytes(option: str, value: object) -> None:
         raise ValueError(f"{option} must be a whole number of bytes, at least 1, not {value!r}")
 
 
+def check_codec(option: str, value: object) -> None:
+    """Refuse what is no codec, such as the class of one.
+
+    Raises:
+        ValueError: Names the option, the kind of the value and the rule.
+    """
+    is_codec = not isinstance(value, type) and all(
+        hasattr(value, name) for name in ("lifted", "max_event_bytes", "max_batch_bytes", "lane", "request", "response")
+    )
+    if not is_codec:
+        kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise ValueError(f"{option} must be a codec, such as JsonCodec(), not {kind}")
+
+
 def join_events(events: Sequence[CapturedEvent], opening: bytes, separator: bytes, closing: bytes) -> bytes:
     """Write whole events one after another, from the bytes they were captured as.
 

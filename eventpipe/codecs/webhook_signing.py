@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from eventpipe.codecs.base import HttpCodec
+from eventpipe.codecs.base import HttpCodec, check_codec
 from eventpipe.codecs.webhook import WebhookCodec
 from eventpipe.codecs.webhook_secrets import hub_signature, signing_keys, standard_signature
 from eventpipe.contracts import Request
@@ -33,6 +33,7 @@ class SignedCodec(HttpCodec):
 
     def __init__(self, codec: Codec | None) -> None:
         codec = WebhookCodec() if codec is None else codec
+        check_codec("codec", codec)
         super().__init__(max_event_bytes=codec.max_event_bytes, max_batch_bytes=codec.max_batch_bytes)
         self._codec = codec
         self.lifted = codec.lifted
@@ -82,7 +83,7 @@ class StandardWebhook(SignedCodec):
         codec: Writes the body. ``None`` means one event a request, as ``{"type", "timestamp", "data", …}``.
 
     Raises:
-        ValueError: A secret cannot be one; the message does not show it.
+        ValueError: A secret cannot be one, and the message does not show it; or ``codec`` is none.
     """
 
     def __init__(self, secret: Secrets | None, codec: Codec | None = None) -> None:
@@ -107,7 +108,8 @@ class HubWebhook(SignedCodec):
         codec: Writes the body. ``None`` means one event a request, as ``{"type", "timestamp", "data", …}``.
 
     Raises:
-        ValueError: The secret is blank, or there are several: the header has room for one signature.
+        ValueError: The secret is blank, or there are several: the header has room for one signature; or ``codec`` is
+            none.
     """
 
     def __init__(self, secret: Secrets | None, codec: Codec | None = None) -> None:

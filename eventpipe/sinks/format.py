@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eventpipe.codecs.compression import check_compression
+from eventpipe.contracts import Request
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
+from eventpipe.outcomes import Verdict
 from eventpipe.sinks.urls import join_url
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from eventpipe.codecs.compression import Compression
-    from eventpipe.contracts import Codec, Request
+    from eventpipe.contracts import Codec
+    from eventpipe.errors import Scope
     from eventpipe.events import Batch
-    from eventpipe.outcomes import Verdict
 
 _USUAL: Compression = "gzip"  # what nearly every far end reads
 _MAX_URLS = 16  # a codec has an address or two; one that makes up addresses for each attempt only loses time
@@ -53,13 +56,19 @@ class Format:
         Raises:
             PermanentSinkError: The codec failed.
         """
+        scope: Scope = "event"
         try:
-            return self._codec.request(batch, max(batch.attempt, 1), now)
+            request: object = self._codec.request(batch, max(batch.attempt, 1), now)
         except SinkError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever a codec kept elsewhere raises
             message = f"the codec could not write the batch: {_place(exc)}"
-        raise PermanentSinkError(message, scope="event")
+        else:
+            if isinstance(request, Request) and isinstance(request.body, bytes | bytearray | memoryview):
+                return request
+            found = f"one of {_kind(request.body)}" if isinstance(request, Request) else _kind(request)
+            message, scope = f"the codec must return a Request with a body of bytes, not {found}", "sink"
+        raise PermanentSinkError(message, scope=scope)
 
     def url(self, relative: str) -> str:
         """Put a codec's URL after the sink's.
@@ -88,7 +97,7 @@ class Format:
             TransientSinkError: The codec failed.
         """
         try:
-            read = self._codec.response(batch, status, headers, body, is_complete)
+            read: object = self._codec.response(batch, status, headers, body, is_complete)
         except SinkError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever a codec kept elsewhere raises
@@ -97,7 +106,13 @@ class Format:
             )
         if isinstance(read, SinkError):
             raise read
-        return read
+        if read is None or (isinstance(read, Sequence) and all(isinstance(verdict, Verdict) for verdict in read)):
+            return read
+        raise TransientSinkError(
+            f"the codec must return None, a sequence of verdicts or an error, not {_kind(read)}",
+            reason="codec",
+            status=status,
+        )
 
 
 def _codings(codec: Codec, compression: Compression | None) -> Mapping[str | None, Compression | None]:
@@ -113,6 +128,12 @@ def _codings(codec: Codec, compression: Compression | None) -> Mapping[str | Non
         lane: compression if compression in codings else _USUAL if _USUAL in codings else None
         for lane, codings in {**known, None: usual}.items()
     }
+
+
+def _kind(value: object) -> str:
+    """What a codec returned, without what is in it."""
+    others = {type(part).__name__ for part in value} if isinstance(value, list | tuple) else ()
+    return f"{type(value).__name__} of {', '.join(sorted(others))}" if others else type(value).__name__
 
 
 def _place(exc: Exception) -> str:

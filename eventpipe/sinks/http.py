@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from eventpipe.clock import Clock
+from eventpipe.codecs.base import check_codec
 from eventpipe.codecs.compression import compress_body
 from eventpipe.codecs.json import JsonCodec
 from eventpipe.sinks.auth import Auth
@@ -110,6 +111,7 @@ class HttpSink(BaseSink):
         from eventpipe.sinks.http_connections import Wire, check_session
 
         codec = JsonCodec() if codec is None else codec
+        check_codec("codec", codec)
         path = check_socket_path(socket_path, url=url, session=session, proxy=proxy, ssl=ssl)
         url = check_url("url", url, allow_insecure=allow_insecure or path is not None)
         check_seconds("timeout", timeout)

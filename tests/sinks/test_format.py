@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventpipe.codecs import JsonCodec
+from eventpipe.codecs import JsonCodec, StandardWebhook
 from eventpipe.contracts import Request
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.events import Batch
@@ -120,6 +120,61 @@ def test_a_codec_that_cannot_read_an_answer_is_named_without_what_it_said() -> N
     error = caught.value
     assert (error.reason, error.status, error.__cause__, error.__context__) == ("codec", 200, None, None)
     assert EVENT not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind"),
+    [
+        (None, "NoneType"),
+        ((URL, {}, b"[]"), "tuple of bytes, dict, str"),
+        (Request("", {}, "[]"), "one of str"),  # type: ignore[arg-type]  # that is the fault
+    ],
+    ids=["nothing", "tuple", "text"],
+)
+def test_a_request_that_is_none_is_the_codecs_fault(returned: Any, kind: str) -> None:
+    """No event is to blame, and no further attempt helps."""
+    codec = JsonCodec()
+    codec.request = lambda *_: returned  # type: ignore[method-assign]
+
+    with pytest.raises(PermanentSinkError) as caught:
+        Format(codec, URL, None).request(make_batch(), 0.0)
+
+    assert str(caught.value) == f"the codec must return a Request with a body of bytes, not {kind}"
+    assert caught.value.scope == "sink"
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind"),
+    [
+        (True, "bool"),
+        ("ok", "str"),
+        (["ok", None], "list of NoneType, str"),
+        (DELIVERED, "Verdict"),
+        ((verdict for verdict in [DELIVERED]), "generator"),
+        (ValueError(EVENT), "ValueError"),
+        (TransientSinkError, "type"),
+    ],
+    ids=["boolean", "text", "list of texts", "one verdict", "generator", "foreign error", "class"],
+)
+def test_verdicts_that_are_none_are_the_codecs_fault(returned: Any, kind: str) -> None:
+    """The message says of what kind they are, and nothing that is in them."""
+    codec = JsonCodec()
+    codec.response = lambda *_: returned  # type: ignore[method-assign]
+
+    with pytest.raises(TransientSinkError) as caught:
+        Format(codec, URL, None).response(make_batch(), 200, {}, b"", is_complete=True)
+
+    error = caught.value
+    assert str(error) == f"the codec must return None, a sequence of verdicts or an error, not {kind}"
+    assert (error.reason, error.status) == ("codec", 200)
+
+
+@pytest.mark.parametrize("make", [lambda codec: HttpSink(URL, codec), lambda codec: StandardWebhook(None, codec)])
+@pytest.mark.parametrize(("codec", "kind"), [(JsonCodec, "the class JsonCodec"), ("json", "str"), (object(), "object")])
+def test_what_is_no_codec_is_refused_at_construction(make: Any, codec: Any, kind: str) -> None:
+    """The class of one is the usual mistake."""
+    with pytest.raises(ValueError, match=rf"^codec must be a codec, such as JsonCodec\(\), not {kind}$"):
+        make(codec)
 
 
 @pytest.mark.parametrize("is_returned", [False, True], ids=["raised", "returned"])
