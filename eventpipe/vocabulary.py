@@ -5,6 +5,8 @@ PostHog takes these events as they are; a codec for a far end with calls of its 
 
 from __future__ import annotations
 
+from decimal import Decimal
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 if TYPE_CHECKING:
@@ -156,6 +158,9 @@ def _given(properties: Mapping[str, Any]) -> dict[str, Any]:  # Any: as in Prope
     return {name: value for name, value in properties.items() if value is not None}
 
 
-def _text(value: DistinctId | None) -> str | None:
-    """An id as text: only the id that an event is about becomes one by itself."""
-    return value if value is None or isinstance(value, str) else str(value)
+def _text(value: Any) -> Any:  # Any: whatever was given for an id
+    """An id as the text that it would be as ``distinct_id``; what is none stays, for the capture to judge."""
+    if isinstance(value, Enum):
+        value = value.value
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return str(value) if is_number else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -102,6 +103,56 @@ async def test_each_has_the_name_and_the_properties_that_far_ends_look_for(
 
     assert (receipt.accepted, outcome.events) == (True, (name,))
     assert [(e.event, e.distinct_id, e.properties) for e in sink.events] == [(name, distinct_id, properties)] * 2
+
+
+class Plan(enum.Enum):
+    FREE = "free"
+
+
+class Number(int, enum.Enum):  # str() of its members is not their number
+    SEVEN = 7
+
+
+@pytest.mark.parametrize("given", [Plan.FREE, Number.SEVEN, 7, 10**30, 1.5, Decimal("1.50"), ID], ids=repr)
+@pytest.mark.asyncio
+async def test_every_id_is_the_text_that_it_is_as_a_distinct_id(given: Any) -> None:
+    """An alias of one kind of id and an event of another would be about two people."""
+    sink = MemorySink()
+
+    async with AsyncClient(sink) as client:
+        await client.capture("seen", distinct_id=given)
+        await client.capture(Event.alias(given, given))
+        await client.capture(Event.group("u1", "company", given))
+        await client.capture(Event.identify("u1", anonymous_id=given))
+
+    seen, alias, group, identified = sink.events
+    assert (alias.distinct_id, alias.properties) == (
+        seen.distinct_id,
+        {"distinct_id": seen.distinct_id, "alias": seen.distinct_id},
+    )
+    assert group.properties["$group_key"] == seen.distinct_id
+    assert identified.properties == {"$anon_distinct_id": seen.distinct_id}
+
+
+class Wordless:
+    def __str__(self) -> str:
+        raise RuntimeError("an object that has no words for itself")
+
+
+@pytest.mark.parametrize("given", [True, b"a7", Wordless()], ids=["boolean", "bytes", "object"])
+@pytest.mark.asyncio
+async def test_what_is_no_id_is_repaired_like_any_property(given: Any) -> None:
+    """Nothing raises, and the repair is counted once: not the words that Python has for the value, with an address."""
+    sink = MemorySink()
+
+    async with AsyncClient(sink) as client:
+        await client.capture("any", distinct_id="u1", properties={"$group_type": "company", "$group_key": given})
+        repaired = client.statistics().repaired
+        await client.capture(Event.group("u1", "company", given))
+
+        assert client.statistics().repaired == repaired * 2
+    plain, group = sink.events
+    assert group.properties == plain.properties
 
 
 MAKERS = [
