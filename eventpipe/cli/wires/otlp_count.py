@@ -8,10 +8,11 @@ from collections.abc import Mapping
 MAX_MESSAGES = 500_000
 
 # The messages of an ExportLogsServiceRequest: name, number of a field, the message that it holds.
-_WITHIN: Mapping[str, Mapping[int, str]] = {
+WITHIN: Mapping[str, Mapping[int, str]] = {
     "request": {1: "resource logs"},
     "resource logs": {1: "resource", 2: "scope logs"},
-    "resource": {1: "pair"},
+    "resource": {1: "pair", 3: "reference"},
+    "reference": {},
     "scope logs": {1: "scope", 2: "record"},
     "scope": {3: "pair"},
     "record": {5: "value", 6: "pair"},
@@ -20,7 +21,7 @@ _WITHIN: Mapping[str, Mapping[int, str]] = {
     "values": {1: "value"},
     "pairs": {1: "pair"},
 }
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # kinds of values
+_VARINT, _FIXED64, _BYTES, _BEGIN_GROUP, _END_GROUP, _FIXED32 = range(6)  # kinds of values
 
 
 def count_messages(body: bytes, limit: int) -> int | None:
@@ -32,7 +33,7 @@ def count_messages(body: bytes, limit: int) -> int | None:
     waiting = [("request", 0, len(body))]
     while waiting:
         name, at, end = waiting.pop()
-        within = _WITHIN[name]
+        within = WITHIN[name]
         while at < end:
             tag, at = _varint(body, at)
             kind = tag & 7
@@ -48,7 +49,7 @@ def count_messages(body: bytes, limit: int) -> int | None:
                 _, at = _varint(body, at)
             elif kind in (_FIXED64, _FIXED32):
                 at += 8 if kind == _FIXED64 else 4
-            else:
+            elif kind not in (_BEGIN_GROUP, _END_GROUP):  # whose fields are walked over like others: parsers skip them
                 return count
     return count
 

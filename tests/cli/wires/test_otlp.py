@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from eventpipe.cli.wires import otlp
 from eventpipe.cli.wires.base import Judge
 from eventpipe.cli.wires.otlp import OtlpWire
-from eventpipe.cli.wires.otlp_count import count_messages
+from eventpipe.cli.wires.otlp_count import WITHIN, count_messages
 from tests.cli.wires.asking import ask, found, refusal, said
 
 PATH = "/v1/logs"
@@ -315,6 +315,33 @@ def test_numbers_are_passed_over_whole(field: bytes) -> None:
     looks_like_two = b"\x32\x00\x32\x00"
 
     assert count_messages(length_delimited(1, length_delimited(2, length_delimited(2, field + looks_like_two))), 9) == 3
+
+
+def test_a_group_hides_nothing_behind_it() -> None:
+    """Parsers skip groups, which nobody has written for twenty years, and read what follows."""
+    empty_group = b"\x7b\x7c"
+    body = empty_group + many(1000)
+
+    assert inside(ExportLogsServiceRequest.FromString(body)) == 1000
+    assert count_messages(body, 1000) == 1000
+    assert count_messages(body, 999) is None
+
+
+def test_every_message_that_a_request_may_hold_is_counted() -> None:
+    """The table of them is that of opentelemetry-proto, whatever has been added there."""
+    waiting = [("request", ExportLogsServiceRequest.DESCRIPTOR)]
+    seen: dict[str, str] = {}
+    while waiting:
+        name, descriptor = waiting.pop()
+        if seen.setdefault(name, descriptor.full_name) != descriptor.full_name:
+            pytest.fail(f"{name} is {descriptor.full_name} as well as {seen[name]}")
+        fields = {field.number: field.message_type for field in descriptor.fields if field.message_type is not None}
+        assert fields.keys() == WITHIN[name].keys(), descriptor.full_name
+        waiting += [
+            (WITHIN[name][number], inner) for number, inner in fields.items() if WITHIN[name][number] not in seen
+        ]
+
+    assert seen.keys() == WITHIN.keys()
 
 
 def inside(message: Message) -> int:
