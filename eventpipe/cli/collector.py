@@ -210,7 +210,11 @@ class Collector:
         return taken.answer
 
     async def _answer_flags(self, request: web.Request) -> web.Response:
-        await _read_body(request, MAX_WIRE_BYTES)
+        try:
+            await _read_body(request, MAX_WIRE_BYTES)
+        except RefusedError as error:
+            self._tally.refuse(error.status, error.detail)
+            return _json({"error": error.detail}, error.status)
         return _json(_NO_FLAGS)
 
     async def _answer_statistics(self, _: web.Request) -> web.Response:
@@ -241,5 +245,5 @@ async def _read_body(request: web.Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _json(value: Mapping[str, Any]) -> web.Response:  # Any: JSON
-    return web.Response(body=orjson.dumps(value), content_type="application/json")
+def _json(value: Mapping[str, Any], status: int = 200) -> web.Response:  # Any: JSON
+    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")

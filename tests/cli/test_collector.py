@@ -15,6 +15,7 @@ import aiohttp
 import orjson
 import pytest
 
+from eventpipe.cli import collector as collector_module
 from eventpipe.cli.collector import Collector
 from eventpipe.cli.faults import Fail, Faults, Outage, Stall, VerdictShare
 from eventpipe.cli.store import EventFile
@@ -57,6 +58,16 @@ async def test_posthog_is_answered_as_the_real_service_does() -> None:
     assert (bad[0], bad[1]["detail"]) == (400, "event 0 has no distinct_id")
     assert flags[1]["flags"] == {}
     assert (collector.events, collector.statistics().refused) == (2, 1)
+
+
+async def test_a_question_for_flags_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused as any other body that is too large, with no error of the server's own."""
+    monkeypatch.setattr(collector_module, "MAX_WIRE_BYTES", 1024)
+    async with Collector() as collector:
+        status, answer = await post(f"{collector.url}/flags/", b"x" * 1025)
+
+    assert (status, answer) == (413, {"error": "the body is larger than 1024 bytes"})
+    assert collector.statistics().refused == 1
 
 
 @pytest.mark.parametrize(
