@@ -25,6 +25,7 @@ _SINGLES = frozenset({"/capture", "/e", "/i/v0/e"})  # of curl, and of browsers,
 _TYPES = frozenset({"application/json", "text/plain"})  # the latter spares browsers a question beforehand
 
 MAX_AI_EVENT_BYTES = 8 * 1024 * 1024
+_NOBODY = (None, "")
 _AT_THE_ROOT = ("$set", "$set_once")  # older clients put them there
 
 
@@ -100,7 +101,8 @@ def _fault(event: Any) -> str | None:  # Any: JSON
 
 def _distinct_id(event: Event) -> Any:  # Any: JSON
     """At the root, or with the properties, where older clients put it."""
-    return event.get("distinct_id") or (event.get("properties") or {}).get("distinct_id")
+    who = event.get("distinct_id")
+    return (event.get("properties") or {}).get("distinct_id") if who in _NOBODY else who
 
 
 def _own(event: Event) -> Event:
@@ -108,7 +110,9 @@ def _own(event: Event) -> Event:
     if not isinstance(event.get("properties"), dict | None):
         return event
     properties = dict(event.get("properties") or {})
-    distinct_id = event.get("distinct_id") or properties.pop("distinct_id", None)
+    distinct_id = event.get("distinct_id")
+    if distinct_id in _NOBODY:
+        distinct_id = properties.pop("distinct_id", None)
     own = {name: value for name, value in event.items() if name not in ("api_key", "token", *_AT_THE_ROOT)}
     for name in _AT_THE_ROOT:
         if name in event:

@@ -45,6 +45,15 @@ def test_older_forms_become_our_own() -> None:
     assert own == {"event": "a", "distinct_id": "7", "properties": {"n": 1, "$set": {"plan": "pro"}}}
 
 
+def test_zero_is_somebody() -> None:
+    """As any other number; nobody is a ``distinct_id`` that is absent, null or empty."""
+    events = [{"event": "a", "distinct_id": 0, "properties": {"distinct_id": "u2"}}, {"event": "a", "distinct_id": 1}]
+
+    taken = ask("/batch/", {"api_key": "k", "batch": events}).events
+
+    assert [event["distinct_id"] for event in taken] == ["0", "1"]
+
+
 @pytest.mark.parametrize(
     ("sent", "stored"),
     [
