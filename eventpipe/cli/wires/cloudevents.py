@@ -16,19 +16,20 @@ from eventpipe.cli.wires.base import (
     rfc3339,
 )
 from eventpipe.codecs import read_cloudevents
+from eventpipe.codecs.cloudevents_parts import FAMILY
+from eventpipe.codecs.cloudevents_read import MAX_BODY_BYTES
 
-_FAMILY = "application/cloudevents"
-_BATCH = f"{_FAMILY}-batch"
+_BATCH = f"{FAMILY}-batch"
 
 
 class CloudEventsWire(Wire):
     """Told by content type, or by the attributes in its headers."""
 
-    max_body_bytes = 20 * 1024 * 1024  # what read_cloudevents() takes
+    max_body_bytes = MAX_BODY_BYTES
 
     def claims(self, asked: Asked) -> bool:
         """By the content type, or by the one attribute that every event has in its headers in binary mode."""
-        return asked.content_type.startswith(_FAMILY) or "ce-specversion" in asked.headers
+        return asked.content_type.startswith(FAMILY) or "ce-specversion" in asked.headers
 
     def read(self, asked: Asked, body: bytes, judge: Judge) -> Taken:
         """Read the events of a request; what they have and ours have not is kept in headers."""
@@ -44,7 +45,7 @@ class CloudEventsWire(Wire):
 def _mode(content_type: str) -> str:
     if content_type.startswith(_BATCH):
         return "batch"
-    return "structured" if content_type.startswith(_FAMILY) else "binary"
+    return "structured" if content_type.startswith(FAMILY) else "binary"
 
 
 def _own(event: eventpipe.Event) -> Event:

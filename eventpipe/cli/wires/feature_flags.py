@@ -6,10 +6,7 @@ import datetime
 from typing import Any
 
 from eventpipe.cli.wires.base import Event, RefusedError, headers_or_none, own_form, rfc3339, text_or_none
-
-_OWN = frozenset(
-    {"kind", "contextKind", "userKey", "creationDate", "uuid", "timestamp", "partitionKey", "headers", "properties"}
-)
+from eventpipe.codecs.feature_flags import OWN_MEMBERS
 
 
 def is_export(value: Any) -> bool:  # Any: JSON
@@ -41,7 +38,7 @@ def _own(index: int, event: Any) -> Event:  # Any: JSON
     apart = event.get("properties", {})
     if not isinstance(apart, dict):
         raise RefusedError(400, f"event {index} has properties that are not an object")
-    properties = {member: value for member, value in event.items() if member not in _OWN} | apart
+    properties = {member: value for member, value in event.items() if member not in OWN_MEMBERS} | apart
     distinct_id = None if who is None or who == "" else str(who)
     derived = "anonymousUser" if distinct_id is None else "user"
     if event.get("contextKind", derived) != derived:

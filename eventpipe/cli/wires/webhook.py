@@ -7,12 +7,11 @@ from typing import Any
 
 from eventpipe.cli.wires.base import Asked, Event, RefusedError, headers_or_none, own_form, text_or_none
 from eventpipe.codecs import verify_webhook
-from eventpipe.codecs.webhook_secrets import signing_keys
+from eventpipe.codecs.webhook_secrets import PREFIX, signing_keys
 from eventpipe.errors import SignatureError
 
 _HUB = "X-Hub-Signature-256"
 _STANDARD = ("webhook-signature", "webhook-id")
-_PREFIX = "whsec_"
 
 
 class Signatures:
@@ -28,7 +27,7 @@ class Signatures:
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         self._secrets = list(secrets)
-        self._standard = [secret for secret in secrets if secret.startswith(_PREFIX)]
+        self._standard = [secret for secret in secrets if secret.startswith(PREFIX)]
         if self._secrets:
             signing_keys("secret", self._secrets, "hub")
         if self._standard:
@@ -48,7 +47,7 @@ class Signatures:
             elif self._standard:
                 verify_webhook(body, asked.headers, self._standard, now=now)
             else:
-                raise RefusedError(401, f"no secret here begins with {_PREFIX}, as one of Standard Webhooks does")
+                raise RefusedError(401, f"no secret here begins with {PREFIX}, as one of Standard Webhooks does")
         except SignatureError as error:
             raise RefusedError(401, str(error), "invalid_signature") from error
 
