@@ -8,16 +8,15 @@ import orjson
 
 from eventpipe.clock import Clock, format_stamp
 from eventpipe.codecs.base import user_agent
-from eventpipe.codecs.posthog_base import AI, HISTORICAL, PostHogCodec, members_of, posthog_host
+from eventpipe.codecs.envelope import as_members
+from eventpipe.codecs.posthog_base import PostHogCodec
 from eventpipe.contracts import Request
-from eventpipe.events import CLOSING
+from eventpipe.events import AI, CLOSING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from eventpipe.events import Batch, Properties
-
-__all__ = ["AI", "HISTORICAL", "PostHogV0", "posthog_host"]
 
 _PATH = "/batch/"
 _AI_PATH = "/i/v0/ai/batch/"
@@ -74,4 +73,4 @@ class PostHogV0(PostHogCodec):
         return Request(path, self._headers, self._joined(batch.events, opening, b"]}"))
 
     def _closing(self, values: Mapping[str, bytes]) -> bytes:
-        return members_of(values) + CLOSING
+        return as_members(values) + CLOSING

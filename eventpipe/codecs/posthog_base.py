@@ -14,7 +14,7 @@ from eventpipe.codecs.base import KIB, MIB, HttpCodec, library_version
 from eventpipe.codecs.keys import checked_key
 from eventpipe.encoding.repair import NATIVE, Repairs, repair
 from eventpipe.errors import InvalidEventError
-from eventpipe.events import DISTINCT_ID_AT, NO_PROPERTIES, UUID_AT
+from eventpipe.events import AI, DISTINCT_ID_AT, HISTORICAL, NO_PROPERTIES, UUID_AT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +34,6 @@ _ALIASES = {
 MAX_EVENT_BYTES = 900 * KIB
 MAX_AI_EVENT_BYTES = 8 * MIB
 MAX_BATCH_BYTES = 5 * MIB
-
-HISTORICAL = "historical"
-AI = "ai"
 
 NAME = "eventpipe"  # of the sender, as the server knows it
 PROFILE = "$process_person_profile"
@@ -156,11 +153,6 @@ class PostHogCodec(HttpCodec):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(historical={self._historical}, disable_geoip={self._disable_geoip})"
-
-
-def members_of(values: Mapping[str, bytes]) -> bytes:
-    """Write the members of a JSON object, each value as JSON."""
-    return b",".join([orjson.dumps(name) + b":" + value for name, value in values.items()])
 
 
 def _encoded(super_properties: object) -> Mapping[str, bytes]:

@@ -9,10 +9,12 @@ import orjson
 
 from eventpipe.clock import Clock, format_stamp
 from eventpipe.codecs.base import error_for, library_version, retry_after_of, user_agent
+from eventpipe.codecs.envelope import as_members
 from eventpipe.codecs.posthog import PostHogV0
-from eventpipe.codecs.posthog_base import AI, LIBRARY_PROPERTIES, NAME, PROFILE, PostHogCodec, members_of
+from eventpipe.codecs.posthog_base import LIBRARY_PROPERTIES, NAME, PROFILE, PostHogCodec
 from eventpipe.codecs.posthog_results import Results, are_all_ok
 from eventpipe.contracts import Request
+from eventpipe.events import AI
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,7 +184,7 @@ class PostHogV1(PostHogCodec):
 
 
 def _properties(values: Mapping[str, bytes]) -> bytes:
-    return members_of({name: value for name, value in values.items() if name not in _NO_PROPERTIES})
+    return as_members({name: value for name, value in values.items() if name not in _NO_PROPERTIES})
 
 
 def _outside(values: Mapping[str, bytes]) -> bytes:

@@ -20,7 +20,7 @@ from eventpipe import AsyncClient
 from eventpipe.clock import Clock, format_stamp
 from eventpipe.codecs import PostHogV0, posthog_base
 from eventpipe.codecs.base import library_version
-from eventpipe.codecs.posthog import posthog_host
+from eventpipe.codecs.posthog_base import posthog_host
 from eventpipe.codecs.posthog_v1 import PostHogV1
 from eventpipe.errors import TransientSinkError
 from eventpipe.events import Batch, CapturedEvent
