@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 
 from eventpipe.checked import shown
-from eventpipe.codecs.base import KIB, MAX_EVENT_BYTES, HttpCodec
+from eventpipe.codecs.base import KIB, MAX_EVENT_BYTES, MIB, HttpCodec
 from eventpipe.codecs.cloudevents_parts import (
     FAMILY,
     foreign_charset,
@@ -21,7 +21,6 @@ from eventpipe.codecs.cloudevents_parts import (
 )
 from eventpipe.codecs.cloudevents_written import Written, written
 from eventpipe.codecs.envelope import split
-from eventpipe.codecs.json import MAX_BATCH_BYTES
 from eventpipe.contracts import Request
 
 if TYPE_CHECKING:
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
 
 Mode = Literal["batch", "structured", "binary"]
 
+# Of encoded events. Attributes come on top, a source of 2 KiB for each event at most: for the events that a client puts
+# into one batch unless it is told otherwise, the body stays below the 20 MiB that `read_cloudevents()` reads.
+MAX_BATCH_BYTES: Final = 16 * MIB
 # Of all attributes in headers, encoded: what common servers take in one header, and in all of them.
 MAX_HEADER_BYTES: Final = 8 * KIB
 MAX_SOURCE: Final = 2048  # characters
@@ -62,7 +64,8 @@ class CloudEvents(HttpCodec):
             its attributes in headers and its properties as the body. An event whose attributes do not fit in 8 KiB of
             headers goes structured.
         max_event_bytes: Largest event, in encoded bytes. ``None`` means 900 KiB.
-        max_batch_bytes: Largest body, in bytes before compression. ``None`` means 20 MiB.
+        max_batch_bytes: Encoded bytes of the events of a batch; in the body each has its ``source`` as well. ``None``
+            means 16 MiB.
         clock: Reads the time that a date in Retry-After counts from. ``None`` means this machine's.
 
     Attributes:

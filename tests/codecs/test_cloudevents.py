@@ -14,9 +14,9 @@ from cloudevents.core.bindings import http as sdk
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from eventpipe import AsyncClient
+from eventpipe import AsyncClient, ClientOptions
 from eventpipe.codecs import CloudEvents, read_cloudevents
-from eventpipe.codecs.cloudevents import Mode
+from eventpipe.codecs.cloudevents import MAX_SOURCE, Mode
 from eventpipe.contracts import Request
 from eventpipe.events import CapturedEvent
 from eventpipe.sinks import HttpSink
@@ -222,6 +222,19 @@ def test_attributes_that_do_not_fit_in_headers_go_structured() -> None:
     assert [event.event for event in read_cloudevents(request.headers, request.body)] == [large.event]
 
 
+def test_the_largest_batch_is_read_by_our_own_reader() -> None:
+    """With as many events as a client batches by default, and the longest source."""
+    codec = CloudEvents("/" + "s" * (MAX_SOURCE - 1))
+    number = ClientOptions().batch_events
+    bare = make_event(properties={"text": ""}).size
+    event = make_event(properties={"text": "x" * (codec.max_batch_bytes // number - bare)})
+
+    request = codec.request(make_batch([event] * number), 1, 0.0)
+
+    assert codec.max_batch_bytes - number < event.size * number <= codec.max_batch_bytes
+    assert len(read_cloudevents(request.headers, request.body)) == number
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_all_attempts_are_alike(mode: Mode) -> None:
     """Neither the attempt's number nor its time is in the request."""
@@ -237,7 +250,7 @@ def test_modes_for_single_events_ask_for_them(mode: Mode, events: int | None) ->
 
     assert codec.max_batch_events == events
     assert (codec.has_lanes, codec.lifted) == (False, frozenset())
-    assert (codec.max_event_bytes, codec.max_batch_bytes) == (900 * 1024, 20 * 1024 * 1024)
+    assert (codec.max_event_bytes, codec.max_batch_bytes) == (900 * 1024, 16 * 1024 * 1024)
     own = CloudEvents(SOURCE, mode=mode, max_event_bytes=10, max_batch_bytes=100)
     assert (own.max_event_bytes, own.max_batch_bytes) == (10, 100)
 
