@@ -34,6 +34,7 @@ Mode = Literal["batch", "structured", "binary"]
 MAX_BATCH_BYTES: Final = 16 * MIB
 # Of all attributes in headers, encoded: what common servers take in one header, and in all of them.
 MAX_HEADER_BYTES: Final = 8 * KIB
+MAX_HEADERS: Final = 64  # servers refuse a request with more than a hundred; some are those of sinks and proxies
 MAX_SOURCE: Final = 2048  # characters
 
 _BATCH: Final = {"Content-Type": f"{FAMILY}-batch+json; charset=UTF-8"}
@@ -61,8 +62,8 @@ class CloudEvents(HttpCodec):
     Args:
         source: Who sends: a URI reference such as ``"/shop/checkout"``, the ``source`` of every event.
         mode: ``"batch"`` is one JSON array of events, ``"structured"`` one event as JSON, ``"binary"`` one event with
-            its attributes in headers and its properties as the body. An event whose attributes do not fit in 8 KiB of
-            headers goes structured.
+            its attributes in headers and its properties as the body. An event whose attributes do not fit in 64
+            headers of 8 KiB together goes structured.
         max_event_bytes: Largest event, in encoded bytes. ``None`` means 900 KiB.
         max_batch_bytes: Encoded bytes of the events of a batch; in the body each has its ``source`` as well. ``None``
             means 16 MiB.
@@ -147,7 +148,7 @@ def _headers(said: Written) -> dict[str, str] | None:
         if not _HEADER_VALUE.fullmatch(headers["Content-Type"]) or media_type(str(content_type)).startswith(FAMILY):
             return None
     size = sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items())
-    return headers if size <= MAX_HEADER_BYTES else None
+    return headers if len(headers) <= MAX_HEADERS and size <= MAX_HEADER_BYTES else None
 
 
 def _body(said: Written) -> bytes | None:

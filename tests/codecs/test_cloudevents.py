@@ -222,6 +222,16 @@ def test_attributes_that_do_not_fit_in_headers_go_structured() -> None:
     assert [event.event for event in read_cloudevents(request.headers, request.body)] == [large.event]
 
 
+def test_as_many_attributes_as_servers_take_are_headers() -> None:
+    """Python's own server, and others, refuse a request with more than a hundred headers."""
+    own = len(written(make_event(), "binary").headers)
+    most = {f"h{number}": "v" for number in range(64 - own)}
+
+    assert len(written(make_event(headers=most), "binary").headers) == 64
+    one_more = make_event(headers={**most, "another": "v"})
+    assert written(one_more, "binary") == written(one_more, "structured")
+
+
 def test_the_largest_batch_is_read_by_our_own_reader() -> None:
     """With as many events as a client batches by default, and the longest source."""
     codec = CloudEvents("/" + "s" * (MAX_SOURCE - 1))
