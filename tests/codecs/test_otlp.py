@@ -614,3 +614,8 @@ async def test_events_of_a_client_arrive_and_rejected_ones_are_counted(encoding:
     assert (request.path, request.headers["content-encoding"]) == ("/v1/logs", "gzip")
     [logs] = parsed(encoding, request.body).resource_logs[0].scope_logs
     assert [read(record).distinct_id for record in logs.log_records] == ["u0", "u1", "u2"]
+
+
+def test_a_request_has_a_hundred_records_at_most() -> None:
+    """A record takes long to write, and the loop waits for all of them."""
+    assert (OtlpLogs().max_batch_events, OtlpLogs(encoding="json").max_batch_events) == (100, 100)
