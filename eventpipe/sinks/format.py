@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from eventpipe.codecs.compression import Compression
     from eventpipe.contracts import Codec
-    from eventpipe.errors import Scope
     from eventpipe.events import Batch
 
 _USUAL: Compression = "gzip"  # what nearly every far end reads
@@ -27,7 +26,7 @@ _MAX_URLS = 16  # a codec has an address or two; one that makes up addresses for
 class Format:
     """Asks a codec for requests and for what answers mean.
 
-    A codec is pure, so that what it cannot write once it never can: the batch is bisected to find the event that is to
+    A codec is pure, so that what it cannot write twice it never can: the batch is bisected to find the event that is to
     blame. An answer that it cannot read is none. What it raises may show an event or a key, and goes no further.
 
     Args:
@@ -54,21 +53,25 @@ class Format:
         """Have one attempt written.
 
         Raises:
-            PermanentSinkError: The codec failed.
+            TransientSinkError: The codec failed for the first time, for want of memory perhaps.
+            PermanentSinkError: It failed again, or returned something else.
         """
-        scope: Scope = "event"
+        error: SinkError
         try:
             request: object = self._codec.request(batch, max(batch.attempt, 1), now)
         except SinkError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever a codec kept elsewhere raises
             message = f"the codec could not write the batch: {_place(exc)}"
+            is_first = batch.attempt <= 1
+            error = TransientSinkError(message) if is_first else PermanentSinkError(message, scope="event")
         else:
             if isinstance(request, Request) and isinstance(request.body, bytes | bytearray | memoryview):
                 return request
             found = f"one of {_kind(request.body)}" if isinstance(request, Request) else _kind(request)
-            message, scope = f"the codec must return a Request with a body of bytes, not {found}", "sink"
-        raise PermanentSinkError(message, scope=scope)
+            message = f"the codec must return a Request with a body of bytes, not {found}"
+            error = PermanentSinkError(message, scope="sink")
+        raise error
 
     def url(self, relative: str) -> str:
         """Put a codec's URL after the sink's.
@@ -101,17 +104,13 @@ class Format:
         except SinkError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever a codec kept elsewhere raises
-            read = TransientSinkError(
-                f"the codec could not read the answer: {_place(exc)}", reason="codec", status=status
-            )
+            read = TransientSinkError(f"the codec could not read the answer: {_place(exc)}", status=status)
         if isinstance(read, SinkError):
             raise read
         if read is None or (isinstance(read, Sequence) and all(isinstance(verdict, Verdict) for verdict in read)):
             return read
         raise TransientSinkError(
-            f"the codec must return None, a sequence of verdicts or an error, not {_kind(read)}",
-            reason="codec",
-            status=status,
+            f"the codec must return None, a sequence of verdicts or an error, not {_kind(read)}", status=status
         )
 
 

@@ -101,15 +101,19 @@ def test_a_sink_has_what_its_codec_says_of_batches() -> None:
 
 
 def test_a_codec_that_cannot_write_a_batch_is_named_without_what_it_said() -> None:
-    """The same batch would fail again, and one of its events may be to blame; the message says where it failed."""
-    with pytest.raises(
-        PermanentSinkError, match=r"^the codec could not write the batch: KeyError at test_format.py:\d+$"
-    ) as caught:
-        Format(Failing(KeyError(EVENT)), URL, None).request(make_batch(), 0.0)
+    """Once it may be by chance; what fails again would fail for ever, and one of the events may be to blame."""
+    failing = Format(Failing(KeyError(EVENT)), URL, None)
+    said = r"^the codec could not write the batch: KeyError at test_format.py:\d+$"
 
-    error = caught.value
-    assert (error.scope, error.__cause__, error.__context__) == ("event", None, None)
-    assert EVENT not in "".join(traceback.format_exception(error))
+    with pytest.raises(TransientSinkError, match=said) as first:
+        failing.request(make_batch(attempt=1), 0.0)
+    with pytest.raises(PermanentSinkError, match=said) as again:
+        failing.request(make_batch(attempt=2), 0.0)
+
+    assert (first.value.reason, again.value.scope) == ("sink_error", "event")
+    for error in (first.value, again.value):
+        assert (error.__cause__, error.__context__) == (None, None)
+        assert EVENT not in "".join(traceback.format_exception(error))
 
 
 def test_a_codec_that_cannot_read_an_answer_is_named_without_what_it_said() -> None:
@@ -118,7 +122,7 @@ def test_a_codec_that_cannot_read_an_answer_is_named_without_what_it_said() -> N
         Format(Failing(KeyError(EVENT)), URL, None).response(make_batch(), 200, {}, b"", is_complete=True)
 
     error = caught.value
-    assert (error.reason, error.status, error.__cause__, error.__context__) == ("codec", 200, None, None)
+    assert (error.reason, error.status, error.__cause__, error.__context__) == ("sink_error", 200, None, None)
     assert EVENT not in "".join(traceback.format_exception(error))
 
 
@@ -166,7 +170,7 @@ def test_verdicts_that_are_none_are_the_codecs_fault(returned: Any, kind: str) -
 
     error = caught.value
     assert str(error) == f"the codec must return None, a sequence of verdicts or an error, not {kind}"
-    assert (error.reason, error.status) == ("codec", 200)
+    assert (error.reason, error.status) == ("sink_error", 200)
 
 
 @pytest.mark.parametrize("make", [lambda codec: HttpSink(URL, codec), lambda codec: StandardWebhook(None, codec)])
