@@ -52,8 +52,9 @@ class Wire:
 
 
 def _verdicts(ids: Sequence[bytes], before: bytes, after: bytes) -> bytes:
-    # In some order that is not that of the events, as a service has it that keeps verdicts in a hash map.
-    by_id = b",".join([before + id + after for id in ids[::-1]])  # noqa: A001 - as the events have it
+    # In the order of the events and without spaces, as PostHog's own service writes them (rust/capture of its public
+    # source, v1/analytics/response.rs).
+    by_id = b",".join([before + id + after for id in ids])  # noqa: A001 - as the events have it
     return _answer("application/json", b'{"results":{' + by_id + b"}}")
 
 
