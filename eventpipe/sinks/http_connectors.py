@@ -8,6 +8,7 @@ import functools
 import os
 import socket
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 from weakref import WeakSet
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 # As much as is received for one request. Of a body 64 KiB are read, and heads have bounds of their own, but between
 # these a far end could send interim answers, empty lines or remarks about its pieces without an end.
 MAX_RECEIVED = 256 * 1024
+
+# Interim answers before the one that counts, and how much is parsed before they are counted: 8 KiB are 300 of them, and
+# three milliseconds.
+MAX_INTERIM = 128
+_PIECE = 8 * 1024
 
 _END_OF_HEAD = b"\r\n\r\n"
 _MAX_HEADS = 8  # before garbage, interim answers included
@@ -78,14 +84,15 @@ class Protocol(ResponseHandler):
         self.after_head = 0
         self._received = 0  # bytes since the request
         self._unanswered = bytearray()  # what of them came before there was a head
-        self._is_answered = False
+        self._is_answered = self._is_final = False  # by any head, and by one that is no interim answer
+        self._heads = 0
         link_of_attempt.get().reached += 1  # it is made when a far end has accepted, before TLS begins
 
     def begin(self) -> None:
         """A request is about to be written."""
         self.is_used = True
-        self.is_idle = self._is_answered = False
-        self.after_head = self._received = 0
+        self.is_idle = self._is_answered = self._is_final = False
+        self.after_head = self._received = self._heads = 0
         self._unanswered.clear()
 
     def data_received(self, data: bytes) -> None:
@@ -94,8 +101,13 @@ class Protocol(ResponseHandler):
             self.force_close()
         room = MAX_RECEIVED - self._received
         self._received += len(data)
-        self._read(data if len(data) <= room else data[:room])
-        if len(data) > room:
+        rest = data if len(data) <= room else data[:room]
+        while len(rest) > _PIECE and not self._is_final and self._heads <= MAX_INTERIM:
+            self._read(rest[:_PIECE])
+            rest = rest[_PIECE:]
+        if self._heads <= MAX_INTERIM:
+            self._read(rest)
+        if len(data) > room or self._heads > MAX_INTERIM:
             self.force_close()
             if self.transport is not None:
                 self.transport.abort()
@@ -110,6 +122,8 @@ class Protocol(ResponseHandler):
             self.after_head += len(data)
             return
         self._is_answered = True
+        self._is_final = self._buffer[-1][0][0].code >= HTTPStatus.OK
+        self._heads += heads
         end = 0
         for _ in range(heads):
             end = data.find(_END_OF_HEAD, end) + len(_END_OF_HEAD)

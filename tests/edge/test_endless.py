@@ -116,6 +116,23 @@ async def lateness(delay: float) -> float:
     return loop.time() - due
 
 
+FLOODS = ("100-continue without end", "103 with headers without end")
+
+
+@pytest.mark.parametrize("case", FLOODS)
+async def test_a_flood_of_interim_answers_ends_the_attempt_long_before_its_timeout(
+    case: str, pipeline: Pipelines, reading: Reading
+) -> None:
+    """To parse as many as are sent would hold up the loop: a few are waited for, as real far ends send them."""
+    async with RawServer(CASES[case]) as server, pipeline(server.url, timeout=PATIENT, workers=1) as pipe:
+        (outcome,) = await pipe.outcomes(1)
+
+    assert outcome.kind is OutcomeKind.DELIVERED
+    assert pipe.told[0].reason == "network"
+    assert pipe.told[0].durations.send < PATIENT / 4
+    assert reading.total <= MAX_READ
+
+
 @pytest.mark.parametrize("case", CASES)
 async def test_an_endless_answer_costs_one_attempt_and_nobody_else(
     case: str, pipeline: Pipelines, record: Record, reading: Reading
