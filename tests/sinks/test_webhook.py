@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 import pickle
@@ -393,7 +394,9 @@ class Trap:
     def __init__(self, server: ScriptedServer) -> None:
         try:
             self._socket = socket.create_server(("127.0.0.2", int(server.url.rpartition(":")[2])))
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
             pytest.skip("this machine has one loopback address only")
         self._socket.setblocking(False)
 
