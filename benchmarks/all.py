@@ -13,6 +13,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("parts", ()),
     ("scenarios", ()),
     ("scenarios", ("--subjects", ",".join(PEERS), "--runs", "3")),
+    ("handlers", ()),
     ("report", ()),
 )
 

@@ -185,6 +185,22 @@ def hooks(subject: str) -> Iterator[Case]:
     yield _compared("hooks", contenders)
 
 
+def onlookers(subject: str) -> Iterator[Case]:
+    """Subscribers of every outcome, one that never reads, and exporters of metrics and traces."""
+    kinds: dict[str, list[str]] = {
+        "nobody": [],
+        "two subscribers": ["reader", "reader"],
+        "one that never reads": ["sleeper"],
+        "Prometheus and OpenTelemetry": ["prometheus", "opentelemetry"],
+        "the same, captured in a span": ["prometheus", "opentelemetry", "span"],
+    }
+    contenders = [
+        Contender(subject, options=PLAIN | {"onlookers": names}, parameters=PLAIN | {"onlookers": kind}, name=kind)
+        for kind, names in kinds.items()
+    ]
+    yield replace(_compared("onlookers", contenders), turns=16)
+
+
 def flush_storm(subject: str) -> Iterator[Case]:
     """Many flushes of the same pending events at once; the far end is a gate in the process."""
     contenders = [Contender(name, options={"gated": True}) for name in ("reference", subject)]

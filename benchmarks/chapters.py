@@ -95,6 +95,13 @@ CHAPTERS = (
         "each event. And plain JSON.",
     ),
     Chapter(
+        "onlookers",
+        "With somebody looking on",
+        "Subscribers that read every outcome, one that never reads, and Prometheus and OpenTelemetry, which ask for "
+        "all there is once a second, a span around each request. In the last row every capture is made inside a span, "
+        "to which that of the request is linked.",
+    ),
+    Chapter(
         "flush_storm",
         "A thousand flushes at once",
         "All wait for the same events; what every flush beyond the first adds, without the task around it.",
@@ -107,6 +114,13 @@ CHAPTERS = (
         "growth",
         "Five million events",
         "In one process, 100 000 at a time: whether the last event costs what the first did.",
+    ),
+    Chapter(
+        "handlers",
+        "In a web handler",
+        "FastAPI under uvicorn, a hundred requests a second by turns of ten seconds: a handler that captures an event, "
+        "and one that does not. What is added is the median of five pairs. The far end is well, reads and never "
+        "answers, or is not there.",
     ),
 )
 
@@ -142,7 +156,7 @@ LIMITS = """\
 - Events have 432 bytes unless a table says otherwise. A library that adds fields of its own sends more than others.
 - Nothing here lasts longer than minutes. Days are for the stress tests, and guarantees for [their
   page](guarantees.md).
-- Subscriptions, stores and the spool are not measured: this version has none."""
+- Stores and the spool are not measured: this version has none."""
 
 PARTS = """\
 What the steps of an event's way cost by themselves, per event in batches of 500 unless the name says otherwise. The

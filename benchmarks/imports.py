@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,13 +60,20 @@ def cost_of(step: Step, bytecode: str) -> float:
     return float(run.stdout) * 1000
 
 
-def measure(steps: Mapping[str, Step] = STEPS, runs: int = RUNS) -> dict[str, list[float]]:
-    """CPU milliseconds of each step, a process of its own per run; the steps take turns."""
+def rounds(steps: Mapping[str, Step]) -> Generator[dict[str, float]]:
+    """CPU milliseconds of each step, in a process of its own: one round after the other, for as long as asked."""
     with tempfile.TemporaryDirectory() as bytecode:
         for step in steps.values():
             cost_of(step, bytecode)  # compiles
-        turns = [{name: cost_of(step, bytecode) for name, step in steps.items()} for _ in range(runs)]
-    return {name: [turn[name] for turn in turns] for name in steps}
+        while True:
+            yield {name: cost_of(step, bytecode) for name, step in steps.items()}
+
+
+def measure(steps: Mapping[str, Step] = STEPS, runs: int = RUNS) -> dict[str, list[float]]:
+    """CPU milliseconds of each step in ``runs`` processes; the steps take turns."""
+    with contextlib.closing(rounds(steps)) as endless:
+        found = list(itertools.islice(endless, runs))
+    return {name: [costs[name] for costs in found] for name in steps}
 
 
 def summary(costs: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:

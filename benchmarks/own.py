@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any, Literal
 
 from benchmarks.floor import Floor
+from benchmarks.onlookers import attach
 from benchmarks.peers import origin
 from benchmarks.reference import Item, Pipeline
 from benchmarks.subject import Setup, Subject
@@ -68,8 +70,9 @@ class OpenClient:
 
     is_async = True
 
-    def __init__(self, client: AsyncClient, gate: asyncio.Event) -> None:
+    def __init__(self, client: AsyncClient, gate: asyncio.Event, onlookers: AsyncExitStack) -> None:
         self._client = client
+        self._onlookers = onlookers
         self.gate = gate
         self.capture = client.capture
 
@@ -80,6 +83,7 @@ class OpenClient:
 
     async def close(self) -> None:
         """Its own close."""
+        await self._onlookers.aclose()
         await self._client.aclose()
 
     def dropped(self) -> int:
@@ -161,9 +165,12 @@ async def _open_eventpipe(setup: Setup) -> Subject:
         sinks = [GatedSink(gate)]
     if "queue_events" in options:
         options["queue_bytes"] = EVENT_BYTES * options["queue_events"]
+    names = options.pop("onlookers", ())
     client = AsyncClient(*sinks, **hooks, **options)
     await client.__aenter__()
-    return OpenClient(client, gate)
+    onlookers = AsyncExitStack()
+    await attach(client, names, onlookers)
+    return OpenClient(client, gate, onlookers)
 
 
 async def _open_nothing(setup: Setup) -> Subject:

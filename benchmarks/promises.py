@@ -239,6 +239,30 @@ PROMISES = (
         figure("hooks", "added_cpu_us", hooks="before_send"),
         f"{_SCENARIOS} hooks",
     ),
+    *(
+        Promise(
+            f"CPU per event, {onlookers}, to nobody looking on",
+            "",
+            bound,
+            ratio("onlookers", "cpu_us", "nobody", onlookers=onlookers),
+            f"{_SCENARIOS} onlookers",
+        )
+        for onlookers, bound in (
+            ("two subscribers", 1.1),
+            ("one that never reads", 1.05),
+            ("Prometheus and OpenTelemetry", 1.05),
+        )
+    ),
+    *(
+        Promise(
+            f"a request's p99 because its handler captures, far end {far_end}",
+            "ms",
+            1.0,
+            figure("handlers", "added_p99_ms", far_end=far_end),
+            "python -m benchmarks handlers",
+        )
+        for far_end in ("well", "stalled", "dead")
+    ),
     Promise(
         "CPU per event, PostHog v1 to v0",
         "",

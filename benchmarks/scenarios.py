@@ -40,6 +40,7 @@ FOR_EVENTPIPE: dict[str, Cases] = {
     "fan_out": cases.fan_out,
     "hooks": cases.hooks,
     "codecs": cases.codecs,
+    "onlookers": cases.onlookers,
     "flush_storm": cases.flush_storm,
     "producers": cases.producers,
     "batch_size": cases.batch_size,

@@ -35,8 +35,10 @@ from eventpipe.transport.barrier import Barriers, Standing
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher
 from eventpipe.transport.episodes import Episodes
+from eventpipe.transport.meter import Meter
 from eventpipe.transport.schedule import Schedule
 from eventpipe.transport.settle import Settler
+from eventpipe.transport.tallies import Shortlist
 
 BATCH = 500  # events of a batch by default
 WAITING = 64  # retries that wait when one is added: as many batches as a sink that is down leaves in a minute of them
@@ -347,7 +349,14 @@ def schedule() -> Timed:
 
 def settle() -> Timed:
     book = Ledger()
-    settler = Settler(book, Barriers(), Episodes("steps", time.monotonic), [])
+    settler = Settler(
+        book,
+        Barriers(),
+        Episodes("steps", time.monotonic),
+        Meter(Shortlist(), time.time),
+        [],
+        now=time.monotonic,
+    )
     standing = Standing(0)
 
     def prepare() -> tuple[Outcome]:

@@ -24,8 +24,8 @@ class Setup:
         url: The far end's address; of Kafka the bootstrap servers.
         settings: ``"default"``, or ``"best"``: the fastest that the library's own options allow without losing events.
         options: What a load asks of it beyond that. Own subjects know ``batch_events``, ``gzip``, ``workers``,
-            ``queue_events`` and ``overflow``, and with ``gated`` they are ``Gated``; a driver takes those that its
-            library has and leaves the others.
+            ``queue_events``, ``overflow`` and ``onlookers``, and with ``gated`` they are ``Gated``; a driver takes
+            those that its library has and leaves the others.
     """
 
     url: str

@@ -7,20 +7,33 @@ import dataclasses
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from eventpipe.checked import Checked
+from eventpipe.cli.config import ConfigOptions
 from eventpipe.cli.demo import DemoOptions
+from eventpipe.cli.doctor import DoctorOptions
+from eventpipe.cli.schema import SchemaOptions
 from eventpipe.cli.send import SendOptions
 from eventpipe.cli.serve import ServeOptions
+from eventpipe.cli.top import TopOptions
 from eventpipe.environment import variables
+from eventpipe.integrations.families import FAMILIES
+from eventpipe.integrations.opentelemetry_measures import MEASURES
 from eventpipe.options import ClientOptions, RetryPolicy
 
 DOCS = Path(__file__).parent
-PAGES = tuple(DOCS / page for page in ("api.md", "architecture.md", "cli.md", "configuration.md"))
+sys.path.insert(0, str(DOCS.parent))  # of which the tests are a part that no package installs
+exits = importlib.import_module("tests.processes.exits")
+forks = importlib.import_module("tests.processes.forks")
+
+PAGES = tuple(
+    DOCS / page for page in ("api.md", "architecture.md", "cli.md", "configuration.md", "metrics.md", "processes.md")
+)
 MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -92,8 +105,27 @@ def names(package: str) -> str:
     lines = ["| name | is |", "|---|---|"]
     for name in module.__all__:
         thing = getattr(module, name)
-        described = inspect.isclass(thing) or inspect.isfunction(thing)
+        described = inspect.isclass(thing) or inspect.isfunction(thing) or "__doc__" in getattr(thing, "__dict__", {})
         lines.append(f"| `{name}` | {summary(inspect.getdoc(thing) or '') if described else choices(thing)} |")
+    return "\n".join(lines) + "\n"
+
+
+def metrics() -> str:
+    """What is exported to Prometheus, a line each: name, kind, labels, meaning."""
+    lines = ["| metric | kind | labels | is |", "|---|---|---|---|"]
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        lines.append(f"| `{family.exported}` | {family.kind} | {labels} | {family.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def instruments() -> str:
+    """What is exported to OpenTelemetry at each collection, a line each: name, kind, unit, attributes, meaning."""
+    lines = ["| instrument | kind | unit | attributes | is |", "|---|---|---|---|---|"]
+    for measure in MEASURES:
+        names = ", ".join(f"`{name}`" for name in measure.attributes)
+        unit = f"`{measure.unit}`" if measure.unit else ""
+        lines.append(f"| `{measure.name}` | {measure.kind.replace('_', '-')} | {unit} | {names} | {measure.meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -105,18 +137,29 @@ def choices(literal: object) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "ClientOptions": partial(bounds, ClientOptions, ""),
     "RetryPolicy": partial(bounds, RetryPolicy, "retry."),
+    "config": partial(command, ConfigOptions),
     "demo": partial(command, DemoOptions),
+    "doctor": partial(command, DoctorOptions),
+    "schema": partial(command, SchemaOptions),
     "send": partial(command, SendOptions),
     "serve": partial(command, ServeOptions),
+    "top": partial(command, TopOptions),
     "eventpipe": partial(names, "eventpipe"),
     "codecs": partial(names, "eventpipe.codecs"),
+    "privacy": partial(names, "eventpipe.privacy"),
     "sinks": partial(names, "eventpipe.sinks"),
     "testing": partial(names, "eventpipe.testing"),
+    "prometheus": metrics,
+    "opentelemetry": instruments,
+    "exits": exits.table,
+    "forks": forks.table,
     "in_core": partial(modules, "eventpipe.core"),
     "in_encoding": partial(modules, "eventpipe.encoding"),
     "in_sinks": partial(modules, "eventpipe.sinks"),
     "in_codecs": partial(modules, "eventpipe.codecs"),
+    "in_subscriptions": partial(modules, "eventpipe.subscriptions"),
     "in_transport": partial(modules, "eventpipe.transport"),
+    "in_integrations": partial(modules, "eventpipe.integrations"),
 }
 
 

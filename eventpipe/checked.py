@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,23 @@ _RULES: Final = {
     "literal_error": "one of {expected}",
     "is_instance_of": "a {class}",
     "model_type": "a {class_name}",
+}
+
+
+# What options are called elsewhere: by libraries of PostHog and Segment, processors of OpenTelemetry, clients of Kafka.
+_ELSEWHERE: Final = {
+    "queue_size": ("queue_events",),
+    "max_queue_size": ("queue_events",),
+    "batch_size": ("batch_events",),
+    "flush_at": ("batch_events",),
+    "upload_size": ("batch_events",),
+    "max_export_batch_size": ("batch_events",),
+    "flush_interval": ("max_batch_age",),
+    "upload_interval": ("max_batch_age",),
+    "linger": ("max_batch_age",),
+    "max_retries": ("max_attempts", "retry"),
+    "max_attempts": ("retry",),
+    "shutdown_timeout": ("close_timeout",),
 }
 
 
@@ -92,12 +109,18 @@ class Checked(BaseModel):
         yield from ()
 
 
-def suggestion(word: str, known: list[str]) -> str:
-    """``; did you mean 'workers'?``, or nothing where no known word is near."""
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """Which known word is meant: one that says the same elsewhere, or is spelt nearly so."""
     import difflib  # for a message only: importing the package does without
 
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    same = [name for name in _ELSEWHERE.get(word, ()) if name in known]
+    return next(iter(same or difflib.get_close_matches(word, known, n=1)), None)
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """``; did you mean 'workers'?``, or nothing where no known word is meant."""
+    near = nearest(word, known)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def shown(value: object) -> str:

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import uuid as uuidlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from random import Random
 from threading import get_ident
-from types import TracebackType
-from typing import Self, Unpack
+from typing import NoReturn, Unpack
 
+from eventpipe import scopes
 from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
-from eventpipe.core.deadline import Deadline
 from eventpipe.encoding import Encoder, PlainEvent, dependable
-from eventpipe.errors import ClosedError
-from eventpipe.events import AI, CLOSING, DistinctId, Durability, Event, Overflow, Properties
+from eventpipe.events import AI, CLOSING, Capturable, DistinctId, Durability, Overflow, Properties
 from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
-from eventpipe.outcomes import CloseReport, FlushReport, Outcome, Statistics
-from eventpipe.transport.barrier import UNTIL, Until
+from eventpipe.settling import Settling
 from eventpipe.transport.calls import NOBODY, CaptureDict, describe, in_lane, overflow_of
 from eventpipe.transport.changing import Changing
 from eventpipe.transport.closing import Closing
-from eventpipe.transport.delivering import deliver
 from eventpipe.transport.dispatcher import Dispatcher
 from eventpipe.transport.entrance import Entrance, Prepared
-from eventpipe.transport.flushing import flush
+from eventpipe.transport.feed import OutcomeFeed
 from eventpipe.transport.hooks import BeforeSend, Hooks, OnOutcome
 from eventpipe.transport.inbox import Inbox
+from eventpipe.transport.misspelt import warn_of_misspelt
 from eventpipe.transport.receipts import Receipt, TakenReceipt
-from eventpipe.transport.runtime import HomeLostError, Runtime
+from eventpipe.transport.runtime import Runtime
+from eventpipe.transport.tallies import Shortlist
 from eventpipe.transport.traits import Traits, named_apart
 
-CLOSE_GRACE = 0.25  # seconds that a close may take beyond its deadline, for sinks that do not end when they are asked
 
-
-class AsyncClient:
+class AsyncClient(Settling):
     """Takes events in without waiting and delivers them in the background.
 
     Use it as an async context manager in a lifespan, or call ``aclose()``. Making one starts nothing. Every event is
@@ -70,6 +66,7 @@ class AsyncClient:
             TypeError: A sink or a hook is not one.
         """
         self._options = resolve(options, overrides)
+        warn_of_misspelt(ClientOptions, os.environ)
         if spool is not None:
             raise ValueError(f"spool is not available in this version, so it must be None, not {spool!r}")
         if not sinks and self._options.enabled:
@@ -85,11 +82,21 @@ class AsyncClient:
         """Make all that holds events or counts them; a forked child does so again."""
         options = self._options
         clock = options.clock or Clock()
+        self._feed = OutcomeFeed(largest_list=options.batch_events)
         random = options.random or Random()  # noqa: S311  # jitter
         new_id = dependable(options.new_id)
+        names = Shortlist()
         self._dispatchers = [
             Dispatcher(
-                sink, traits, options, observers=[self._hooks.observe], clock=clock, random=random, new_id=new_id
+                sink,
+                traits,
+                options,
+                names=names,
+                callbacks=self._hooks.observe,
+                outlet=self._feed.observer(traits.name),
+                clock=clock,
+                random=random,
+                new_id=new_id,
             )
             for sink, traits in self._sinks
         ]
@@ -105,24 +112,37 @@ class AsyncClient:
         self._entrance.is_closed = is_closed
         changing = Changing(self._entrance, self._encoder, self._hooks) if self._hooks.changes_events else None
         self._prepare = self._encoder.encode_plain if changing is None else changing.prepare
+        self._prepare_scoped = scopes.plain(self._prepare)
         self._runtime = Runtime(
             self._dispatchers,
+            self._feed,
             begin=self._encoder.bind if changing is None else changing.bind,
             drain=self._entrance.drain,
             held=inbox.__len__,
-            after_fork=lambda: self._build(is_closed=self._entrance.is_closed),
+            is_closed=lambda: self._entrance.is_closed,
+            after_fork=self._start_clean,
+            last_attempt=None if options.exit_timeout is None else lambda: self.aclose(options.exit_timeout),
         )
+        self._attach_instrument()
         self._closing: Closing | None = None
         self._checked_at: float | None = None
         self._intake = self._entrance.plain_intake()
         # Of what is kept of a plain event; its two closing braces are not.
         self._max_plain_bytes = self._entrance.max_event_bytes - len(CLOSING) + 1
 
+    def _start_clean(self) -> None:
+        """Be as new in a forked child, but closed where it was."""
+        self._hooks.start_clean()
+        self._build(is_closed=self._entrance.is_closed)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an AsyncClient cannot be pickled; make one in each process, or let a forked one inherit it")
+
     # -- capture --------------------------------------------------------------------------------------------------
 
     async def capture(
         self,
-        event: str | Event,
+        event: Capturable,
         *,
         distinct_id: DistinctId | None = None,
         properties: Properties | None = None,
@@ -139,7 +159,7 @@ class AsyncClient:
         Lets other tasks run at most once per full batch.
 
         Args:
-            event: Its name, or an ``Event``, which has all the other arguments.
+            event: Its name; a typed event, or the class of one; or an ``Event``, which has all the other arguments.
             distinct_id: Whom it is about. ``None``: nobody in particular.
             properties: What is known of it; encoded before this returns, so it may be changed afterwards.
             timestamp: When it happened; naive means UTC. ``None`` means now.
@@ -170,7 +190,8 @@ class AsyncClient:
             timestamp is None and uuid is None and headers is None and key is None and lane is None
             and overflow is None and durability is None and intake is not None and get_ident() == self._runtime.thread
         ):  # fmt: skip
-            prepare = self._prepare  # by itself: Python 3.11 is slow to call what an attribute holds, 0.03 µs
+            # By itself: Python 3.11 is slow to call what an attribute holds, 0.03 µs.
+            prepare = self._prepare_scoped if scopes.in_use else self._prepare
             prepared = prepare(event, distinct_id, properties)
             if type(prepared) is PlainEvent:
                 # By an earlier capture, and the dispatcher has not run since.
@@ -191,7 +212,7 @@ class AsyncClient:
 
     def capture_nowait(
         self,
-        event: str | Event,
+        event: Capturable,
         *,
         distinct_id: DistinctId | None = None,
         properties: Properties | None = None,
@@ -218,13 +239,16 @@ class AsyncClient:
             timestamp is None and uuid is None and headers is None and key is None and lane is None
             and overflow is None and durability is None and intake is not None and get_ident() == self._runtime.thread
         ):  # fmt: skip
-            prepare = self._prepare
+            prepare = self._prepare_scoped if scopes.in_use else self._prepare
             prepared = prepare(event, distinct_id, properties)
             if (
                 type(prepared) is PlainEvent
                 and (held := len(prepared.data)) < self._max_plain_bytes
                 and intake.offer(prepared, held)
             ):
+                if prepared.captured_at is not self._checked_at:  # as above
+                    self._checked_at = prepared.captured_at
+                    self._runtime.follow()
                 receipt: Receipt = TakenReceipt()
                 receipt._event = prepared
                 return receipt
@@ -237,9 +261,10 @@ class AsyncClient:
         if self._runtime.thread != get_ident():
             self._runtime.watch()  # before the inbox's lock is taken: a child forked meanwhile would inherit it taken
             return self._entrance.leave_for_loop(described, mode, prepared, self._runtime)
+        self._runtime.follow()
         return self._entrance.enter(described, mode, prepared)[0]
 
-    async def capture_ai(self, event: str | Event, **given: Unpack[CaptureDict]) -> Receipt:
+    async def capture_ai(self, event: Capturable, **given: Unpack[CaptureDict]) -> Receipt:
         """Take in an event of a language model, as ``capture()`` does, in the lane ``"ai"``.
 
         A codec with such a lane sends it apart from all others, within limits of its own: PostHog takes 8 MiB an event
@@ -249,149 +274,9 @@ class AsyncClient:
         """
         return await self._entrance.capture(in_lane(AI, event, given), None, self._runtime)
 
-    async def capture_many(self, events: Iterable[str | Event]) -> list[Receipt]:
+    async def capture_many(self, events: Iterable[Capturable]) -> list[Receipt]:
         """Take events in, in order; receipts come in that order.
 
         Raises and Cancellation are those of ``capture()``; events before the one that raised are in.
         """
         return [await self.capture(event) for event in events]
-
-    # -- waiting --------------------------------------------------------------------------------------------------
-
-    async def flush(self, timeout: float | None = None, *, until: Until = "settled") -> FlushReport:
-        """Make everything captured before this call leave now, and wait until it is settled.
-
-        Events captured meanwhile are not waited for, and two flushes at once each wait for their own events only.
-        Backoffs are cut short, once per batch; a far end's Retry-After is respected.
-
-        Args:
-            timeout: Seconds on the loop clock. ``None`` means ``options.flush_timeout``.
-            until: ``"settled"``: every event is delivered or dropped. ``"attempted"``: each has had one attempt that
-                began after the call, or the one that was running has ended; what failed stays pending.
-
-        Returns:
-            What became of the events of this barrier; ``pending`` is above zero only when time ran out, with
-            ``until="attempted"``, or inside ``send`` or a hook. Those events go on being sent.
-
-        Raises:
-            ClosedError: ``aclose()`` was called before.
-            ValueError: ``until`` is not one of the words.
-
-        Cancellation:
-            Safe. No event is touched.
-        """
-        if until not in UNTIL:
-            raise ValueError(f"until must be 'settled' or 'attempted', not {until!r}")
-        self._check_open()
-        timeout = self._options.flush_timeout if timeout is None else timeout
-        if not self._sinks:
-            return FlushReport()
-        if self._runtime.ensure():
-            self._entrance.drain()  # as _flush() does, which would be one more coroutine for every flush
-            return await flush(self._dispatchers, Deadline.after(timeout).when, until, hurry=True)
-        began = asyncio.get_running_loop().time()
-        try:
-            return await self._runtime.run(self._flush(timeout, until), timeout)
-        except HomeLostError:  # what became of events is told on that loop alone
-            return FlushReport(pending=self._runtime.pending, elapsed=asyncio.get_running_loop().time() - began)
-
-    async def _flush(self, timeout: float, until: Until) -> FlushReport:
-        self._entrance.drain()
-        return await flush(self._dispatchers, Deadline.after(timeout).when, until, hurry=True)
-
-    async def deliver(
-        self, event_or_events: str | Event | Iterable[Event], *, timeout: float | None = None
-    ) -> list[Outcome]:
-        """Send now, with retries, and wait for the outcomes: one per event, in the order given, all delivered.
-
-        Args:
-            event_or_events: One event, or several.
-            timeout: Seconds on the loop clock. ``None`` means without end: attempts are bounded.
-
-        Raises:
-            DeliveryError: At least one event was dropped; it has all outcomes.
-            TimeoutError: At least one was still pending; it goes on being sent.
-            ClosedError: The client was closed.
-            RuntimeError: Called inside ``send`` of a sink of this client, whose worker it might wait for.
-
-        Cancellation:
-            Safe. The events go on being sent.
-        """
-        self._check_open()
-        self._entrance.check_may_wait()
-        events: list[str | Event] = (
-            [event_or_events] if isinstance(event_or_events, str | Event) else list(event_or_events)
-        )
-        if not self._options.enabled:
-            return [await Receipt(NOBODY, accepted=False).outcome() for _ in events]
-        self._runtime.ensure()
-        async with Deadline.after(timeout).scope():
-            return await self._runtime.run(deliver(events, self._entrance, self._runtime, self._dispatchers))
-
-    async def aclose(self, timeout: float | None = None) -> CloseReport:
-        """Stop taking events in, send what is left, and stop.
-
-        Each batch that fails gets one final attempt. When time is up, what is in flight is cancelled and the rest is
-        dropped as ``close_deadline``. May come twice; calls at once share one close, and the earliest deadline counts.
-
-        Args:
-            timeout: Seconds on the loop clock; it returns at most 0.25 s later. ``None`` means
-                ``options.close_timeout``.
-
-        Returns:
-            What became of every event of the client's life.
-
-        Raises:
-            RuntimeError: The client lives on another loop, which ended meanwhile or is held up.
-
-        Cancellation:
-            Other callers go on waiting. When the last one is cancelled, what is in flight is cancelled and everything
-            pending is accounted for before the cancellation goes on.
-        """
-        if self._closing is not None and self._closing.report is not None:
-            return self._closing.report
-        timeout = self._options.close_timeout if timeout is None else timeout
-        if self._closing is None or self._closing.is_cut_short:
-            self._runtime.ensure()
-        return await self._runtime.run(self._aclose(timeout), timeout + CLOSE_GRACE)
-
-    async def _aclose(self, timeout: float) -> CloseReport:
-        deadline = Deadline.after(timeout)
-        while True:
-            if self._closing is None or self._closing.is_cut_short:
-                self._entrance.drain()
-                self._entrance.is_closed = True
-                self._closing = Closing(self._dispatchers, deadline)
-            report = await self._closing.wait(deadline)
-            if report is not None:
-                return report
-
-    async def __aenter__(self) -> Self:
-        self._check_open()
-        self._runtime.ensure()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    # -- looking --------------------------------------------------------------------------------------------------
-
-    def statistics(self) -> Statistics:
-        """A snapshot of the counters, summed over the sinks."""
-        return replace(
-            sum((dispatcher.statistics() for dispatcher in self._dispatchers), Statistics()),
-            repaired=self._encoder.repaired,
-            hook_errors=self._hooks.errors + self._entrance.filter_errors,
-            slowest_hook=self._hooks.slowest,
-        )
-
-    def __repr__(self) -> str:
-        state = "closed" if self._entrance.is_closed else "open"
-        names = ", ".join(traits.name for _, traits in self._sinks) or "nowhere"
-        return f"<AsyncClient to {names}, {state}, {self._runtime.pending} pending>"
-
-    def _check_open(self) -> None:
-        if self._entrance.is_closed:
-            raise ClosedError("the client was closed by aclose()")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -107,3 +107,27 @@ class Codec(Protocol):
 
 
 Where = Callable[[CapturedEvent], bool]
+Send = Callable[[Batch], Awaitable[Sequence[Verdict] | None]]
+
+
+class Instrument(Protocol):
+    """Sees where events come from and every attempt to send them: tracing, for one.
+
+    It stands in the way of events, so it has to be quick and must not fail: what it raises counts as the sink's error.
+    """
+
+    def origin(self) -> object:
+        """What is to be kept of the place that captures; called at each capture, in its thread and its context.
+
+        Returns:
+            Kept as ``event.origin``, in memory only, until the event is settled. ``None`` keeps nothing.
+        """
+
+    async def around(self, sink: str, batch: Batch, send: Send) -> Sequence[Verdict] | None:
+        """Await ``send(batch)`` once, and pass on what it returns or raises.
+
+        Args:
+            sink: Its name.
+            batch: What is sent.
+            send: The sink's own, or what another instrument has made of it.
+        """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from eventpipe.checked import Checked, shown
 
 PREFIX: Final = "EVENTPIPE_"
+CONFIG_VARIABLE: Final = "EVENTPIPE_CONFIG"  # names a file of options
 _BOOLEANS: Final = {
     "1": True,
     "true": True,
@@ -30,13 +32,23 @@ def variables(model: type[Checked], prefix: str = PREFIX) -> dict[str, tuple[str
         (``EVENTPIPE_RETRY_MAX_ATTEMPTS``). Options that text cannot give, such as functions, are absent.
     """
     found: dict[str, tuple[str, type]] = {}
-    for name, field in model.model_fields.items():
-        kind = _kind(field.annotation)
-        if kind in (int, float, bool, str):
-            found[prefix + name.upper()] = (name, kind)
-        elif isinstance(kind, type) and issubclass(kind, Checked):
+    for name, kind in kinds(model).items():
+        if kind is not None and issubclass(kind, Checked):
             inner = variables(kind, f"{prefix}{name.upper()}_")
             found |= {variable: (f"{name}.{below}", kind) for variable, (below, kind) in inner.items()}
+        elif kind is not None:
+            found[prefix + name.upper()] = (name, kind)
+    return found
+
+
+@cache
+def kinds(model: type[Checked]) -> Mapping[str, type | None]:
+    """The type of each option of ``model`` as text and files give it; ``None`` for objects and functions."""
+    found: dict[str, type | None] = {}
+    for name, field in model.model_fields.items():
+        kind = _kind(field.annotation)
+        is_text = kind in (int, float, bool, str) or (isinstance(kind, type) and issubclass(kind, Checked))
+        found[name] = kind if is_text and isinstance(kind, type) else None
     return found
 
 

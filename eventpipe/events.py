@@ -6,11 +6,13 @@ import datetime
 import uuid as uuidlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
+from eventpipe.models import EventModel
 from eventpipe.outcomes import Settlement
+from eventpipe.unfolding import unfolded
 from eventpipe.vocabulary import Vocabulary
 
 Overflow = Literal["drop_newest", "drop_oldest", "wait", "raise", "spill"]
@@ -39,7 +41,8 @@ class Event(Vocabulary):
     ``Event.identify()``, ``group()``, ``alias()``, ``page()`` and ``screen()`` make those that analytics has names for.
 
     Attributes:
-        event: The event's name, not empty.
+        event: The event's name, not empty. A typed event, or the class of one, may be given for it, and becomes a name
+            and properties at once.
         distinct_id: Whom or what it is about; numbers and UUIDs become strings. ``None``: nobody in particular.
         properties: What is known of it, keys to JSON-like values. ``None`` means none.
         timestamp: When it happened; a naive datetime is taken as UTC. ``None`` means now.
@@ -62,6 +65,32 @@ class Event(Vocabulary):
     lane: str | None = None
     overflow: Overflow | None = None
     durability: Durability | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            event: str | EventModel | type[EventModel],
+            distinct_id: DistinctId | None = None,
+            properties: Properties | None = None,
+            timestamp: datetime.datetime | None = None,
+            uuid: str | uuidlib.UUID | None = None,
+            headers: Mapping[str, str] | None = None,
+            key: str | None = None,
+            lane: str | None = None,
+            overflow: Overflow | None = None,
+            durability: Durability | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        if type(self.event) is not str:
+            unfold = unfolded(self.event, self.properties)
+            if unfold is not None:
+                self.event, self.properties = unfold
+
+
+Capturable = str | Event | EventModel | type[EventModel]
+"""What ``capture()`` takes for an event."""
 
 
 class Extra(NamedTuple):
@@ -88,20 +117,25 @@ class Extra(NamedTuple):
 class CapturedEvent:
     """An event as it was captured: encoded once, never changed, shared by all attempts and sinks.
 
-    Everything but the bytes is decoded when asked for. Five slots, because memory per queued event is part of
-    the product (``benchmarks/`` measures it).
+    Everything but the bytes and the name is decoded when asked for. Few slots, because memory per queued event is part
+    of the product (``benchmarks/`` measures it).
 
     Attributes:
+        name: The event's name, kept apart because every event is counted by it.
         data: The JSON envelope without its two closing braces; see ``UUID_AT`` and its neighbours.
         lane: The lane that the caller named, or ``None``.
         extra: Headers, key and lifted properties, or ``None`` when there are none.
         captured_at: The moment of capture on the loop clock, to the millisecond.
         settlement: What became of it; ``None`` while it is pending and nobody waits for it.
+        origin: Where it was captured, as an ``Instrument`` says; not set where none is attached.
     """
 
-    __slots__ = ("captured_at", "data", "extra", "lane", "settlement")
+    __slots__ = ("captured_at", "data", "extra", "lane", "name", "origin", "settlement")
 
-    def __init__(self, data: bytes, lane: str | None, extra: Extra | None, captured_at: float) -> None:
+    origin: object
+
+    def __init__(self, name: str, data: bytes, lane: str | None, extra: Extra | None, captured_at: float) -> None:
+        self.name = name
         self.data = data
         self.lane = lane
         self.extra = extra
@@ -145,7 +179,7 @@ class CapturedEvent:
     @property
     def event(self) -> str:
         """The event's name."""
-        return str(self._decoded()["event"])
+        return self.name
 
     @property
     def distinct_id(self) -> str | None:

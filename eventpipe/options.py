@@ -1,7 +1,8 @@
 """Every bound of a client, with its unit, its default and the reason for it.
 
-An option is looked for in four places, and the first that has it wins: keyword, options object, environment
-(``EVENTPIPE_WORKERS``, ``EVENTPIPE_RETRY_MAX_ATTEMPTS``), default. ``None`` is the same as leaving an option out.
+An option is looked for in five places, and the first that has it wins: keyword, options object, environment
+(``EVENTPIPE_WORKERS``, ``EVENTPIPE_RETRY_MAX_ATTEMPTS``), the file that ``EVENTPIPE_CONFIG`` names, default. ``None``
+is the same as leaving an option out.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class ClientOptionsDict(TypedDict, total=False):
     retry: RetryPolicy | None
     flush_timeout: float | None
     close_timeout: float | None
+    exit_timeout: float | None
     strict: bool | None
     enabled: bool | None
     json_default: JsonDefault | None
@@ -203,6 +205,13 @@ class ClientOptions(Checked):
         "managers commonly grant. 0 sends nothing more.",
         ge=0,
     )
+    exit_timeout: float | None = option(
+        None,
+        "seconds",
+        "How long an interpreter that ends with events pending, because nobody closed the client, may try to send "
+        "them. None: it does not, and a line says how many there were.",
+        gt=0,
+    )
     strict: bool = option(
         False, "switch", "Raise InvalidEventError and ClosedError to the caller instead of counting a repair or a drop."
     )
@@ -231,8 +240,9 @@ class ClientOptions(Checked):
         for name, allowed in (("overflow", OVERFLOWS), ("durability", DURABILITIES)):
             value = getattr(self, name)
             if value not in allowed:
-                name = names.get(name, name)
-                yield f"{name}={value!r} needs a spool, which this version does not have; use {allowed[0]}"
+                name, inside, file = names.get(name, name).partition(" in ")
+                given = f"{name}={value!r}{inside}{file}"
+                yield f"{given} needs a spool, which this version does not have; use {allowed[0]}"
         for name in ("json_default", "new_id"):
             if inspect.iscoroutinefunction(getattr(self, name)):
                 yield f"{name} must be a plain function, not an async def: capture_nowait() calls it too"
@@ -265,19 +275,20 @@ def resolve(
     overrides: Mapping[str, Any],  # Any: a ClientOptionsDict, or what somebody took for one
     environ: Mapping[str, str] | None = None,
 ) -> ClientOptions:
-    """Join the four places that options come from; those of the retry policy one by one.
+    """Join the five places that options come from; those of the retry policy one by one.
 
     Args:
         options: The object given; only the fields that were set count. ``None`` means none was given.
         overrides: Keyword arguments.
-        environ: The environment. ``None`` means this process's, read now.
+        environ: The environment. ``None`` means this process's, read now, and with it the file that it names.
 
     Raises:
-        ValueError: As ``ClientOptions`` does; a fault from the environment names its variable.
+        ValueError: As ``ClientOptions`` does; a fault from the environment names its variable, one from a file the
+            option and the file.
     """
     if options is not None and not isinstance(options, ClientOptions):
         raise ValueError(f"options must be a ClientOptions, not {shown(options)}")
-    read, variables = environment.read(ClientOptions, os.environ if environ is None else environ)
+    read, variables = read_outside(os.environ if environ is None else environ)
     values = {name: value for name, value in read.items() if not name.startswith("retry.")}
     policy = {name.removeprefix("retry."): value for name, value in read.items() if name.startswith("retry.")}
     names = {name: f"retry.{name}" for name in RetryPolicy.model_fields}
@@ -291,9 +302,36 @@ def resolve(
             names |= {name: f"retry.{name}" for name in own}
         values |= given
         variables |= {name: name for name in given}
-    if policy:
-        values.setdefault("retry", _make(RetryPolicy, policy, names))
-    return _make(ClientOptions, values, variables)
+    faults = []
+    if policy and "retry" not in values:
+        try:
+            values["retry"] = _make(RetryPolicy, policy, names)
+        except ValueError as error:
+            faults.append(str(error))
+    try:
+        made = _make(ClientOptions, values, variables)
+    except ValueError as error:
+        faults.append(str(error))
+    if faults:
+        raise ValueError("\n".join(faults)) from None
+    return made
+
+
+def read_outside(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read the options that are set outside the program: by ``environ``, and before it by the file that it names.
+
+    Returns:
+        Values, and what messages call each option, both by its dotted name.
+
+    Raises:
+        ValueError: Something cannot be read; one line each.
+    """
+    path = environ.get(environment.CONFIG_VARIABLE, "").strip()
+    if not path:
+        return environment.read(ClientOptions, environ)
+    from eventpipe import configuration  # where there is a file: TOML takes time to import
+
+    return configuration.read_beside(ClientOptions, environ, path)
 
 
 _Model = TypeVar("_Model", bound=Checked)

@@ -1,10 +1,9 @@
-"""What became of events: verdicts of a sink, outcomes of attempts, reasons for drops, reports and statistics."""
+"""What became of events: verdicts of a sink, outcomes of attempts, reasons for drops, reports."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,8 @@ class DropReason(StrEnum):
     INVALID = "invalid"
     TOO_LARGE = "too_large"
     BEFORE_SEND = "before_send"
+    SAMPLED = "sampled"
+    NOT_ALLOWED = "not_allowed"
     ABANDONED = "abandoned"
     EXPIRED = "expired"
     EXHAUSTED = "exhausted"
@@ -68,14 +69,16 @@ DELIVERED = Verdict(OutcomeKind.DELIVERED)
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """How long the events of an outcome took, in seconds on the loop clock.
+    """How long the events of an outcome took, in seconds on the loop clock; 0.0 each where there was no attempt.
 
     Attributes:
-        queued: From the capture of the oldest event to the start of the attempt (0.0 where there was no attempt).
-        send: The attempt itself.
+        queue: From the capture of the oldest event to the first attempt of its batch.
+        batch: From that to the start of this attempt: earlier attempts, and the waits between them.
+        send: This attempt itself.
     """
 
-    queued: float = 0.0
+    queue: float = 0.0
+    batch: float = 0.0
     send: float = 0.0
 
 
@@ -172,61 +175,3 @@ class CloseReport(FlushReport):
     """What became of every event of a client's life; true when nothing was dropped and nothing is pending."""
 
     __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """A snapshot of the counters; with several sinks, each number is the sum over them.
-
-    At every moment ``captured + recovered == delivered + dropped + spooled + pending`` and
-    ``pending == waiting_room + queued + buffered + in_flight + waiting_retry``.
-
-    Attributes:
-        captured: Calls that gave an event to a sink, refused ones included.
-        recovered: Events taken over from a spool.
-        delivered: Events the far end accepted.
-        dropped: Events that left undelivered.
-        dropped_by_reason: The same, by ``DropReason``.
-        spooled: Events held only on disk.
-        pending: Events accepted and not settled.
-        waiting_room: Events whose callers wait for capacity.
-        queued: Events in the queue.
-        buffered: Events in batches that have not been sent yet.
-        in_flight: Events that a worker is sending now.
-        waiting_retry: Events that wait for a later attempt.
-        attempts: Calls of ``send`` so far.
-        retries: Attempts that were not the first of their batch.
-        repaired: Events in which a value that JSON cannot carry was replaced.
-        hook_errors: Exceptions raised by ``before_send``, ``on_drop`` and ``on_error``.
-        queue_bytes: Encoded size of the pending events, without those waiting for room.
-        slowest_hook: Seconds the slowest hook call held up the loop, and 0.0 when none ran.
-    """
-
-    captured: int = 0
-    recovered: int = 0
-    delivered: int = 0
-    dropped: int = 0
-    dropped_by_reason: Mapping[str, int] = field(default_factory=dict)
-    spooled: int = 0
-    pending: int = 0
-    waiting_room: int = 0
-    queued: int = 0
-    buffered: int = 0
-    in_flight: int = 0
-    waiting_retry: int = 0
-    attempts: int = 0
-    retries: int = 0
-    repaired: int = 0
-    hook_errors: int = 0
-    queue_bytes: int = 0
-    slowest_hook: float = 0.0
-
-    def __add__(self, other: Statistics) -> Statistics:
-        """The counters of both; of two slowest hook calls the slower one."""
-        by_reason = dict(Counter(self.dropped_by_reason) + Counter(other.dropped_by_reason))
-        sums = {
-            field.name: getattr(self, field.name) + getattr(other, field.name)
-            for field in fields(self)
-            if field.name not in ("dropped_by_reason", "slowest_hook")
-        }
-        return Statistics(**sums, dropped_by_reason=by_reason, slowest_hook=max(self.slowest_hook, other.slowest_hook))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import importlib.util
 import inspect
+import logging
 import re
+import sys
 import types
+from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
 import pytest
@@ -25,12 +29,13 @@ ANY_BLOCK = re.compile(r"^```(\S*)\n.*?^```$", re.DOTALL | re.MULTILINE)
 # Addresses of the reader's own, and where on the collector they lead.
 FAR_ENDS = {
     "https://collector.example/batch": "/events",
+    "http://127.0.0.1:8000/events": "/events",
     "https://eu.i.posthog.com": "",
     "https://api.segment.io": "",
     "https://otlp.example": "",
 }
-TEST_MODULE = DOCS / "testing.md"
-NOT_RUN = {"sh", "text", "console", "toml"}
+TEST_MODULES = (DOCS / "testing.md", DOCS / "testing-your-events.md")
+NOT_RUN = {"sh", "text", "console", "toml", "yaml"}
 
 
 def name(path: Path) -> str:
@@ -38,12 +43,20 @@ def name(path: Path) -> str:
 
 
 def is_program(page: Path) -> bool:
-    return page != TEST_MODULE and BLOCK.search(page.read_text()) is not None
+    return page not in TEST_MODULES and BLOCK.search(page.read_text()) is not None
+
+
+@pytest.fixture(autouse=True)
+def levels(caplog: pytest.LogCaptureFixture) -> None:
+    """A page that turns a logger on does so for itself: afterwards it is as it was."""
+    logger = logging.getLogger("eventpipe.batches")
+    caplog.set_level(logger.level, logger=logger.name)
 
 
 async def run_page(page: Path, text: str) -> None:
     """Run the blocks of one page in order, in one namespace and on one loop, as a reader would type them."""
-    namespace: dict[str, object] = {"__name__": page.stem}
+    # As a module has them: Python 3.12 looks for builtins there while it runs the body of a class.
+    namespace: dict[str, object] = {"__name__": page.stem, "__builtins__": builtins}
     async with Collector() as collector:
         for block in BLOCK.finditer(text):
             code = block[1]
@@ -65,16 +78,39 @@ async def execute(code: str, file: str, namespace: dict[str, object]) -> None:
 def test_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every Python block of a page runs, in order, against a collector on loopback."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("EVENTPIPE_WORKERS", "EVENTPIPE_CLOSE_TIMEOUT"):
+    for variable in ("EVENTPIPE_WORKERS", "EVENTPIPE_CLOSE_TIMEOUT", "EVENTPIPE_CONFIG"):
         monkeypatch.setenv(variable, "")  # put back afterwards, whatever the page sets
 
     asyncio.run(run_page(page, page.read_text()))
 
 
 @pytest.mark.wallclock
-def test_page_of_tests_passes(pytester: pytest.Pytester) -> None:
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "page", ["quickstart.md", "context.md", "logging.md", "privacy.md", "processes.md", "typed-events.md"]
+)
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="since Python 3.13 only a terminal can type a block there")
+async def test_page_can_be_typed(page: str, tmp_path: Path) -> None:
+    """Line after line into ``python -m asyncio``, as the page says, where a blank line ends a block."""
+    async with Collector() as collector:
+        lines = "\n".join(block[1] for block in BLOCK.finditer((DOCS / page).read_text()))
+        for far_end, path in FAR_ENDS.items():
+            lines = lines.replace(far_end, collector.url + path)
+        shell = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "asyncio", stdin=PIPE, stdout=PIPE, stderr=STDOUT, cwd=tmp_path
+        )
+        async with asyncio.timeout(60):
+            printed, _ = await shell.communicate(f"{lines}\nprint('all of it')\n".encode())
+
+    assert b"all of it" in printed
+    assert re.findall(rb"^\w*Error.*", printed, re.MULTILINE) == []
+
+
+@pytest.mark.wallclock
+@pytest.mark.parametrize("page", TEST_MODULES, ids=name)
+def test_page_of_tests_passes(page: Path, pytester: pytest.Pytester) -> None:
     """The blocks of the page on testing are one module, and every test in it passes."""
-    code = "".join(block[1] for block in BLOCK.finditer(TEST_MODULE.read_text()))
+    code = "".join(block[1] for block in BLOCK.finditer(page.read_text()))
     pytester.makepyfile(test_page=code)
     pytester.makepyprojecttoml("""
         [tool.pytest.ini_options]
@@ -85,7 +121,7 @@ def test_page_of_tests_passes(pytester: pytest.Pytester) -> None:
 
     outcome = pytester.runpytest_subprocess("-p", "no:randomly")
 
-    outcome.assert_outcomes(passed=code.count("\ndef test_") + code.count("\nasync def test_"))
+    outcome.assert_outcomes(passed=len(re.findall(r"^ *(?:async )?def test_", code, re.MULTILINE)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -116,9 +152,16 @@ def anchors(page: Path) -> set[str]:
     ("page", "example"),
     [
         ("README.md", "fastapi_app.py"),
+        ("docs/without-async.md", "script.py"),
+        ("docs/starlette.md", "starlette_app.py"),
+        ("docs/litestar.md", "litestar_app.py"),
+        ("docs/quart.md", "quart_app.py"),
+        ("docs/aiohttp.md", "aiohttp_app.py"),
+        ("docs/django.md", "django_app.py"),
         ("docs/webhooks.md", "webhook_receiver.py"),
         ("docs/write-a-sink.md", "line_sink.py"),
         ("docs/write-a-codec.md", "bulk_codec.py"),
+        ("docs/write-a-service.md", "polling_service.py"),
     ],
 )
 def test_page_shows_the_example(page: str, example: str) -> None:
@@ -138,7 +181,9 @@ def test_readme_names_the_command_that_ci_runs() -> None:
     assert command in (ROOT / "README.md").read_text().splitlines()
 
 
-@pytest.mark.parametrize("page", ["api.md", "architecture.md", "cli.md", "configuration.md"])
+@pytest.mark.parametrize(
+    "page", ["api.md", "architecture.md", "cli.md", "configuration.md", "metrics.md", "processes.md"]
+)
 def test_tables_are_those_of_the_code(page: str) -> None:
     """Every option, with its default and meaning, as ``python docs/tables.py`` writes them."""
     spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 
-from benchmarks.imports import ROOT, STEPS, environ, measure, summary
+from benchmarks.imports import ROOT, STEPS, environ, rounds
 
-RUNS = 9
+LEAST_ROUNDS, MOST_ROUNDS = 9, 60
 HEAVY = ("aiohttp", "anyio", "cyclopts", "multiprocessing", "pydantic_settings", "rich", "sqlite3")
 MODULES = "{}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
 
@@ -29,17 +31,24 @@ def modules_after(statement: str) -> set[str]:
 
 
 @pytest.mark.wallclock
+@pytest.mark.timeout(240)
 def test_import_costs_little_more_than_its_parts() -> None:
-    """At most 1.2 times asyncio, orjson and pydantic with a model of one field.
+    """At most 1.2 times asyncio, orjson and pydantic with a model of one field, each in its quickest run.
 
-    The quickest of several runs of each: what else a busy machine does can only add. It is 1.04 on an idle one.
+    What else a machine does can only add to a run. A busy one takes more rounds until each of the two had a quiet one;
+    no number of them makes a dear import cheap. It is 1.15 in instructions.
     """
-    steps = {name: STEPS[name] for name in ("libraries", "libraries_and_model", "eventpipe")}
+    steps = {name: STEPS[name] for name in ("libraries_and_model", "eventpipe")}
+    quickest = dict.fromkeys(steps, math.inf)
 
-    found = summary(measure(steps, RUNS))
+    with contextlib.closing(rounds(steps)) as endless:
+        for number, costs in enumerate(endless, start=1):
+            quickest = {name: min(quickest[name], cost) for name, cost in costs.items()}
+            enough = quickest["eventpipe"] < 1.2 * quickest["libraries_and_model"]
+            if (enough and number >= LEAST_ROUNDS) or number == MOST_ROUNDS:
+                break
 
-    ratio = found["eventpipe"]["min_ms"] / found["libraries_and_model"]["min_ms"]
-    assert ratio < 1.2, found
+    assert enough, quickest
 
 
 @pytest.mark.wallclock

@@ -1,4 +1,4 @@
-"""Every bound has a default and a reason, a wrong value one clear line, and each of four places its rank."""
+"""Every bound has a default and a reason, a wrong value one clear line, and each place its rank."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ DEFAULTS = {
     "retry": RetryPolicy(),
     "flush_timeout": 10.0,
     "close_timeout": 15.0,
+    "exit_timeout": None,
     "strict": False,
     "enabled": True,
     "json_default": None,
@@ -56,7 +57,7 @@ RETRY_DEFAULTS = {
     "max_retry_after": 300.0,
 }
 COUNTS = ("queue_events", "queue_bytes", "batch_events", "max_batch_bytes", "max_event_bytes", "workers")
-TIMES = ("max_batch_age", "max_event_age", "overflow_timeout", "flush_timeout", "close_timeout")
+TIMES = ("max_batch_age", "max_event_age", "overflow_timeout", "flush_timeout", "close_timeout", "exit_timeout")
 ZERO_HAS_A_MEANING = ("max_batch_age", "flush_timeout", "close_timeout")
 
 Make = Callable[..., Any]  # either class, told what no type checker would let pass
@@ -191,6 +192,35 @@ def test_unknown_option_is_refused_even_when_it_is_none() -> None:
     """A misspelt option is never silently the default."""
     assert fault_of(lambda: make(flush_timout=None)) == "unknown option 'flush_timout'; did you mean 'flush_timeout'?"
     assert fault_of(lambda: make(zzz=1)) == "unknown option 'zzz'"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("queue_size", "queue_events"),
+        ("max_queue_size", "queue_events"),
+        ("batch_size", "batch_events"),
+        ("flush_at", "batch_events"),
+        ("upload_size", "batch_events"),
+        ("max_export_batch_size", "batch_events"),
+        ("flush_interval", "max_batch_age"),
+        ("upload_interval", "max_batch_age"),
+        ("linger", "max_batch_age"),
+        ("max_retries", "retry"),
+        ("max_attempts", "retry"),
+        ("shutdown_timeout", "close_timeout"),
+    ],
+)
+def test_words_of_other_libraries_lead_to_the_option_that_means_the_same(word: str, meant: str) -> None:
+    """And not to one that is spelt alike: a size of the queue in events is none in bytes."""
+    assert fault_of(lambda: make(**{word: 5})) == f"unknown option {word!r}; did you mean {meant!r}?"
+
+
+def test_attempts_are_an_option_of_the_policy_whatever_they_are_called() -> None:
+    """As a client's own they are part of ``retry``."""
+    assert fault_of(lambda: make_policy(max_retries=3)) == (
+        "unknown option 'max_retries'; did you mean 'max_attempts'?"
+    )
 
 
 @pytest.mark.parametrize(
@@ -452,7 +482,7 @@ def test_process_environment_is_read_unless_another_is_given(monkeypatch: pytest
 
 
 def test_environment_sets_everything_that_text_can_say() -> None:
-    """All options have a variable, but for objects and functions."""
+    """All options have a variable, but for objects and functions; a file that says the same is tested beside this."""
     names = {name for name, _ in variables(ClientOptions).values()}
 
     assert names == (set(DEFAULTS) - {"retry", "json_default", "clock", "random", "new_id"}) | {

@@ -5,13 +5,21 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 API = Path(__file__).parent / "typing" / "api.py"
 DOCS = Path(__file__).parents[1] / "docs"
-PACKAGES = ("eventpipe", "eventpipe.codecs", "eventpipe.sinks", "eventpipe.testing")
+PACKAGES = (
+    "eventpipe",
+    "eventpipe.codecs",
+    "eventpipe.integrations.opentelemetry",
+    "eventpipe.privacy",
+    "eventpipe.sinks",
+    "eventpipe.testing",
+)
 
 
 def public_names(package: str) -> list[str]:
@@ -31,20 +39,41 @@ def test_public_names_exist(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_public_names_are_used_in_the_typed_api(package: str) -> None:
     """``tests/typing/api.py`` imports exactly the public names, so that mypy sees a use of each."""
-    imported = [
+    assert imported_from(package) == set(public_names(package)) - {"__version__"}
+
+
+def imported_from(package: str) -> set[str]:
+    return {
         name.name
         for node in ast.walk(ast.parse(API.read_text()))
         if isinstance(node, ast.ImportFrom) and node.module == package
         for name in node.names
-    ]
+    }
 
-    assert sorted(imported) == sorted(name for name in public_names(package) if name != "__version__")
+
+@pytest.mark.parametrize("module", ["aiohttp_web", "asgi", "django", "fastapi", "quart"])
+def test_names_for_web_frameworks_are_documented_and_typed(module: str) -> None:
+    """Except those that ``asgi`` has, which the others hand on."""
+    package = f"eventpipe.integrations.{module}"
+    theirs, asgi = (importlib.import_module(name) for name in (package, "eventpipe.integrations.asgi"))
+    names = {
+        name
+        for name in public_names(package)
+        if theirs is asgi or getattr(theirs, name) is not getattr(asgi, name, None)
+    }
+
+    rows = re.findall(rf"^\| (`{module}\..*?) \|", (DOCS / "api.md").read_text(), re.MULTILINE)
+    documented = {word.removeprefix(f"{module}.") for row in rows for word in re.findall(r"`([\w.]+)", row)}
+
+    assert (imported_from(package), documented) == (names, names)
 
 
 def test_typed_api_uses_what_it_imports() -> None:
     """An import alone is no use: each name occurs again below."""
     tree = ast.parse(API.read_text())
-    imported = {name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    imported = {
+        name.asname or name.name for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names
+    }
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
     assert imported - used - {"annotations"} == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,22 +10,33 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from eventpipe import __version__
+from eventpipe.cli.config import ConfigOptions, show
 from eventpipe.cli.demo import DemoOptions, demo
+from eventpipe.cli.doctor import DoctorOptions, doctor
 from eventpipe.cli.failures import UsageError
+from eventpipe.cli.schema import SchemaOptions, schema
 from eventpipe.cli.send import SendOptions, send
 from eventpipe.cli.serve import ServeOptions, serve
+from eventpipe.cli.top import TopOptions, top
 
 _FLAT = Parameter(name="*", negative=())  # a field for each option, no --no-… forms
 
 _DASH = Parameter(allow_leading_hyphen=True)  # "-" is standard input
+_CONFIG = ConfigOptions()
+_SCHEMA = SchemaOptions()
 _SERVE = ServeOptions()
 _DEMO = DemoOptions()
+_DOCTOR = DoctorOptions()
+_TOP = TopOptions()
 
 app = App(
     name="eventpipe",
-    help="Send events, receive them while developing, and see the transport at work. `--debug` adds tracebacks.",
+    help="Send events, receive them while developing, see the transport at work, and how a process does. "
+    "`--debug` adds tracebacks.",
     version=__version__,
 )
+config = App(name="config", help="Look at how clients are configured here.")
+app.command(config)
 
 
 def run(words: Sequence[str]) -> int:
@@ -71,3 +83,52 @@ def _demo(*, options: Annotated[DemoOptions, _FLAT] = _DEMO) -> int:
     by event id; the exit code is 0 only if they agree and nothing was lost.
     """
     return demo(options, Console())
+
+
+@app.command(name="top")
+def _top(url: str, *, options: Annotated[TopOptions, _FLAT] = _TOP) -> int:
+    """See how a running process does: what it holds, how fast it sends, what it drops, and each of its sinks.
+
+    It asks the health endpoint of that process each second: a live picture on a terminal, plain lines elsewhere.
+
+    Args:
+        url: Of the health endpoint, such as localhost:8000/health; http unless it says https.
+        options: How often, and what is shown.
+    """
+    return top(url, options, Console())
+
+
+@config.command(name="show")
+def _show(*, options: Annotated[ConfigOptions, _FLAT] = _CONFIG) -> int:
+    """Show each option of a client with its value, its unit and where the value comes from.
+
+    That is the environment, the file that EVENTPIPE_CONFIG names, or the default; what a program sets in code comes
+    before all of them. Secrets are not shown. The exit code is 2 where something is wrong, and all of it is told.
+    """
+    return show(options, os.environ, Console(), Console(stderr=True))
+
+
+@app.command(name="doctor")
+def _doctor(url: str | None = None, /, *, options: Annotated[DoctorOptions, _FLAT] = _DOCTOR) -> int:
+    """Check this machine and, given a URL, the way to a far end, and say what to do about what is wrong.
+
+    Nothing is stored anywhere, unless --send-test-event asks for it. The exit code is 1 where a check failed.
+
+    Args:
+        url: Of the far end, as --to of eventpipe send.
+        options: How it is asked.
+    """
+    return doctor(url, options, os.environ, Console())
+
+
+@app.command(name="schema")
+def _schema(*targets: str, options: Annotated[SchemaOptions, _FLAT] = _SCHEMA) -> int:
+    """Print the typed events of modules as JSON schemas, or check that none changed incompatibly since they were saved.
+
+    A change is compatible when whoever reads events by the saved schema can read every event of the new one.
+
+    Args:
+        targets: Modules, of which all events count that they define or import, or module:Class.
+        options: Where to, and what is compared.
+    """
+    return schema(targets, options, Console())

@@ -16,6 +16,7 @@ from aiohttp import web
 from eventpipe.cli.faults import Fault, Faults
 from eventpipe.cli.store import EventFile
 from eventpipe.cli.tally import CollectorStatistics, Tally
+from eventpipe.cli.text import count
 from eventpipe.cli.wires import all_wires, wire_of
 from eventpipe.cli.wires.base import MAX_WIRE_BYTES, Answer, Asked, RefusedError, Wire
 from eventpipe.cli.wires.coding import inflate
@@ -37,8 +38,8 @@ class Collector:
     Speaks every format that eventpipe's codecs write, each told by its path, content type or headers; see ``wires``. A
     request counts as a whole or not at all, except where its format answers for each event.
 
-    ``GET /_eventpipe/statistics`` gives the counters as JSON, ``GET /_eventpipe/ids`` one line for each event id with
-    how often it came.
+    ``GET /`` says in one line what came, ``GET /_eventpipe/statistics`` gives the counters as JSON, and
+    ``GET /_eventpipe/ids`` one line for each event id with how often it came.
 
     Memory does not grow with the number of events unless ``remember_ids`` is set.
 
@@ -119,6 +120,7 @@ class Collector:
         if self._file is not None:
             self._file.open()
         app = web.Application()
+        app.router.add_get("/", self._answer_visitor)
         app.router.add_get(STATISTICS_PATH, self._answer_statistics)
         app.router.add_get(IDS_PATH, self._answer_ids)
         app.router.add_post("/flags{slash:/?}", self._answer_flags)
@@ -216,6 +218,10 @@ class Collector:
             self._tally.refuse(error.status, error.detail)
             return _json({"error": error.detail}, error.status)
         return _json(_NO_FLAGS)
+
+    async def _answer_visitor(self, _: web.Request) -> web.Response:
+        came = count(self.events, "event")
+        return web.Response(text=f"{came} so far; POST events to any path, GET {STATISTICS_PATH} for the counters\n")
 
     async def _answer_statistics(self, _: web.Request) -> web.Response:
         return _json(asdict(self.statistics()))

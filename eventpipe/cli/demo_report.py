@@ -9,7 +9,7 @@ from typing import Any, Self
 from eventpipe.cli.producer import Producer
 from eventpipe.cli.reconciliation import Reconciliation
 from eventpipe.cli.text import count, duration
-from eventpipe.outcomes import Statistics
+from eventpipe.statistics import Statistics
 
 _FAULTS = ("stalls", "failed", "resets")
 

@@ -1,8 +1,9 @@
-"""Numbers while a command runs: a live table on a terminal, plain lines elsewhere."""
+"""Numbers while a command runs: a live table on a terminal, plain lines elsewhere and in the background."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
@@ -36,6 +37,16 @@ def say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def is_picture(console: Console) -> bool:
+    """Whether frames may be shown: on a terminal, and not while a command in front of this one writes there too."""
+    if not console.is_terminal:
+        return False
+    try:
+        return os.tcgetpgrp(console.file.fileno()) == os.getpgrp()
+    except OSError:  # no file, or a terminal that no shell shares among commands
+        return True
+
+
 @asynccontextmanager
 async def shown(
     console: Console, frame: Callable[[], RenderableType], line: Callable[[], str | None]
@@ -45,14 +56,20 @@ async def shown(
     Args:
         console: Where to.
         frame: What a terminal shows, made anew four times a second.
-        line: What anything else shows once a second; ``None``: nothing this time.
+        line: What anything else shows once a second, and a terminal that runs this in the background; ``None``:
+            nothing this time.
 
     Cancellation:
         Safe. The terminal is left as it was found.
     """
-    if console.is_terminal:
+    if is_picture(console):
         with Live(frame(), console=console, auto_refresh=False, transient=False) as live:
-            async with _repeated(LIVE_INTERVAL, lambda: live.update(frame(), refresh=True)):
+
+            def draw() -> None:
+                if is_picture(console):  # else it was sent to the background meanwhile
+                    live.update(frame(), refresh=True)
+
+            async with _repeated(LIVE_INTERVAL, draw):
                 yield
         return
 

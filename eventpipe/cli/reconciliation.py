@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Self
 
-from eventpipe.outcomes import Statistics
+from eventpipe.statistics import Statistics
 
 NAMED_IDS = 10  # ids that a report names, of those that differ
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 KEY_VARIABLE = "EVENTPIPE_API_KEY"
 SECRET_VARIABLE = "EVENTPIPE_WEBHOOK_SECRET"  # noqa: S105 - its name
+HEADER_VARIABLE = "EVENTPIPE_TOP_HEADER"
 
 
 def webhook_secrets(given: Sequence[str] | None) -> Sequence[str]:

@@ -11,7 +11,7 @@ from eventpipe.cli.failures import one_line
 from eventpipe.cli.rejects import Rejects
 from eventpipe.cli.sending import Sending
 from eventpipe.cli.text import count, duration, readable, size
-from eventpipe.outcomes import Statistics
+from eventpipe.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,7 @@ class ServeView:
         self._collector = collector
         self._rate = Rate(time.monotonic())
         self._said = ""
+        self._told = 0
 
     def frame(self) -> RenderableType:
         """The live table."""
@@ -185,10 +186,13 @@ class ServeView:
             parts += [Text(), table([(name, f"{number:,}") for name, number in by_format], title="by format")]
         if by_name:
             parts += [Text(), table(by_name, title="by name")]
+        if statistics.latest:
+            parts += [Text(), Text("latest", style="bold")]
+            parts += [Text(line, no_wrap=True, overflow="ellipsis") for line in reversed(statistics.latest)]
         return Group(*parts)
 
     def line(self) -> str | None:
-        """The same as one line; ``None`` when nothing came since the last."""
+        """The same as one line, below the events themselves where they are few; ``None`` when nothing came since."""
         statistics = self._collector.statistics()
         rate = self._rate.of(statistics.events, time.monotonic())
         text = f"{count(statistics.events, 'event')} in {count(statistics.batches, 'batch', 'batches')}"
@@ -206,4 +210,6 @@ class ServeView:
         if text == self._said or not statistics.requests:
             return None
         self._said = text
-        return f"{text}, {rate:,.0f} events/s"
+        new, self._told = statistics.events - self._told, statistics.events
+        events = statistics.latest[-new:] if 0 < new <= len(statistics.latest) else ()  # of many, some tell nothing
+        return "\n".join([*events, f"{text}, {rate:,.0f} events/s"])

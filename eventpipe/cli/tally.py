@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from eventpipe.cli.glance import glance
 from eventpipe.cli.wires.base import Taken
 
 MAX_NAMES = 1000  # names counted one by one; a sender that puts ids into names must not fill the memory
 MAX_NAME = 200  # characters of a name by which it is counted, for the same reason
 OTHER_NAMES = "(other)"
+MAX_LATEST = 5  # events shown themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class CollectorStatistics:
         duplicates: Events that had come before; 0 unless ids are remembered.
         formats: Events by the wire format that they came in.
         names: Events by the first 200 characters of their name; names beyond the first thousand are counted together.
+        latest: The last five events, the newest last, a line of at most 160 characters each.
         last_error: The latest refusal; ``None`` when there was none.
     """
 
@@ -43,6 +46,7 @@ class CollectorStatistics:
     duplicates: int = 0
     formats: Mapping[str, int] = field(default_factory=dict)
     names: Mapping[str, int] = field(default_factory=dict)
+    latest: Sequence[str] = ()
     last_error: str | None = None
 
 
@@ -61,6 +65,7 @@ class Tally:
         self.duplicates = 0
         self.formats: Counter[str] = Counter()
         self.names: Counter[str] = Counter()
+        self.latest: deque[str] = deque(maxlen=MAX_LATEST)
         self.last_error: str | None = None
         self.ids: Counter[str] | None = Counter() if remember_ids else None
 
@@ -73,6 +78,7 @@ class Tally:
         for event in taken.events:
             name = event["event"][:MAX_NAME]
             self.names[name if name in self.names or len(self.names) < MAX_NAMES else OTHER_NAMES] += 1
+        self.latest.extend(map(glance, taken.events[-MAX_LATEST:]))
         if self.ids is not None:
             for event in taken.events:
                 uuid = event.get("uuid")
@@ -99,5 +105,6 @@ class Tally:
             duplicates=self.duplicates,
             formats=dict(self.formats),
             names=dict(self.names),
+            latest=tuple(self.latest),
             last_error=self.last_error,
         )

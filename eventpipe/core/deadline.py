@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 
+from eventpipe.checked import shown
+
 
 class Deadline:
     """The moment by which something must have returned, or never.
@@ -24,8 +26,17 @@ class Deadline:
 
     @classmethod
     def after(cls, timeout: float | None) -> Deadline:
-        """The moment ``timeout`` seconds from now; zero or less is due already, ``None`` is never."""
-        return cls(None if timeout is None else asyncio.get_running_loop().time() + timeout)
+        """The moment ``timeout`` seconds from now; zero or less is due already, ``None`` is never.
+
+        Raises:
+            ValueError: It is not a number.
+            TypeError: It is of another type.
+        """
+        if timeout is None:
+            return cls()
+        if not isinstance(timeout, int | float):
+            raise TypeError(f"a timeout must be a number of seconds or None, not {shown(timeout)}")
+        return cls(asyncio.get_running_loop().time() + timeout)
 
     @classmethod
     def at(cls, when: float | None) -> Deadline:

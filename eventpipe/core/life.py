@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from eventpipe.core.deadline import Deadline
+
+if TYPE_CHECKING:
+    from eventpipe.core.stopping import StopReport
 
 
 class Life:
@@ -16,7 +20,12 @@ class Life:
         over: Set once its task has ended.
         stop_requested: Set by the first request.
         deadline: The nearest moment by which it was asked to have stopped.
+        began: When it began to run, on the loop clock.
+        has_run: Whether it ever ran.
+        has_finished: Whether its work ended by itself, before anybody asked it to stop.
+        was_cut_off: Whether its task was cancelled through ``Service.cancel()``.
         error: The first error of its task.
+        report: How it ended, once it is over.
     """
 
     task: asyncio.Task[None]
@@ -29,8 +38,12 @@ class Life:
         self.deadline = Deadline()
         self.is_opening = False
         self.is_closing = False
+        self.began = 0.0
         self.has_run = False
+        self.has_finished = False
+        self.was_cut_off = False
         self.error: BaseException | None = None
+        self.report: StopReport | None = None
 
     @property
     def is_abandoned(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any, Generic, NoReturn
 from eventpipe.core.crew import Crew, ItemT, Work, Worker
 from eventpipe.core.failures import where_raised
 from eventpipe.core.log import contained_logger
+from eventpipe.core.own import own_context
 from eventpipe.errors import ClosedError
 
 _logger = contained_logger(__name__)
@@ -92,7 +92,7 @@ class Pool(Generic[ItemT]):
         if crew is None or crew.is_over:
             self._abandon(crew)
             # In an empty context, which tasks and callbacks made there copy: a request ends with its handler.
-            crew = self._crew = contextvars.Context().run(Crew, self.size, f"{self.name} group")
+            crew = self._crew = own_context().run(Crew, self.size, f"{self.name} group")
         elif crew.loop is not asyncio.get_running_loop():
             raise RuntimeError(f"pool {self.name} runs in another event loop; stop it there first")
         await crew.opened.wait()
@@ -150,7 +150,7 @@ class Pool(Generic[ItemT]):
         try:
             crew = self._open_crew()
             crew.check_unused_slot()
-            contextvars.Context().run(self._spawn, crew, Worker(item, work))
+            own_context().run(self._spawn, crew, Worker(item, work))
         except BaseException:
             work.close()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -39,7 +40,8 @@ class Waiter(Generic[T]):
         self.in_line = False
         self.is_admitted = admitted
         if not self.future.done() and not self.future.get_loop().is_closed():
-            self.future.set_result(admitted)
+            with contextlib.suppress(asyncio.InvalidStateError):  # a signal handler came between, and let it in
+                self.future.set_result(admitted)
 
 
 class Room(Generic[T]):

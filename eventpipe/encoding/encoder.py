@@ -14,7 +14,7 @@ import uuid_utils
 
 from eventpipe.clock import Clock, format_stamp
 from eventpipe.encoding.arguments import canonical, identifier, name_of, pairs, snapshot, timestamp_text
-from eventpipe.encoding.foreign import contained
+from eventpipe.encoding.foreign import Failed, contained
 from eventpipe.encoding.repair import NATIVE, Repairs, repair
 from eventpipe.errors import InvalidEventError
 from eventpipe.events import CapturedEvent, Extra
@@ -56,7 +56,11 @@ def dependable(new_id: Callable[[], str] | None) -> Callable[[], str]:
 
 
 class Encoder:
-    """Encodes events; any number of threads may use it at once, and none waits."""
+    """Encodes events; any number of threads may use it at once, and none waits.
+
+    Attributes:
+        origin: Says where an event is captured; may be set, and taken away with ``None``, at any time.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Encoder:
         monotonic: Callable[[], float] | None = None,
         new_id: Callable[[], str] | None = None,
         strict: bool = False,
+        origin: Callable[[], object] | None = None,
     ) -> None:
         """Make an encoder.
 
@@ -78,6 +83,8 @@ class Encoder:
             monotonic: Where the loop clock is read, once per event, from any thread. ``None``: that of ``clock``.
             new_id: Makes ids. ``None``: ``make_id()``.
             strict: Refuse what would otherwise be repaired.
+            origin: Says where an event is captured, on the thread that captures it; kept with the event unless it is
+                ``None``, or the call raises. ``None``: nobody asks.
         """
         clock = clock or Clock()
         self._json_default = json_default
@@ -89,6 +96,7 @@ class Encoder:
         self._new_id = None if new_id is make_id else new_id
         self._is_bare = self._new_id is None and not lifted
         self._strict = strict
+        self.origin = origin
         # The last stamp: its bounds on the wall clock, on the loop clock, its text, and for the ids of its events what
         # they share and an iterator over the rest; one tuple, so that each thread sees what belongs together.
         self._stamp: tuple[float, float, float, float, str, str, Iterator[str]] = (
@@ -137,9 +145,13 @@ class Encoder:
                 # The slice drops the closing braces, and with them the 4 KiB that orjson's own result holds on to.
                 data = _dumps(envelope, None, NATIVE)[:-2]
                 captured: PlainEvent = PlainEvent()
+                captured.name = event
                 captured.data = data
                 captured.lane = captured.extra = captured.settlement = None
                 captured.captured_at = moment
+                ask = self.origin  # once: another thread may take it away meanwhile
+                if ask is not None:
+                    captured.origin = ask()  # where it fails, the event is looked at again, with care
                 return captured
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -178,7 +190,7 @@ class Encoder:
             "uuid": self._id(uuid, repairs),
             "timestamp": timestamp_text(timestamp, repairs) or format_stamp(self._clock.time()),
             "distinct_id": identifier(distinct_id, "distinct_id", repairs),
-            "event": name_of(event, repairs),
+            "event": (name := name_of(event, repairs)),
             "properties": members,
         }
         kept_headers = snapshot(headers, repairs)
@@ -188,7 +200,15 @@ class Encoder:
         if repairs.count:
             thread = threading.get_ident()
             self._repaired[thread] = self._repaired.get(thread, 0) + 1
-        return CapturedEvent(_dumps(cared)[:-2], kept_lane, extra, moment)
+        captured = CapturedEvent(name, _dumps(cared)[:-2], kept_lane, extra, moment)
+        self._keep_origin(captured)
+        return captured
+
+    def _keep_origin(self, captured: CapturedEvent) -> None:
+        ask = self.origin  # once, as above
+        if ask is not None:
+            origin = contained(ask)
+            captured.origin = None if type(origin) is Failed else origin
 
     def _count_on(self) -> str:
         """Make an id from which the next ones of this stamp count on, in its last two digits.

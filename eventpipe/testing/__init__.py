@@ -1,4 +1,4 @@
-"""Fakes, contracts and loops that prove a pipeline; ships with the package, imported by nothing in it.
+"""What a test captured, and fakes, contracts and loops that prove a pipeline; imported by nothing in the package.
 
 Names are imported when they are asked for: only the contracts need pytest, and only the server needs a loop.
 """
@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eventpipe.testing.captured import Captured, RefusedEvent, SeenEvent, assert_captured, capturing
+    from eventpipe.testing.channel_contract import ChannelContract
     from eventpipe.testing.codec_contract import CodecContract
     from eventpipe.testing.codec_rig import CodecRig, ReadEvent
     from eventpipe.testing.events import make_batch, make_event
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Baseline",
+    "Captured",
+    "ChannelContract",
     "CodecContract",
     "CodecRig",
     "DeadlockError",
@@ -39,14 +43,18 @@ __all__ = [
     "Received",
     "RecordingSink",
     "Refusal",
+    "RefusedEvent",
     "Reply",
     "ScriptedServer",
+    "SeenEvent",
     "ServiceContract",
     "SinkContract",
     "SinkRig",
     "VirtualTimeLoop",
     "Wire",
+    "assert_captured",
     "cancellation_sweep",
+    "capturing",
     "check_ledger",
     "make_batch",
     "make_event",
@@ -54,6 +62,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "captured": ("Captured", "RefusedEvent", "SeenEvent", "assert_captured", "capturing"),
+    "channel_contract": ("ChannelContract",),
     "codec_contract": ("CodecContract",),
     "codec_rig": ("CodecRig", "ReadEvent"),
     "events": ("make_batch", "make_event"),

@@ -55,7 +55,7 @@ def make_event(
     }
     outside = {name: orjson.dumps(value) for name, value in (lifted or {}).items()}
     extra = Extra(headers, key, outside or None) if headers or key is not None or outside else None
-    return CapturedEvent(orjson.dumps(envelope)[:-2], lane, extra, captured_at)
+    return CapturedEvent(event, orjson.dumps(envelope)[:-2], lane, extra, captured_at)
 
 
 def make_batch(

@@ -6,10 +6,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from eventpipe.outcomes import DropReason, Statistics
+from eventpipe.outcomes import DropReason
+from eventpipe.statistics import Statistics
 
 _PLACES = ("waiting_room", "queued", "buffered", "in_flight", "waiting_retry")
-_TOTALS = ("captured", "recovered", "delivered", "dropped", "spooled", "pending", *_PLACES)
+_TOTALS = (
+    *("captured", "recovered", "delivered", "dropped", "spooled", "pending", *_PLACES),
+    *("attempts", "retries", "retried", "interrupted", "queue_bytes"),
+)
+_DOORS = ("delivered", "dropped", "retried")
 _SHOWN = 5  # ids in a message
 
 
@@ -36,7 +41,8 @@ def check_ledger(
     """Check that every event is counted, once, in one place.
 
     The identity ``captured + recovered == delivered + dropped + spooled + pending`` has to hold at every await point,
-    so this may be called at any of them. With a far end's ids, counts are compared with what is there.
+    so this may be called at any of them. What is counted by reason, event name, sink and duration has to come to the
+    same totals, and no level may be above its highest. With a far end's ids, counts are compared with what is there.
 
     Args:
         client: What to check; with several sinks its numbers are sums, so ids are compared for one sink alone.
@@ -54,7 +60,9 @@ def check_ledger(
         LedgerError: Something is missing, counted twice, or nowhere.
     """
     statistics = client.statistics()
-    faults = _identity(statistics)
+    faults = _identity(statistics) + _parts(statistics)
+    for name, sink in statistics.by_sink.items():
+        faults += [f"sink {name}: {fault}" for fault in _identity(sink) + _parts(sink)]
     if drained and statistics.pending:
         faults.append(f"{statistics.pending} events are pending, where nothing may be")
     if received is not None:
@@ -77,6 +85,31 @@ def _identity(statistics: Statistics) -> list[str]:
         faults.append(f"{statistics.dropped} events were dropped, for these reasons: {statistics.dropped_by_reason}")
     if unknown := sorted(set(statistics.dropped_by_reason) - set(DropReason)):
         faults.append(f"drop reasons that are in no list: {unknown}")
+    return faults
+
+
+def _parts(statistics: Statistics) -> list[str]:
+    """What disagrees between totals, and what they are made of."""
+    faults = []
+    for name in _DOORS:
+        total, by_event = getattr(statistics, name), sum(getattr(one, name) for one in statistics.by_event.values())
+        if by_event != total:
+            faults.append(f"{total} events were {name}, and by event name {by_event}")
+    if sum(statistics.retried_by_reason.values()) != statistics.retried:
+        faults.append(f"{statistics.retried} events were retried, for these reasons: {statistics.retried_by_reason}")
+    for name in ("queue", "send", "delivery"):
+        histogram = getattr(statistics.latency, name)
+        if not statistics.delivered == histogram.count == sum(histogram.counts) or histogram.sum < 0:
+            faults.append(f"{statistics.delivered} events were delivered, and latency.{name} is {histogram}")
+    levels = {name: getattr(statistics, name) for name in ("in_flight", "waiting_retry", "waiting_room")}
+    levels |= {"held": statistics.pending - statistics.waiting_room, "held_bytes": statistics.queue_bytes}
+    for name, level in levels.items():
+        if level > getattr(statistics.high_water, name):
+            faults.append(f"{name} is {level}, and its highest is {getattr(statistics.high_water, name)}")
+    for name in _TOTALS if statistics.by_sink else ():
+        total, by_sink = getattr(statistics, name), sum(getattr(sink, name) for sink in statistics.by_sink.values())
+        if total != by_sink:
+            faults.append(f"{name} is {total}, and summed over the sinks {by_sink}")
     return faults
 
 

@@ -10,7 +10,7 @@ Options (in the ini file of a project):
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,11 +24,18 @@ else:
 if TYPE_CHECKING:
     import asyncio
 
+    from eventpipe.client import AsyncClient
+    from eventpipe.sync import SyncClient
+    from eventpipe.testing.captured import Captured
+
 # Failures of the contract suites show the values that were compared, as those of any test do.
 pytest.register_assert_rewrite(
     *(
         f"eventpipe.testing.{module}"
         for module in (
+            "channel_contract",
+            "channel_producers",
+            "channel_readers",
             "codec_answers",
             "codec_attributes",
             "codec_requests",
@@ -88,6 +95,50 @@ def _leak_baseline(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.session.testsfailed == failed:
         baseline.check()
+
+
+@pytest.fixture
+def captured() -> Iterator[Captured]:
+    """Everything that any client of this process captures during the test; no sink is called.
+
+    ``captured.names`` is a list, ``captured.one("signed_up")`` an event, and ``captured.assert_captured()`` says what
+    there was in its place; see ``Captured``. Events are there when the call that captured them returns.
+    """
+    from eventpipe.testing.captured import capturing
+
+    with capturing() as captured:
+        yield captured
+
+
+@pytest.fixture
+def assert_captured(captured: Captured) -> Callable[..., list[Any]]:  # Any: a SeenEvent, not imported for this
+    """``captured.assert_captured``, for a test that needs no more: ``assert_captured("signed_up", plan="pro")``."""
+    return captured.assert_captured
+
+
+@pytest.fixture
+def eventpipe_client(request: pytest.FixtureRequest, captured: Captured) -> Iterator[AsyncClient]:
+    """A client whose events are in ``captured`` and go nowhere; closed after the test.
+
+    It is for sync tests as well, whose code runs a loop of its own or calls ``capture_nowait()``.
+    """
+    from eventpipe.testing.client import open_client
+
+    if "leak_check" in request.fixturenames:
+        request.getfixturevalue("leak_check")  # whatever their order in the signature, it looks after the close
+    with open_client() as client:
+        yield client
+
+
+@pytest.fixture
+def eventpipe_sync_client(request: pytest.FixtureRequest, captured: Captured) -> Iterator[SyncClient]:
+    """A ``SyncClient`` whose events are in ``captured`` and go nowhere; closed after the test."""
+    from eventpipe.testing.client import open_sync_client
+
+    if "leak_check" in request.fixturenames:
+        request.getfixturevalue("leak_check")  # as above
+    with open_sync_client() as client:
+        yield client
 
 
 if _HAS_ASYNCIO:

@@ -13,9 +13,11 @@ The tests are ``async`` and marked for pytest-asyncio. They run in virtual and i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -36,7 +38,7 @@ class ServiceContract:
     """What everything that owns a task promises to who starts and stops it.
 
     ``make_service`` gives a fresh one, never started. Override ``use()`` and ``check()`` where there is something that
-    could be lost.
+    could be lost, and ``crash()`` where its work can fail in a way of its own.
     """
 
     async def use(self, service: Service) -> None:
@@ -44,6 +46,12 @@ class ServiceContract:
 
     def check(self, service: Service) -> None:
         """Raise ``AssertionError`` if a service that has stopped lost something of what it was given."""
+
+    def crash(self, service: Service) -> None:
+        """Have a running service crash: its main task is cancelled, as by somebody who cancels all that there are."""
+        life = service._current()
+        if life is not None:
+            life.task.cancel()
 
     async def test_runs_between_start_and_stop(self, make_service: MakeService) -> None:
         """It is idle, runs, has stopped, and leaves nothing."""
@@ -62,9 +70,33 @@ class ServiceContract:
         with no_leaks():
             service = make_service()
             await service.stop()
-            await service.stopped()
 
         assert _state(service) == ServiceState.IDLE
+
+    async def test_may_be_waited_for_before_it_starts(self, make_service: MakeService) -> None:
+        """``started()`` and ``stopped()`` of one that was never started wait for its first life."""
+        service = make_service()
+        with no_leaks():
+            started, stopped = (asyncio.create_task(wait()) for wait in (service.started, service.stopped))
+            await asyncio.sleep(0)
+            await service.start()
+            await started
+            assert not stopped.done()
+            await service.stop()
+            await stopped
+
+        assert (_state(service), service.error) == (ServiceState.STOPPED, None)
+
+    async def test_stop_says_that_all_is_well(self, make_service: MakeService) -> None:
+        """Nothing had to be cut off, failed or is left; asked again, it says the same."""
+        service = make_service()
+        async with service:
+            await self.use(service)
+            report = await service.stop()
+
+        assert report
+        assert report.stopped
+        assert replace(await service.stop(), elapsed=report.elapsed) == report
 
     async def test_start_and_stop_may_come_twice_and_at_once(self, make_service: MakeService) -> None:
         """Ten starts are one start, ten stops one stop."""
@@ -86,6 +118,39 @@ class ServiceContract:
                 async with service:
                     assert _state(service) == ServiceState.RUNNING
                     await self.use(service)
+
+        assert (_state(service), service.error) == (ServiceState.STOPPED, None)
+        self.check(service)
+
+    async def test_cut_off_it_stops_and_starts_again(self, make_service: MakeService) -> None:
+        """``cancel()`` ends it wherever it is, which is no crash: nothing stays, nothing is lost."""
+        service = make_service()
+        for turns in range(TASKS):
+            with no_leaks():
+                starter = asyncio.create_task(self._start_and_use(service))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                service.cancel()
+                await asyncio.wait({starter})
+                service.cancel()
+                await service.stop()
+
+            assert (_state(service), service.error) == (ServiceState.STOPPED, None)
+            self.check(service)
+
+    async def test_a_crash_is_kept_and_it_starts_again(self, make_service: MakeService) -> None:
+        """It has failed and says with what; the next life is as good as the first, and nothing was lost."""
+        service = make_service()
+        with no_leaks():
+            for _ in range(3):
+                await service.start()
+                await self.use(service)
+                self.crash(service)
+                await service.stopped()
+                assert _state(service) == ServiceState.FAILED
+                assert service.error is not None
+            async with service:
+                await self.use(service)
 
         assert (_state(service), service.error) == (ServiceState.STOPPED, None)
         self.check(service)
@@ -157,28 +222,33 @@ class ServiceContract:
 
         assert await cancellation_sweep(life) > 0
 
-    async def test_ten_tasks_may_start_and_stop_it_fifty_times(self, make_service: MakeService) -> None:
-        """In whatever order they come: no task, thread or file stays, no call hangs, and nothing is lost."""
+    @pytest.mark.parametrize("with_crashes", [False, True], ids=["without crashes", "with crashes"])
+    async def test_ten_tasks_may_start_and_stop_it_fifty_times(
+        self, make_service: MakeService, with_crashes: bool
+    ) -> None:
+        """In whatever order, crashes among them: no task, thread or file stays, no call hangs, and nothing is lost."""
         service = make_service()
 
         async def disturb(seed: int) -> None:
             chance = random.Random(seed)  # noqa: S311  # an order that repeats, not a secret
             for _ in range(ROUNDS):
-                match chance.randrange(4):
-                    case 0:
+                match chance.randrange(10):
+                    case 0 | 1:
                         await service.stop()
-                    case 1:
+                    case 2:
                         service.request_stop()
+                    case 3:
+                        service.cancel()
+                    case 4 if with_crashes and service.state is ServiceState.RUNNING:
+                        self.crash(service)
                     case _:
-                        try:
-                            await service.start()
-                            await self.use(service)
-                        except ClosedError:  # another one stopped it meanwhile
-                            continue
+                        await self._start_and_use(service)
 
         with no_leaks():
             await asyncio.gather(*(disturb(seed) for seed in range(TASKS)))
             await service.stop()
+            async with service:
+                await self.use(service)
 
         assert (_state(service), service.error) == (ServiceState.STOPPED, None)
         self.check(service)
@@ -197,6 +267,11 @@ class ServiceContract:
 
         assert (_state(service), service.error) == (ServiceState.STOPPED, None)
         self.check(service)
+
+    async def _start_and_use(self, service: Service) -> None:
+        with contextlib.suppress(ClosedError):  # another one stopped it meanwhile, or had it crash
+            await service.start()
+            await self.use(service)
 
 
 def _state(service: Service) -> ServiceState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eventpipe.outcomes import Durations, Outcome, OutcomeKind
 from eventpipe.transport.attempt import Answer, describe
+from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.decide import Decision, Drop
 
 
@@ -37,3 +38,9 @@ def outcomes_of(
             kind, reason = OutcomeKind.RETRY, error.reason
         outcomes.append(Outcome(kind, sink, attempt, reason, error.status, durations, describe(error), answer.again))
     return outcomes
+
+
+def interrupted(batch: OutboundBatch, sink: str, began: float, now: float) -> Outcome:
+    """The outcome of an attempt that was cut off: whether the batch arrived, nobody can know."""
+    durations = batch.durations(began, max(began, now))  # another loop's clock may be behind
+    return Outcome(OutcomeKind.INTERRUPTED, sink, batch.attempt, durations=durations, captured=batch.events)

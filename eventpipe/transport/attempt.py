@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import PurePath
 from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from eventpipe.contracts import Sink
+from eventpipe.contracts import Send, Sink
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.events import Batch, CapturedEvent
 from eventpipe.outcomes import DropReason, OutcomeKind, Verdict
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eventpipe.errors import Scope
 
 _Words = TypeVar("_Words")  # reason and detail of verdicts
+Around = Callable[[Batch, Send], Awaitable[Sequence[Verdict] | None]]
 _SECONDS = (int, float, NoneType)
 _MAX_ERROR = 300  # characters of an error's text that are kept; some libraries put whole responses into it
 
@@ -40,14 +41,19 @@ class Answer(NamedTuple):
     remarked: Mapping[tuple[str | None, str | None], tuple[CapturedEvent, ...]] = MappingProxyType({})
 
 
-async def attempt(sink: Sink, batch: Batch) -> Answer:
+async def attempt(sink: Sink, batch: Batch, around: Around | None = None) -> Answer:
     """Send ``batch`` once.
+
+    Args:
+        sink: The far end.
+        batch: What to send.
+        around: Awaits the sink's ``send`` in the sink's place. ``None``: nobody does.
 
     Cancellation:
         Only the cancellation of this very task leaves; a ``CancelledError`` that the sink raised itself is its error.
     """
     try:
-        verdicts = await sink.send(batch)
+        verdicts = await (sink.send(batch) if around is None else around(batch, sink.send))
         return Answer(delivered=batch.events) if verdicts is None else _sorted(batch, verdicts)
     except asyncio.CancelledError:
         task = asyncio.current_task()

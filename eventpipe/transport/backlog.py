@@ -8,13 +8,16 @@ from functools import partial
 from math import inf
 from sys import maxsize
 
+from eventpipe.core.room import Waiter
 from eventpipe.events import CapturedEvent
-from eventpipe.outcomes import Statistics
+from eventpipe.statistics import Statistics
 from eventpipe.transport.barrier import Barriers, Standing
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher, IsOpen
 from eventpipe.transport.decide import Retry, Split
 from eventpipe.transport.intake import Intake
+from eventpipe.transport.marks import Levels, Marks
+from eventpipe.transport.meter import Meter
 from eventpipe.transport.schedule import Schedule
 
 
@@ -29,9 +32,10 @@ class Backlog:
         attempts: Attempts that ever began.
         retries: Those that were not the first of their batch.
         schedule: Batches that wait for a later attempt, and what each lane may do.
+        marks: The highest that its levels have been.
     """
 
-    def __init__(self, intake: Intake, batcher: Batcher, schedule: Schedule, barriers: Barriers) -> None:
+    def __init__(self, intake: Intake, batcher: Batcher, schedule: Schedule, barriers: Barriers, meter: Meter) -> None:
         self.intake = intake
         self.batcher = batcher
         self.in_flight: dict[OutboundBatch, float] = {}
@@ -39,7 +43,9 @@ class Backlog:
         self.attempts = 0
         self.retries = 0
         self.schedule = schedule
+        self.marks = Marks(self._levels)
         self._barriers = barriers
+        self._meter = meter
 
     @property
     def pending(self) -> int:
@@ -57,10 +63,11 @@ class Backlog:
         """Whether no event waits to be sent, now or later, but for those of producers in line."""
         return not (self.intake.queue.events or self.batcher.events or self.schedule.events)
 
-    def statistics(self) -> Statistics:
-        """A snapshot of what came in, what left, and where the rest is."""
+    def statistics(self, now: float) -> Statistics:
+        """A snapshot of what came in, what left, and where the rest is; ``now``: the loop clock, for the rates."""
         ledger = self.intake.ledger
-        return Statistics(
+        return replace(
+            self._meter.statistics(now),
             captured=ledger.captured,
             recovered=ledger.recovered,
             delivered=ledger.delivered,
@@ -76,7 +83,14 @@ class Backlog:
             attempts=self.attempts,
             retries=self.retries,
             queue_bytes=ledger.held_bytes,
+            high_water=self.marks.highest(),
         )
+
+    def join(self, event: CapturedEvent) -> Waiter[CapturedEvent]:
+        """Put ``event`` in line for room."""
+        waiter = self.intake.join(event, self._barriers.serial)
+        self._note_waiting()
+        return waiter
 
     def next_batch(self, now: float, *, closing: bool) -> OutboundBatch | None:
         """What leaves now: a due retry, else the batch that waits longest, filled up first; ``None``: nothing may.
@@ -86,9 +100,11 @@ class Backlog:
             closing: Whether nothing more will come, so that nothing waits for company.
         """
         is_open = partial(self.schedule.is_open, now=now)
-        retry = self.schedule.take_due(now) if self.schedule.events else None
-        if retry is not None:
-            return retry
+        if self.schedule.events:
+            self._note_waiting()
+            retry = self.schedule.take_due(now)
+            if retry is not None:
+                return retry
         while not self.batcher.has_ready(is_open) and self._fill(is_open):
             pass
         if closing and not self.intake.queue.events:
@@ -109,16 +125,29 @@ class Backlog:
         )
         return self.batcher.missing() if is_seen_in_time else 1
 
+    def part_by_age(
+        self, batch: OutboundBatch, max_age: float | None, now: float
+    ) -> tuple[tuple[CapturedEvent, ...], OutboundBatch | None]:
+        """As the batch does it; those that are too old leave next."""
+        parts = batch.part_by_age(max_age, now)
+        if parts[0]:
+            self._note_held()
+        return parts
+
     def begin(self, batch: OutboundBatch, now: float) -> None:
         """A worker starts to send ``batch``."""
         self.in_flight[batch] = now
+        if batch.begun_at is None:
+            batch.begun_at = now
         self.in_flight_events += len(batch.events)
         self.schedule.begin(batch)
         self.attempts += 1
         self.retries += batch.attempt > 1
+        self.marks.note_in_flight(self.in_flight_events)
 
     def end(self, batch: OutboundBatch, *, succeeded: bool) -> float | None:
         """A worker is done with ``batch``; returns when it began, ``None`` if the batch was taken away meanwhile."""
+        self._note_held()  # what was accepted leaves next
         began = self.in_flight.pop(batch, None)
         if began is not None:
             self.in_flight_events -= len(batch.events)
@@ -134,9 +163,11 @@ class Backlog:
                 self.schedule.add(replace(part, standing=standing), now)
         else:
             self.schedule.add(replace(decision.batch, standing=standing), decision.due)
+        self._note_waiting()
 
     def pop_oldest(self) -> tuple[CapturedEvent, Standing] | None:
         """Give up the event that waits longest for its first attempt; ``None`` when there is none."""
+        self._note_held()
         self._pass_cuts()
         oldest = self.batcher.pop_oldest()
         if oldest is not None:
@@ -146,6 +177,7 @@ class Backlog:
 
     def take_hopeless(self, deadline: float) -> Iterator[OutboundBatch]:
         """Give up what waits in lanes whose pause outlasts ``deadline``."""
+        self._note_held()
         lanes = [lane for lane in self.schedule.lanes() if self.schedule.paused_until(lane) > deadline]
         if lanes:
             while self._fill(lambda lane: True):
@@ -156,6 +188,8 @@ class Backlog:
 
     def take_everything(self) -> Iterator[tuple[Sequence[CapturedEvent], Standing]]:
         """Give up all that is pending, what is in flight included."""
+        self._note_held()
+        self._note_waiting()
         for batch in list(self.in_flight):
             self.end(batch, succeeded=False)
             yield batch.events, batch.standing
@@ -166,6 +200,24 @@ class Backlog:
             yield (oldest[0],), oldest[1]
         for event, standing in self.intake.turn_away():
             yield (event,), standing
+
+    def _levels(self) -> Levels:
+        ledger = self.intake.ledger
+        return (
+            ledger.held,
+            ledger.held_bytes,
+            self.in_flight_events,
+            self.schedule.events,
+            self.intake.room.waiting,
+        )
+
+    def _note_held(self) -> None:
+        """Events are about to leave, so that what is held is highest now."""
+        ledger = self.intake.ledger
+        self.marks.note_held(ledger.accepted - ledger.left, ledger.accepted_bytes - ledger.left_bytes)
+
+    def _note_waiting(self) -> None:
+        self.marks.note_waiting(self.schedule.events, self.intake.room.waiting)
 
     def _fill(self, is_open: IsOpen) -> bool:
         """Move events from the queue into batches, up to the next full batch or barrier; whether any moved."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log2
 
 from eventpipe.events import Batch, CapturedEvent
+from eventpipe.outcomes import Durations
 from eventpipe.transport.barrier import Standing
 
 
@@ -31,12 +32,14 @@ class OutboundBatch(Batch):
 
     Attributes:
         standing: Which barriers count it; inherited by retries and parts.
+        begun_at: When its first attempt began, or that of the batch that it is a part of; ``None`` before.
         hurried: A flush has brought its retry forward; that happens once.
         final: Its next failure ends it, because the client is closing.
         bisection: What is left for bisecting it; ``None`` before the first bisection.
     """
 
     standing: Standing
+    begun_at: float | None = None
     hurried: bool = False
     final: bool = False
     bisection: Bisection | None = None
@@ -48,6 +51,11 @@ class OutboundBatch(Batch):
     def part(self, new_id: str, events: tuple[CapturedEvent, ...]) -> OutboundBatch:
         """A new batch of some of the events: a new id, attempt 1; it inherits the barriers."""
         return replace(self, id=new_id, events=events, attempt=1)
+
+    def durations(self, began: float, ended: float) -> Durations:
+        """What an attempt took that began and ended at these moments of the loop clock."""
+        first = began if self.begun_at is None else self.begun_at
+        return Durations(max(first - self.events[0].captured_at, 0.0), began - first, ended - began)
 
     def part_by_age(self, max_age: float | None, now: float) -> tuple[tuple[CapturedEvent, ...], OutboundBatch | None]:
         """The events that are older than ``max_age``, and a batch of the others, if any; ``None``: no bound."""

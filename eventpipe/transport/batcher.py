@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from math import inf
 
 from eventpipe.encoding import PlainEvent
@@ -211,13 +213,12 @@ class Batcher:
             raise
         except BaseException:  # noqa: BLE001  # a codec's fault costs its event the lane alone
             return 0
-        run = min(count, self._batch_events - len(buffer.events), MAX_RUN)
-        if run == len(queue):
-            events = list(queue)
-            queue.clear()
-        else:
-            popleft = queue.popleft
-            events = [popleft() for _ in range(run)]
+        events: list[CapturedEvent] = []
+        most = min(count, self._batch_events - len(buffer.events), MAX_RUN)
+        # One by one, in C: a signal handler may capture between any two steps of Python, and its event has to stay.
+        with suppress(IndexError):  # it made room by dropping events: what came out before is in the list
+            events.extend(islice(iter(queue.popleft, None), most))
+        run = len(events)
         if not self._is_run(events, buffer):
             queue.extendleft(reversed(events))
             return 0
@@ -255,7 +256,7 @@ class Batcher:
         buffer = self._buffer(None)
         taken = 0
         is_ready = False
-        while taken < count and not is_ready:
+        while taken < count and queue and not is_ready:  # fewer, where a signal handler dropped some
             event = queue.popleft()
             taken += 1
             if lane_of is not None:

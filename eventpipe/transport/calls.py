@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 import uuid as uuidlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypedDict, get_args
 
-from eventpipe.events import CapturedEvent, DistinctId, Durability, Event, Overflow, Properties
+from eventpipe.events import Capturable, CapturedEvent, DistinctId, Durability, Event, Overflow, Properties
+from eventpipe.models import EventModel
 from eventpipe.options import ClientOptions
 from eventpipe.outcomes import OutcomeKind, Settlement
 
 # What a disabled client hands out: an event that nobody captured.
 NOBODY = CapturedEvent(
+    "",
     b'{"uuid":"00000000-0000-0000-0000-000000000000","timestamp":"1970-01-01T00:00:00.000000Z",'
     b'"distinct_id":null,"event":"","properties":{',
     None,
@@ -37,7 +39,7 @@ class CaptureDict(TypedDict, total=False):
     durability: Durability | None
 
 
-def describe(event: str | Event, *arguments: object) -> Event:
+def describe(event: Capturable, *arguments: object) -> Event:
     """Join the arguments of a call into an ``Event``; one that was given has them all already.
 
     Raises:
@@ -50,7 +52,7 @@ def describe(event: str | Event, *arguments: object) -> Event:
     return Event(event, *arguments)  # type: ignore[arg-type]  # checked by the encoder
 
 
-def in_lane(lane: str, event: str | Event, given: CaptureDict) -> Event:
+def in_lane(lane: str, event: Capturable, given: CaptureDict) -> Event:
     """Join the arguments of a call into an ``Event`` of ``lane``.
 
     Raises:
@@ -64,7 +66,13 @@ def in_lane(lane: str, event: str | Event, given: CaptureDict) -> Event:
     return replace(described, lane=lane)
 
 
-def patient(event: str | Event) -> Event:
+def listed(event_or_events: Capturable | Iterable[Capturable]) -> list[Capturable]:
+    """One event or several as a list; a model is one, although it can be iterated over."""
+    is_one = isinstance(event_or_events, str | Event | EventModel | type)
+    return [event_or_events] if is_one else list(event_or_events)  # type: ignore[list-item, arg-type]  # as just asked
+
+
+def patient(event: Capturable) -> Event:
     """The same event, ready to wait for room unless it says otherwise."""
     described = describe(event)
     return described if described.overflow is not None else replace(described, overflow="wait")

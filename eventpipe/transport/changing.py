@@ -6,10 +6,11 @@ import asyncio
 import time
 from threading import get_ident
 
+from eventpipe.core.hook import HookError
 from eventpipe.encoding import Encoder
 from eventpipe.events import Event
 from eventpipe.transport.entrance import Entrance, Prepared, RefusalError
-from eventpipe.transport.hooks import HookError, Hooks
+from eventpipe.transport.hooks import Hooks
 
 _new = object.__new__
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import inspect
 from collections.abc import Sequence
 
 from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.log import contained_logger
-from eventpipe.outcomes import CloseReport, Statistics
+from eventpipe.core.own import own_context
+from eventpipe.core.service import ServiceState
+from eventpipe.outcomes import CloseReport
+from eventpipe.statistics import Statistics
 from eventpipe.transport.attempt import describe
 from eventpipe.transport.dispatcher import STRAGGLER_TIMEOUT, Dispatcher
+from eventpipe.transport.feed import OutcomeFeed
 from eventpipe.transport.flushing import flush
 
 logger = contained_logger("eventpipe")
 
 # A sink that has nothing to send closes its connections in milliseconds; five seconds is for a file system that stalls.
 MAX_SINK_CLOSE = 5.0
+# A dispatcher ends within STRAGGLER_TIMEOUT of its deadline; one that has not by then never will.
+BROKEN_TIMEOUT = 1.0
 
 
 class Closing:
@@ -29,21 +34,21 @@ class Closing:
         report: What became of every event; ``None`` until the close is over.
     """
 
-    def __init__(self, dispatchers: Sequence[Dispatcher], deadline: Deadline) -> None:
+    def __init__(self, dispatchers: Sequence[Dispatcher], feed: OutcomeFeed, deadline: Deadline) -> None:
         """Begin to close, on the running loop."""
         self._dispatchers = dispatchers
+        self._feed = feed
         self._began = asyncio.get_running_loop().time()
         self._callers = 0
         self.report: CloseReport | None = None
         self._deadline = deadline
         self._is_draining = False
-        self._patience: asyncio.Timeout | None = None
+        self._patience: asyncio.Timeout | None = None  # with what is being ended now
+        self._may_take = self._dispatcher_may_take
         for dispatcher in dispatchers:
             dispatcher.intake.close()
             dispatcher.is_held = True
-        self._task = asyncio.get_running_loop().create_task(
-            self._run(), name="eventpipe-close", context=contextvars.Context()
-        )
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="eventpipe-close", context=own_context())
         self._task.add_done_callback(lambda _: self._let_go())  # also if it was cancelled before its first step
 
     @property
@@ -68,7 +73,7 @@ class Closing:
             if self._is_draining:
                 self._request_stop()
             if self._patience is not None and not self._patience.expired():
-                self._patience.reschedule(asyncio.get_running_loop().time() + self._sinks_may_take())
+                self._patience.reschedule(asyncio.get_running_loop().time() + self._may_take())
         if any(dispatcher.own_events for dispatcher in self._dispatchers):
             await flush(self._dispatchers, deadline.when, "settled", hurry=False)
             return self._make_report(())
@@ -99,15 +104,39 @@ class Closing:
             with contextlib.suppress(Exception):  # one that cannot run drains nothing; what it holds is dropped below
                 await dispatcher.start()
         self._request_stop()
-        for dispatcher in self._dispatchers:
-            await dispatcher.stopped()
-            if dispatcher.pending:
-                dispatcher.abandon()
-        stragglers = [name for dispatcher in self._dispatchers for name in dispatcher.stragglers]
+        stragglers = [name for dispatcher in self._dispatchers for name in await self._end_dispatcher(dispatcher)]
+        stragglers += await self._end_feed()
         if self._dispatchers:  # a disabled client has none
             stragglers += await self._end_sinks()
         self.report = self._make_report(stragglers)
         return self.report
+
+    async def _end_dispatcher(self, dispatcher: Dispatcher) -> list[str]:
+        """Wait until one has drained; what it holds then, it never will.
+
+        It keeps the deadline by itself, but where an exit that a signal handler raised broke into the middle of it.
+        """
+        self._may_take = self._dispatcher_may_take
+        stragglers = [dispatcher.name]
+        with contextlib.suppress(TimeoutError):
+            # Without a deadline, for as long as it takes.
+            async with asyncio.timeout(None if self._deadline.when is None else self._may_take()) as self._patience:
+                await dispatcher.stopped()
+                stragglers = dispatcher.stragglers
+        if dispatcher.pending:
+            dispatcher.abandon()
+        return stragglers
+
+    async def _end_feed(self) -> list[str]:
+        """Let every outcome reach its subscribers: the input of their feed ends now that all is accounted for."""
+        self._feed.finish()
+        if self._feed.state in (ServiceState.STARTING, ServiceState.RUNNING):  # somebody subscribed
+            try:
+                async with asyncio.timeout(STRAGGLER_TIMEOUT):
+                    await self._feed.stopped()
+            except TimeoutError:
+                return [self._feed.name]
+        return []
 
     async def _end_sinks(self) -> list[str]:
         """Close the sinks side by side; one that hangs or raises is named, and keeps nobody."""
@@ -115,8 +144,9 @@ class Closing:
             asyncio.get_running_loop().create_task(_end(dispatcher.sink), name=f"{dispatcher.name} aclose")
             for dispatcher in self._dispatchers
         }
+        self._may_take = self._sinks_may_take
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._sinks_may_take()) as self._patience:
+            async with asyncio.timeout(self._may_take()) as self._patience:
                 await asyncio.wait(tasks)
         hanging = {task for task in tasks if not task.done()}
         if hanging:
@@ -128,6 +158,9 @@ class Closing:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 logger.warning("%s failed: %s", task.get_name(), describe(error))
         return [task.get_name() for task in tasks if not task.done()]
+
+    def _dispatcher_may_take(self) -> float:
+        return self._deadline.remaining() + BROKEN_TIMEOUT
 
     def _sinks_may_take(self) -> float:
         return max(STRAGGLER_TIMEOUT, min(self._deadline.remaining(), MAX_SINK_CLOSE))

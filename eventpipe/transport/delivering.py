@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from eventpipe.errors import DeliveryError
-from eventpipe.events import Event
+from eventpipe.events import Capturable
 from eventpipe.outcomes import Outcome, OutcomeKind
 from eventpipe.transport.calls import patient
 from eventpipe.transport.dispatcher import Dispatcher
@@ -14,7 +14,7 @@ from eventpipe.transport.runtime import Runtime
 
 
 async def deliver(
-    events: Iterable[str | Event], entrance: Entrance, runtime: Runtime, dispatchers: Sequence[Dispatcher]
+    events: Iterable[Capturable], entrance: Entrance, runtime: Runtime, dispatchers: Sequence[Dispatcher]
 ) -> list[Outcome]:
     """Capture events, make them leave, and wait until each is settled; one outcome per event, in their order.
 

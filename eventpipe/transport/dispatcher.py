@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import inf
 from random import Random
 
 from eventpipe.clock import Clock
-from eventpipe.contracts import Sink
+from eventpipe.contracts import Instrument, Sink
 from eventpipe.core.deadline import Deadline
+from eventpipe.core.failures import where_raised
 from eventpipe.core.ledger import Ledger
 from eventpipe.core.pool import Pool
 from eventpipe.core.room import Waiter
 from eventpipe.core.service import Service
 from eventpipe.errors import PermanentSinkError, TransientSinkError
 from eventpipe.events import CapturedEvent
+from eventpipe.health import SinkHealth
 from eventpipe.options import ClientOptions
-from eventpipe.outcomes import DropReason, Durations, Outcome, OutcomeKind, Statistics
-from eventpipe.transport.answered import outcomes_of
+from eventpipe.outcomes import DropReason
+from eventpipe.statistics import Statistics
+from eventpipe.transport.answered import interrupted, outcomes_of
 from eventpipe.transport.attempt import Answer, attempt
 from eventpipe.transport.backlog import Backlog
-from eventpipe.transport.barrier import Barrier, Barriers, Standing, Until
+from eventpipe.transport.barrier import Barrier, Barriers, Until
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher
 from eventpipe.transport.decide import Decider, Retry, Split
-from eventpipe.transport.episodes import Episodes
+from eventpipe.transport.exit import Exit
+from eventpipe.transport.feed import Outlet
 from eventpipe.transport.intake import Intake
+from eventpipe.transport.journal import Journal
+from eventpipe.transport.marks import Watch
+from eventpipe.transport.meter import Meter
 from eventpipe.transport.nobody import Nobody
 from eventpipe.transport.parking import Parking
 from eventpipe.transport.schedule import Schedule
-from eventpipe.transport.settle import Observer, Settler
+from eventpipe.transport.settle import Observer
+from eventpipe.transport.tallies import Shortlist
 from eventpipe.transport.traits import Traits
 
 # A cancelled send has this long to end: within the 0.25 s that a close may take beyond its deadline.
@@ -51,6 +59,8 @@ class Dispatcher(Service):
         traits: What it says of itself.
         ledger: Counts what came in and left.
         intake: The way in.
+        exit: The ways out.
+        instrument: Sees every attempt; ``None``: nobody does.
         is_held: No attempt begins: a close has begun, and has yet to say how long it may take.
         stragglers: Names of workers that ignored their cancellation, once it has stopped.
     """
@@ -61,7 +71,9 @@ class Dispatcher(Service):
         traits: Traits,
         options: ClientOptions,
         *,
-        observers: Sequence[Observer] = (),
+        names: Shortlist,
+        callbacks: Observer,
+        outlet: Outlet,
         clock: Clock,
         random: Random,
         new_id: Callable[[], str],
@@ -81,8 +93,7 @@ class Dispatcher(Service):
         self._options = options
         self._clock, self._now = clock, clock.monotonic  # the latter from its start on as its loop reads it quickest
         self._barriers = Barriers()
-        self._episodes = Episodes(traits.name, clock.monotonic)
-        self._settler = Settler(self.ledger, self._barriers, self._episodes, observers)
+        self._meter = Meter(names, clock.time)
         self._batch_bytes = min(options.max_batch_bytes, traits.max_batch_bytes)
         batcher = Batcher(
             batch_events=self._batch_events,
@@ -93,10 +104,24 @@ class Dispatcher(Service):
             wall=clock.time,
             unique_ids=traits.unique_ids,
         )
-        self._backlog = Backlog(self.intake, batcher, Schedule(options.workers), self._barriers)
+        self._backlog = Backlog(self.intake, batcher, Schedule(options.workers), self._barriers, self._meter)
         self._decider = Decider(options.retry, random.random, new_id)
         self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self._slot_freed)
         self._parking = Parking()
+        self._outlet = outlet
+        self.exit = Exit(
+            traits.name,
+            ledger=self.ledger,
+            barriers=self._barriers,
+            intake=self.intake,
+            observers=(callbacks, outlet),
+            meter=self._meter,
+            now=lambda: self._now(),
+            wake=self._parking.wake,
+        )
+        self._journal = Journal(traits.name)
+        self._failing: str | None = None  # why the last attempt failed
+        self.instrument: Instrument | None = None
         self._has_sent = False  # since the dispatcher task parked last
         self._waits_for_slot = self._is_serving = self.is_held = False  # the first: when it parked
         self._closing: float | None = None
@@ -104,36 +129,25 @@ class Dispatcher(Service):
 
     # -- what goes in ---------------------------------------------------------------------------------------------
 
-    def refuse(self, event: CapturedEvent, reason: DropReason, error: str | None = None) -> None:
-        """Count an event in and drop it at once: it makes no room, and no flush waits for it."""
-        self.ledger.accept(event.held)
-        self._settler.settle([self._dropped((event,), reason, error)], Standing(self._barriers.serial))
-
-    def refuse_unseen(self, events: int) -> None:
-        """Count events in and out that nobody kept: other threads captured them while their inbox was full."""
-        self.ledger.accepted += events
-        self.ledger.drop(events, 0, DropReason.QUEUE_FULL)
-        self._episodes.dropped(DropReason.QUEUE_FULL, events, "captured on other threads while the inbox was full")
-
     def push_out(self, event: CapturedEvent) -> bool:
         """Drop what waits longest until ``event`` has room; ``False`` when nothing is left to drop."""
         while not self.intake.offer(event, event.held):
             oldest = self._backlog.pop_oldest()
             if oldest is None:
                 return False
-            self._drop((oldest[0],), DropReason.QUEUE_FULL, oldest[1])
+            self.exit.drop((oldest[0],), DropReason.QUEUE_FULL, oldest[1])
         return True
 
     def join(self, event: CapturedEvent) -> Waiter[CapturedEvent]:
         """Put ``event`` in line for room; whoever awaits ``waiter.future`` calls ``leave()`` in the end."""
-        return self.intake.join(event, self._barriers.serial)
+        return self._backlog.join(event)
 
     def leave(self, waiter: Waiter[CapturedEvent], reason: DropReason) -> bool:
         """Drop the event if it is still in line; whether it was."""
         standing = self.intake.leave(waiter)
         if standing is None:
             return False
-        self._drop((waiter.item,), reason, standing)
+        self.exit.drop((waiter.item,), reason, standing)
         return True
 
     # -- flush ----------------------------------------------------------------------------------------------------
@@ -194,7 +208,23 @@ class Dispatcher(Service):
 
     def statistics(self) -> Statistics:
         """A snapshot of this sink's counters."""
-        return self._backlog.statistics()
+        return self._backlog.statistics(self._now())
+
+    def watch(self) -> Watch:
+        """A reader's own look at the highest levels."""
+        return self._backlog.marks.watch()
+
+    def health(self) -> SinkHealth:
+        """How this sink does now."""
+        return SinkHealth(
+            state=self.state,
+            pressure=self.intake.pressure,
+            pending=self.pending,
+            last_success=self._meter.last_success,
+            failing=self._failing,
+            paused=self._backlog.schedule.pauses(self._now()),
+            error=None if self.error is None else where_raised(self.error),
+        )
 
     # -- the dispatcher task --------------------------------------------------------------------------------------
 
@@ -203,6 +233,7 @@ class Dispatcher(Service):
         self._is_serving = False  # still true where the loop of the life before was closed
         self._closing = None  # a close that was cut short has no deadline here; another one sets its own
         self._parking.leave()  # the timer of a loop that was closed without a word
+        self._outlet.open()
         # What was in flight on a loop that is gone goes again; whether it arrived, nobody can know.
         for batch in list(self._backlog.in_flight):
             self._lost(batch)
@@ -213,11 +244,11 @@ class Dispatcher(Service):
         self._is_serving = True
         try:
             while not self._is_finished():
-                self._parking.is_awake = False
+                self._parking.is_awake, accepted = False, self.ledger.accepted
                 self._pump()
                 if self._barriers.has_reached:
                     await self._announce()
-                await self._park()
+                await self._park(accepted)
         finally:
             if not loop.is_closed():
                 self._is_serving = False
@@ -235,11 +266,15 @@ class Dispatcher(Service):
 
     async def _close(self) -> None:
         self.stragglers = await self._pool.stop(STRAGGLER_TIMEOUT)
-        self._episodes.close()
+        self.exit.close()
+        self._journal.close()
+        self._outlet.close()
 
     def abandon(self) -> None:
         """Drop everything that is pending, and cancel what is in flight."""
-        self._give_up(self._backlog.take_everything())
+        now, running = self._now(), self._backlog.in_flight.items()
+        cut_off = [interrupted(batch, self.traits.name, began, now) for batch, began in running]
+        self.exit.give_up(self._backlog.take_everything(), cut_off)
         self._pool.cancel_all()
 
     def disown(self) -> None:
@@ -247,24 +282,11 @@ class Dispatcher(Service):
         self.sink = Nobody()
         deque(self._backlog.take_everything(), 0)  # cancelled, an attempt would close what the parent uses: it goes on
 
-    def _give_up(self, events_by_place: Iterable[tuple[Sequence[CapturedEvent], Standing]]) -> None:
-        """Drop what the close has no time for: all of it is booked before anybody is told of a part."""
-        by_standing: dict[Standing, list[CapturedEvent]] = {}
-        for events, standing in events_by_place:
-            by_standing.setdefault(standing, []).extend(events)
-        outcomes = []
-        for standing, given_up in by_standing.items():
-            outcomes.append(self._dropped(tuple(given_up), DropReason.CLOSE_DEADLINE))
-            self._settler.book(outcomes[-1:], standing)
-        if outcomes:
-            self._settler.tell(outcomes)
-            self._after_settling()
-
     def _is_finished(self) -> bool:
         if self._closing is None:
             return False
         while hopeless := list(self._backlog.take_hopeless(self._closing)):
-            self._give_up((batch.events, batch.standing) for batch in hopeless)  # and lets in who waited for room
+            self.exit.give_up((batch.events, batch.standing) for batch in hopeless)  # and lets in who waited for room
         if self._now() >= self._closing and self._backlog.pending:
             self.abandon()
         return self._backlog.pending == 0
@@ -278,15 +300,16 @@ class Dispatcher(Service):
             if batch is None:
                 self._pool.release()
                 return
-            expired, fresh = batch.part_by_age(self._options.max_event_age, now)
+            expired, fresh = self._backlog.part_by_age(batch, self._options.max_event_age, now)
             if fresh is not None:  # in flight before anybody is told of the others: each event is in one place
                 self._backlog.begin(fresh, now)
             if expired:  # before the worker is spawned, whose task may be an eager one and settle its batch at once
-                self._drop(expired, DropReason.EXPIRED, batch.standing)
+                self.exit.drop(expired, DropReason.EXPIRED, batch.standing)
             if fresh is not None:
                 self._has_sent = True
                 self._pool.spawn(self._send(fresh), fresh)
             else:
+                self._journal.ended(batch.id, "expired")
                 self._pool.release()
                 self._parking.wake()  # these may have been the last, and no attempt ends that would say so
 
@@ -294,7 +317,7 @@ class Dispatcher(Service):
         for barrier in self._barriers.take_reached():
             await barrier.announce()
 
-    async def _park(self) -> None:
+    async def _park(self, accepted: int) -> None:
         """Wait until an event, an attempt's end, a flush, the close, or the next moment asks for a decision."""
         if self._parking.is_awake or self._barriers.has_reached:
             return
@@ -307,22 +330,22 @@ class Dispatcher(Service):
             moment = min(moment, self._backlog.next_moment(now))
             events = self._backlog.events_until_full(now)
         elif self._has_sent:
-            # Where a batch just left, more follow as a rule: a timer in time for the first of their events, serving
-            # many batches, costs less than to wake at the first event after each.
+            # More follow as a rule: a timer for many batches costs less than to wake at the first event after each.
             moment = min(moment, now + self._options.max_batch_age)
             events = self._batch_events
         else:
             events = 1
         self._has_sent = False
         self.intake.wake_after(events, self._batch_bytes)
-        await self._parking.park(moment)
+        if self.ledger.accepted == accepted:  # else somebody captured since the last look, a signal handler perhaps
+            await self._parking.park(moment)
 
     # -- the workers ----------------------------------------------------------------------------------------------
 
     def _batch_came(self) -> None:
         """A full batch has come together: look, or, with every worker busy, only see that others get their turn."""
         if self._pool.free:
-            self._parking.wake()
+            self._parking.rouse()
         else:
             asyncio.get_running_loop().call_soon(self.intake.others_ran)
 
@@ -332,7 +355,8 @@ class Dispatcher(Service):
             self._parking.wake()
 
     async def _send(self, batch: OutboundBatch) -> None:
-        self._finish(batch, await attempt(self.sink, batch))
+        around = None if self.instrument is None else partial(self.instrument.around, self.traits.name)
+        self._finish(batch, await attempt(self.sink, batch, around))
 
     def _finish(self, batch: OutboundBatch, answer: Answer) -> None:
         """Book the answer, and put what goes again where it waits."""
@@ -341,7 +365,7 @@ class Dispatcher(Service):
         if began is None:
             return  # the close gave it up, and counted it
         now = self._now()
-        durations = Durations(max(began - batch.events[0].captured_at, 0.0), now - began)
+        durations = batch.durations(began, now)
         decision = None
         if answer.error is not None:
             rest = batch if len(answer.again) == len(batch.events) else replace(batch, events=answer.again)
@@ -350,7 +374,9 @@ class Dispatcher(Service):
                 self._backlog.schedule.pause(batch.lane, decision.pause_until)
         keep = partial(self._backlog.keep, decision, now) if isinstance(decision, Retry | Split) else None
         outcomes = outcomes_of(answer, decision, sink=self.traits.name, attempt=batch.attempt, durations=durations)
-        self._settle(outcomes, batch.standing, keep)
+        self._failing = None if answer.error is None else answer.error.reason
+        self.exit.settle(outcomes, batch.standing, keep)
+        self._journal.attempted(batch, outcomes, decision)  # last: a log handler may look at the numbers
 
     def _lost(self, batch: OutboundBatch) -> None:
         """A worker did not come back with an answer.
@@ -362,38 +388,11 @@ class Dispatcher(Service):
             error = TransientSinkError("send() cancelled its own task, or was cancelled by somebody else")
             self._finish(batch, Answer(again=batch.events, error=error))
             return
-        if self._backlog.end(batch, succeeded=False) is None:
+        if (began := self._backlog.end(batch, succeeded=False)) is None:
             return
-        outcome = Outcome(OutcomeKind.INTERRUPTED, self.traits.name, batch.attempt, captured=batch.events)
         now = self._now()
-        self._settle([outcome], batch.standing, lambda _: self._backlog.schedule.add(batch, now))
-
-    # -- the doors ------------------------------------------------------------------------------------------------
-
-    def _drop(
-        self, events: tuple[CapturedEvent, ...], reason: DropReason, standing: Standing, error: str | None = None
-    ) -> None:
-        self._settle([self._dropped(events, reason, error)], standing)
-
-    def _dropped(self, events: tuple[CapturedEvent, ...], reason: DropReason, error: str | None = None) -> Outcome:
-        return Outcome(OutcomeKind.DROPPED, self.traits.name, 0, reason, error=error, captured=events)
-
-    def _settle(
-        self,
-        outcomes: Sequence[Outcome],
-        standing: Standing,
-        keep: Callable[[Standing], None] | None = None,
-    ) -> None:
-        self._settler.settle(outcomes, standing, keep)
-        self._after_settling()
-
-    def _after_settling(self) -> None:
-        """Let in who waits for the room that was made, and see to the flushes that are over."""
-        self.intake.admit_waiting()
-        if self._episodes.is_queue_full and self.intake.has_room:
-            self._episodes.has_room()
-        if self._barriers.has_reached:
-            self._parking.wake()
+        outcome = interrupted(batch, self.traits.name, began, now)
+        self.exit.settle([outcome], batch.standing, lambda _: self._backlog.schedule.add(batch, now))
 
     def _own_batch(self) -> OutboundBatch | None:
         item = self._pool.current_item()

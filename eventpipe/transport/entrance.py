@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import Sequence
 
+from eventpipe import scopes
+from eventpipe.core.hook import HookError
 from eventpipe.encoding import Encoder, dependable
 from eventpipe.encoding.arguments import canonical
 from eventpipe.encoding.foreign import contained
@@ -16,12 +18,13 @@ from eventpipe.options import ClientOptions
 from eventpipe.outcomes import DropReason, OutcomeKind, Settlement
 from eventpipe.transport.calls import NOBODY, overflow_of
 from eventpipe.transport.dispatcher import Dispatcher
-from eventpipe.transport.hooks import HookError, Hooks
+from eventpipe.transport.hooks import Hooks
 from eventpipe.transport.inbox import Entry, Inbox
 from eventpipe.transport.intake import FanOut, Intake
 from eventpipe.transport.receipts import FanIn, ForeignReceipt, Home, Receipt, Unsettled
 from eventpipe.transport.runtime import Runtime
 from eventpipe.transport.traits import MAX_EVENT_BYTES, EventLimit
+from eventpipe.unfolding import Unfit
 
 _NOT_WANTED = Settlement(OutcomeKind.DROPPED, sink="", error="no sink wanted it")
 _INBOX_FULL = Settlement(OutcomeKind.DROPPED, sink="", reason=DropReason.QUEUE_FULL)
@@ -119,22 +122,23 @@ class Entrance:
         Raises:
             RefusalError: The event gets no further; nothing is counted yet.
         """
-        self._check_open(described)
+        self._check(described)
+        described = scopes.filled(described)
         try:
             changed = self._hooks.before_send(described)
         except HookError as exc:
             raise self.hook_failed(described, exc) from None
         return self.encode_changed(described, changed)
 
-    def encode_changed(self, described: Event, changed: Event | None) -> CapturedEvent:
+    def encode_changed(self, described: Event, changed: Event | DropReason) -> CapturedEvent:
         """Encode what ``before_send`` made of ``described``.
 
         Raises:
             RefusalError: The event gets no further.
         """
-        if changed is None:
-            raise RefusalError(self._stub(described), DropReason.BEFORE_SEND)
-        self._check_open(changed)  # the hook may have begun a close, in a task that begins at once
+        if isinstance(changed, DropReason):
+            raise RefusalError(self._stub(described), changed)
+        self._check(changed)  # the hook may have begun a close, in a task that begins at once
         try:
             return self._encoder.encode(
                 changed.event,
@@ -195,7 +199,7 @@ class Entrance:
         for dispatcher in wanted:
             if event.size > self._limits[dispatcher].of(event):
                 fault = self._too_large(dispatcher, event)
-                dispatcher.refuse(event, DropReason.TOO_LARGE, str(fault))
+                dispatcher.exit.refuse(event, DropReason.TOO_LARGE, str(fault))
                 receipt.reason = DropReason.TOO_LARGE
                 failure = failure or (fault if strict else None)
             elif dispatcher.intake.offer(event, event.held) or (
@@ -205,7 +209,7 @@ class Entrance:
             elif overflow == "wait" and not self._is_inside_worker:
                 waiting.append(dispatcher)
             else:
-                dispatcher.refuse(event, DropReason.QUEUE_FULL)
+                dispatcher.exit.refuse(event, DropReason.QUEUE_FULL)
                 receipt.reason = DropReason.QUEUE_FULL
                 if overflow == "raise":
                     failure = failure or QueueFullError(self._options.queue_events)
@@ -279,7 +283,7 @@ class Entrance:
         refused = self._inbox.take_refused() if self._inbox.refused else 0
         if refused:
             for dispatcher in self._dispatchers:
-                dispatcher.refuse_unseen(refused)
+                dispatcher.exit.refuse_unseen(refused)
 
     def _prepared(self, described: Event, prepared: Prepared) -> CapturedEvent:
         """Do what is left of ``prepare()``: the hook sees an event once."""
@@ -291,14 +295,17 @@ class Entrance:
             raise _closed(prepared)
         return prepared
 
-    def _check_open(self, described: Event) -> None:
+    def _check(self, described: Event) -> None:
         if self.is_closed:
             raise _closed(self._stub(described))
+        if type(described.event) is Unfit:  # what a typed event came to
+            error = described.event.error
+            raise RefusalError(self._stub(described), DropReason.INVALID, str(error), error)
 
     def _refuse_everywhere(self, event: CapturedEvent, reason: DropReason, error: str | None) -> None:
         self._expect(event, len(self._dispatchers))
         for dispatcher in self._dispatchers:
-            dispatcher.refuse(event, reason, error)
+            dispatcher.exit.refuse(event, reason, error)
 
     @property
     def _is_inside_worker(self) -> bool:

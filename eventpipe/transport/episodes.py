@@ -22,6 +22,9 @@ OTHERS = "(others)"
 
 _ENDED_BY_SUCCESS = frozenset({DropReason.UNAUTHORIZED, DropReason.MISCONFIGURED, DropReason.EXHAUSTED})
 
+# Wanted by whoever set up the hook that says so, of a large part of all events perhaps: no failure, and no line.
+_WANTED = frozenset({DropReason.SAMPLED, DropReason.NOT_ALLOWED})
+
 _Kind = Literal["drop", "attempt"]
 
 
@@ -54,8 +57,9 @@ class Episodes:
         self._running = 0
 
     def dropped(self, reason: str, events: int, error: str | None) -> None:
-        """Note a drop; the first of an episode is logged."""
-        self._note("drop", reason, events, error)
+        """Note a drop; the first of an episode is logged, unless the reason says that it was wanted."""
+        if reason not in _WANTED:
+            self._note("drop", reason, events, error)
 
     def failed(self, reason: str, error: str | None) -> None:
         """Note an attempt that failed and lost nothing; the first of an episode is logged."""

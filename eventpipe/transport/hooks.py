@@ -1,31 +1,25 @@
-"""The functions that users hand in: timed, isolated, never re-entered."""
+"""The hooks of one client: what it calls them with, and when."""
 
 from __future__ import annotations
 
-import inspect
-import time
+import threading
 from collections.abc import Callable, Iterable
-from threading import get_ident
 from types import CoroutineType
-from typing import Generic, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol
 
-from eventpipe.core.log import contained_logger
+from eventpipe.core.hook import Hook, HookError
 from eventpipe.events import Event
-from eventpipe.outcomes import Outcome, OutcomeKind
+from eventpipe.outcomes import DropReason, Outcome, OutcomeKind
+from eventpipe.subscriptions import Filter, Interest
 
-logger = contained_logger("eventpipe")
-
-# A hook runs on the event loop: above this it holds up every handler of the process, and is named in the log.
-SLOW_HOOK = 0.1
-
-A = TypeVar("A")
-R = TypeVar("R")
+# What a hook may say of an event that it drops; ``None`` is the first.
+DROPS: Final = (DropReason.BEFORE_SEND, DropReason.SAMPLED, DropReason.NOT_ALLOWED)
 
 
 class BeforeSend(Protocol):
-    """Sees every event before it is encoded; returns it, another one, or ``None`` to drop it."""
+    """Sees every event before it is encoded; returns it, another one, or ``None`` or a ``DropReason`` to drop it."""
 
-    def __call__(self, event: Event, /) -> Event | None:
+    def __call__(self, event: Event, /) -> Event | DropReason | None:
         """Look at ``event``."""
 
 
@@ -36,79 +30,98 @@ class OnOutcome(Protocol):
         """Look at ``outcome``; what it returns is ignored."""
 
 
-def is_async(function: object) -> bool:
-    """Whether calling ``function`` makes a coroutine, as far as one can tell without calling it."""
-    return any(map(inspect.iscoroutinefunction, (function, getattr(type(function), "__call__", None))))  # noqa: B004
+class OutcomeCallback:
+    """A function that is told of outcomes as soon as they are booked, on the client's loop, before a flush returns.
 
-
-class HookError(Exception):
-    """A hook failed; the message names the hook and the type of its error, never its text, which may hold payload."""
-
-
-class Hook(Generic[A, R]):
-    """One user's function.
+    What it causes itself, a drop of what it captures for instance, is counted and not told to it.
 
     Attributes:
-        function: It itself.
-        thread: The one that is inside it now without having come through ``__call__()``, which costs 0.13 µs more.
-        errors: Calls that raised.
-        slowest: Seconds the slowest call took.
+        name: What messages call it.
+        kinds: The kinds of outcomes that it is told of.
+        is_closed: Whether it is told nothing more.
     """
 
-    def __init__(self, name: str, function: Callable[[A], R]) -> None:
-        if not callable(function):
-            raise TypeError(f"{name} must be a function of one argument, not {function!r}")
-        if is_async(function):
-            raise TypeError(
-                f"{name} must be a plain function, not an async one, because it runs inside capture() and settlement; "
-                f"to await something, hand the value to a task or a queue of your own"
-            )
-        self.function = function
-        self._name = name
-        self._inside: set[int] = set()
-        self.thread: int | None = None
-        self.errors = 0
-        self.slowest = 0.0
+    def __init__(
+        self,
+        function: OnOutcome,
+        *kinds: OutcomeKind | str,
+        filter: Filter | None = None,  # noqa: A002  # what users know it as
+        name: str = "on_outcome",
+        on_close: Callable[[OutcomeCallback], None] = lambda _: None,
+    ) -> None:
+        """Check everything.
 
-    @property
-    def is_running(self) -> bool:
-        """Whether this very thread is inside a call."""
-        thread = get_ident()
-        return thread == self.thread or thread in self._inside
-
-    def __call__(self, argument: A) -> R:
-        """Call the function.
+        Args:
+            function: A plain function of the outcome; what it returns is ignored.
+            kinds: At least one ``OutcomeKind``, or its word.
+            filter: A plain function of the outcome; false means that it is not told. ``None``: it is told of all.
+            name: What messages call it.
+            on_close: Called once it is closed and nobody is inside it; may come twice.
 
         Raises:
-            HookError: It raised, whatever it was; only Ctrl-C passes through.
+            ValueError: There is no kind, or an unknown one.
+            TypeError: A kind is no word, or a function is no plain function.
         """
-        thread = get_ident()
-        self._inside.add(thread)
-        began = time.perf_counter()
+        self._hook = Hook[Outcome, object](name, function)
+        self._interest = Interest(kinds, filter, name)
+        self._on_close = on_close
+        self.name = name
+        self.kinds = self._interest.kinds
+        self.is_closed = False
+
+    @property
+    def errors(self) -> int:
+        """Calls of it, and of its filter, that raised."""
+        return self._hook.errors + self._interest.errors
+
+    @property
+    def slowest(self) -> float:
+        """Seconds that the slowest call of it, or of its filter, held up the loop."""
+        return max(self._hook.slowest, self._interest.slowest)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Call it, if the outcome concerns it and did not come about inside it."""
+        if not self._concerns(outcome):
+            return
         try:
-            return self.function(argument)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as exc:  # noqa: BLE001  # a hook costs itself, nobody else
-            raise self.failed(exc) from None
+            if self._interest.passes(outcome):
+                _close_coroutine(self._hook(outcome))
+        except HookError:
+            return  # counted and logged by the hook
         finally:
-            self._inside.discard(thread)
-            self.took(time.perf_counter() - began)
+            if self.is_closed:
+                self._on_close(self)
 
-    def failed(self, error: BaseException) -> HookError:
-        """Count an error of the function."""
-        self.errors += 1
-        name = type(error).__name__
-        if self.errors == 1:
-            logger.warning("%s raised %s; further errors are counted only", self._name, name)
-        return HookError(f"{self._name} raised {name}")
+    def close(self) -> None:
+        """Tell it nothing more; again is a no-op. It may close itself."""
+        self.is_closed = True
+        if not self._is_running:
+            self._on_close(self)
 
-    def took(self, duration: float) -> None:
-        """Keep the time of a call, if it is the slowest."""
-        if duration > self.slowest:
-            self.slowest = duration  # first: a log handler may capture, which comes here again
-            if duration > SLOW_HOOK:
-                logger.warning("%s held up its caller for %.3f s", self._name, duration)
+    def _concerns(self, outcome: Outcome) -> bool:
+        return outcome.kind in self.kinds and not self.is_closed and not self._is_running
+
+    @property
+    def _is_running(self) -> bool:
+        return self._hook.is_running or self._interest.is_filtering
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "open"
+        return f"<OutcomeCallback {self.name} to {', '.join(self.kinds)}, {state}, {self.errors} errors>"
+
+
+class _Callbacks(NamedTuple):
+    """Those of one moment, in one object: whoever reads needs no lock, which a fork could leave taken.
+
+    Attributes:
+        open: Those that are told.
+        errors: Calls that raised, of those that were closed.
+        slowest: Seconds that the slowest call of those took.
+    """
+
+    open: tuple[OutcomeCallback, ...] = ()
+    errors: int = 0
+    slowest: float = 0.0
 
 
 class Hooks:
@@ -120,8 +133,35 @@ class Hooks:
 
     def __init__(self, before_send: BeforeSend | None, on_drop: OnOutcome | None, on_error: OnOutcome | None) -> None:
         self.changes = None if before_send is None else Hook[Event, object]("before_send", before_send)
-        self._on_drop = None if on_drop is None else Hook[Outcome, object]("on_drop", on_drop)
-        self._on_error = None if on_error is None else Hook[Outcome, object]("on_error", on_error)
+        self._callbacks = _Callbacks()
+        self._lock = threading.RLock()  # of those who change them; reentrant, for a finalizer that closes one
+        if on_drop is not None:
+            self.add(on_drop, OutcomeKind.DROPPED, name="on_drop")
+        if on_error is not None:
+            failures = (OutcomeKind.RETRY, OutcomeKind.DROPPED, OutcomeKind.INTERRUPTED)
+            self.add(on_error, *failures, filter=_is_failed_attempt, name="on_error")
+
+    def start_clean(self) -> None:
+        """Go on in a forked child, where a thread that is not there may have held the lock."""
+        self._lock = threading.RLock()
+
+    def add(
+        self,
+        function: OnOutcome,
+        *kinds: OutcomeKind | str,
+        filter: Filter | None = None,  # noqa: A002  # what users know it as
+        name: str = "on_outcome",
+    ) -> OutcomeCallback:
+        """Tell ``function`` of outcomes from now on; the arguments are those of ``OutcomeCallback``.
+
+        Raises:
+            ValueError: There is no kind, or an unknown one.
+            TypeError: A kind is no word, or a function is no plain function.
+        """
+        callback = OutcomeCallback(function, *kinds, filter=filter, name=name, on_close=self._forget)
+        with self._lock:
+            self._callbacks = self._callbacks._replace(open=(*self._callbacks.open, callback))
+        return callback
 
     @property
     def changes_events(self) -> bool:
@@ -130,15 +170,19 @@ class Hooks:
 
     @property
     def errors(self) -> int:
-        """Calls that raised."""
-        return sum(hook.errors for hook in self._all())
+        """Calls that raised, of callbacks that are closed as well."""
+        callbacks = self._callbacks
+        before = 0 if self.changes is None else self.changes.errors
+        return before + callbacks.errors + sum(callback.errors for callback in callbacks.open)
 
     @property
     def slowest(self) -> float:
         """Seconds the slowest call took."""
-        return max((hook.slowest for hook in self._all()), default=0.0)
+        callbacks = self._callbacks
+        before = 0.0 if self.changes is None else self.changes.slowest
+        return max(before, callbacks.slowest, *(callback.slowest for callback in callbacks.open))
 
-    def before_send(self, event: Event) -> Event | None:
+    def before_send(self, event: Event) -> Event | DropReason:
         """Pass ``event`` through the hook.
 
         Raises:
@@ -151,35 +195,43 @@ class Hooks:
             raise HookError("before_send captured an event itself")
         return self.checked(hook(event))
 
-    def checked(self, changed: object) -> Event | None:
-        """What ``before_send`` returned, if it is what it may return.
+    def checked(self, changed: object) -> Event | DropReason:
+        """What ``before_send`` returned, if it is what it may return; ``None`` is a drop as ``before_send``.
 
         Raises:
             HookError: It is something else.
         """
-        if changed is None or issubclass(type(changed), Event):  # by its type: an object that is asked may raise
+        if changed is None:
+            return DropReason.BEFORE_SEND
+        if issubclass(type(changed), Event):  # by its type: an object that is asked may raise
             return changed  # type: ignore[return-value]
+        if type(changed) is DropReason:
+            if changed in DROPS:
+                return changed
+            raise HookError(f"before_send returned {changed.value!r}, not one of {', '.join(DROPS)}")
         _close_coroutine(changed)
-        raise HookError(f"before_send returned {type(changed).__name__}, not an Event or None")
+        raise HookError(f"before_send returned {type(changed).__name__}, not an Event, a DropReason or None")
 
     def observe(self, outcomes: Iterable[Outcome]) -> None:
-        """Tell the callbacks what concerns them; drops that a callback itself causes are counted, not told."""
-        for outcome in outcomes:
-            if outcome.kind is OutcomeKind.DROPPED:
-                self._tell(self._on_drop, outcome)
-            if outcome.error is not None and outcome.attempt > 0 and outcome.kind is not OutcomeKind.DELIVERED:
-                self._tell(self._on_error, outcome)
+        """Tell the callbacks what concerns them, in the order in which they were added."""
+        if callbacks := self._callbacks.open:
+            for outcome in outcomes:
+                for callback in callbacks:
+                    callback.tell(outcome)
 
-    def _tell(self, hook: Hook[Outcome, object] | None, outcome: Outcome) -> None:
-        if hook is None or hook.is_running:
-            return
-        try:
-            _close_coroutine(hook(outcome))
-        except HookError:
-            return  # counted and logged by the hook
+    def _forget(self, callback: OutcomeCallback) -> None:
+        with self._lock:
+            callbacks = self._callbacks
+            if callback in callbacks.open:
+                self._callbacks = _Callbacks(
+                    tuple(other for other in callbacks.open if other is not callback),
+                    callbacks.errors + callback.errors,
+                    max(callbacks.slowest, callback.slowest),
+                )
 
-    def _all(self) -> Iterable[Hook[Event, object] | Hook[Outcome, object]]:
-        return [hook for hook in (self.changes, self._on_drop, self._on_error) if hook is not None]
+
+def _is_failed_attempt(outcome: Outcome) -> bool:
+    return outcome.error is not None and outcome.attempt > 0
 
 
 def _close_coroutine(value: object) -> None:

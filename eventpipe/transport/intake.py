@@ -103,6 +103,11 @@ class Intake:
         return self.ledger.held * 2 <= self._max_events and self.ledger.held_bytes * 2 <= self._max_bytes
 
     @property
+    def pressure(self) -> float:
+        """How full it is, from 0 to 1, by events or by bytes, whichever is more."""
+        return max(self.ledger.held / self._max_events, self.ledger.held_bytes / self._max_bytes)
+
+    @property
     def is_behind(self) -> bool:
         """Whether producers had better let the dispatcher run, now that a batch has come together.
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from math import inf
+
+from eventpipe.core.waking import resolve
 
 
 class Parking:
@@ -22,13 +25,18 @@ class Parking:
     def wake(self) -> None:
         """Let the task look again; from its own loop only."""
         self.is_awake = True
-        waiter = self._waiter
-        # A loop that was closed under the task leaves a future behind that can wake nobody any more.
-        if waiter is not None and not waiter.done() and not waiter.get_loop().is_closed():
-            waiter.set_result(None)
+        if self._waiter is not None:
+            resolve(self._waiter)
+
+    def rouse(self) -> None:
+        """Wake the task, also out of a signal handler, which runs inside the loop's wait for sockets."""
+        self.wake()
+        if self._waiter is not None and self._timer is None:  # else that wait ends in time
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                self._waiter.get_loop().call_soon_threadsafe(_nothing)  # which alone ends it: PEP 475
 
     async def park(self, until: float) -> None:
-        """Wait until ``wake()``, or until the loop clock says ``until``; infinity is never.
+        """Wait until ``wake()``, or until the loop clock says ``until``; infinity is never; not at all while awake.
 
         Cancellation:
             Safe. ``leave()`` comes in the end.
@@ -41,7 +49,8 @@ class Parking:
             self._timer, self._timer_at = loop.call_at(until, self._ring), until
         waiter = self._waiter = loop.create_future()
         try:
-            await waiter
+            if not self.is_awake:  # else a signal handler asked for another look meanwhile
+                await waiter
         finally:
             if self._waiter is waiter:  # and not that of a later life, when the garbage collector ends this one
                 self._waiter = None
@@ -55,3 +64,7 @@ class Parking:
     def _ring(self) -> None:
         self._timer, self._timer_at = None, inf
         self.wake()
+
+
+def _nothing() -> None:
+    pass

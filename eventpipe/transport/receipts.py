@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from eventpipe.core.deadline import Deadline
+from eventpipe.core.waking import wake
 from eventpipe.events import CapturedEvent, Pending
 from eventpipe.outcomes import DropReason, Outcome, OutcomeKind, Settlement
 
@@ -106,26 +106,7 @@ class Waiters(Pending):
         """Keep the settlement and wake whoever waits."""
         event.settlement = settlement
         for future in self.futures:
-            loop = future.get_loop()
-            if future.done() or loop.is_closed():
-                continue
-            if loop is _running_loop():
-                future.set_result(None)
-            else:
-                with contextlib.suppress(RuntimeError):  # closed in this very moment
-                    loop.call_soon_threadsafe(_wake, future)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+            wake(future)
 
 
 class FanIn(Waiters):

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
+import contextlib
 import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from eventpipe.core.deadline import Deadline
-from eventpipe.core.log import contained_logger
+from eventpipe.core.own import own_context
+from eventpipe.core.restarts import RESTART_AFTER
 from eventpipe.core.service import ServiceState
+from eventpipe.transport.at_exit import LastAttempt, look_after
 from eventpipe.transport.dispatcher import Dispatcher
+from eventpipe.transport.feed import OutcomeFeed
 
 T = TypeVar("T")
 
-logger = contained_logger("eventpipe")
-
+_ALIVE: Final = (ServiceState.STARTING, ServiceState.RUNNING, ServiceState.STOPPING)
 
 # What a loop that is well needs to hand an answer over to another; half of what a close may take beyond its deadline.
 ANSWER_TIMEOUT = 0.1
@@ -40,26 +42,35 @@ class Runtime:
     def __init__(
         self,
         dispatchers: Sequence[Dispatcher],
+        feed: OutcomeFeed,
         *,
         begin: Callable[[asyncio.AbstractEventLoop], None],
         drain: Callable[[], None],
         held: Callable[[], int],
+        is_closed: Callable[[], bool],
         after_fork: Callable[[], None],
+        last_attempt: LastAttempt | None = None,
     ) -> None:
         """Bind nothing yet.
 
         Args:
             dispatchers: What to run.
+            feed: What brings their outcomes to subscriptions; it follows them from loop to loop.
             begin: Told of the loop, whenever it is another one.
             drain: Takes the events of other threads over; called on the loop.
             held: Events that other threads have left and nobody has taken over.
+            is_closed: Whether nothing is to be started any more.
             after_fork: Called in a forked child, which must not send what its parent will send.
+            last_attempt: Called when the interpreter ends with events pending. ``None``: they are counted only.
         """
         self._dispatchers = dispatchers
+        self._feed = feed
         self._begin = begin
         self._drain = drain
         self._held = held
+        self._is_closed = is_closed
         self.after_fork = after_fork
+        self.last_attempt = last_attempt
         self.thread: int | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._is_wanted = False
@@ -68,6 +79,7 @@ class Runtime:
         self._lock = threading.RLock()
         for dispatcher in dispatchers:
             dispatcher.on_end = self._ended
+            dispatcher.new_context = own_context
 
     @property
     def is_here(self) -> bool:
@@ -76,8 +88,13 @@ class Runtime:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether they run on another loop that is alive."""
-        return self.thread is not None and self.loop is not None and not self.loop.is_closed() and not self.is_here
+        """Whether they run on another loop that is alive: where one crashed, it starts again beside the others."""
+        if self.loop is None or self.loop.is_closed() or self.is_here:
+            return False
+        if self.thread is not None:
+            return True
+        is_other = self.loop is not asyncio.get_running_loop()
+        return is_other and any(dispatcher.state in _ALIVE for dispatcher in self._dispatchers)
 
     @property
     def has_loop(self) -> bool:
@@ -108,6 +125,12 @@ class Runtime:
             self._drain()
         return is_here
 
+    def follow(self) -> None:
+        """Start the dispatchers on the loop that is running now, if theirs was closed; without one, nothing happens."""
+        if self.loop is not None and self.loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # no loop is running: the next one takes over what is queued
+                self.ensure()
+
     def _start_here(self) -> bool:
         if self.is_elsewhere:
             return False  # another thread was quicker
@@ -122,6 +145,7 @@ class Runtime:
         self._is_wanted = False
         self.thread = get_ident()
         self._begin(loop)
+        self._feed.open()
         for dispatcher in self._dispatchers:
             dispatcher.launch()
         return True
@@ -179,14 +203,22 @@ class Runtime:
 
     def disown(self) -> None:
         """Leave everything to the parent, in a forked child: what goes on with its copy of the loop sends nothing."""
+        self._feed.end()
         if self.thread in (None, get_ident()):  # else the thread of that loop is not there any more
             for dispatcher in self._dispatchers:
                 dispatcher.disown()
 
     def _ended(self) -> None:
-        """A dispatcher serves no more, or is over: the next capture looks for a loop again."""
+        """A dispatcher serves no more, or is over: the next capture looks for a loop again, or a timer does."""
         self.thread = None
         if self._is_wanted:
+            self.ensure()
+        elif any(dispatcher.state is ServiceState.FAILED for dispatcher in self._dispatchers):
+            asyncio.get_running_loop().call_later(RESTART_AFTER, self._restart)
+
+    def _restart(self) -> None:
+        """Nobody captured meanwhile, and a probe that finds the client crashed may see to it that nobody does."""
+        if self.thread is None and not self._is_closed():
             self.ensure()
 
 
@@ -201,19 +233,9 @@ def _watch(runtime: Runtime) -> None:
     global _is_watching  # one pair of handlers a process, and none before it is needed
     if not _is_watching:
         _is_watching = True
-        atexit.register(_warn_at_exit)
+        look_after(_watched)
         os.register_at_fork(after_in_child=_start_clean)
     _watched.add(runtime)
-
-
-def _warn_at_exit() -> None:
-    for runtime in list(_watched):
-        if runtime.pending:
-            logger.error(
-                "an AsyncClient was not closed, and %d events were pending at exit; "
-                "use `async with AsyncClient(...)` or `await client.aclose()`",
-                runtime.pending,
-            )
 
 
 def _start_clean() -> None:

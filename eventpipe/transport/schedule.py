@@ -115,6 +115,11 @@ class Schedule:
         state = self._lanes.get(lane)
         return -inf if state is None else state.paused_until
 
+    def pauses(self, now: float) -> dict[str, float]:
+        """Seconds left of each lane's pause, ``""`` the usual one; lanes that are not paused are absent."""
+        left = {lane or "": state.paused_until - now for lane, state in self._lanes.items()}
+        return {lane: seconds for lane, seconds in left.items() if seconds > 0}
+
     def hurry(self, now: float) -> None:
         """Make what waits due now; each batch once in its life, so that frequent flushes burn no attempts.
 

@@ -9,22 +9,35 @@ from eventpipe.events import Pending
 from eventpipe.outcomes import Outcome, OutcomeKind, Settlement
 from eventpipe.transport.barrier import Barriers, Standing
 from eventpipe.transport.episodes import Episodes
+from eventpipe.transport.meter import Meter
 
 Observer = Callable[[Sequence[Outcome]], None]
 
 
 class Settler:
-    """Books outcomes: the events themselves and who awaits them, the ledger, the log, the barriers, last the observers.
+    """Books outcomes: the events and who awaits them, the ledger, the barriers, the meter; then the log, the observers.
 
-    Synchronous, once per batch. When the observers are called everything is booked, so that nothing they do, capturing
-    again included, can meet numbers that disagree.
+    Synchronous, once per batch. When the log is written and the observers are called everything is booked, so that
+    nothing that they or a log handler do, capturing again included, can meet numbers that disagree.
     """
 
-    def __init__(self, ledger: Ledger, barriers: Barriers, episodes: Episodes, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        barriers: Barriers,
+        episodes: Episodes,
+        meter: Meter,
+        observers: Sequence[Observer],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        """Make the door; ``now`` reads the loop clock, once a batch."""
         self._ledger = ledger
         self._barriers = barriers
         self._episodes = episodes
+        self._meter = meter
         self._observers = observers
+        self._now = now
 
     def settle(
         self, outcomes: Sequence[Outcome], standing: Standing, keep: Callable[[Standing], None] | None = None
@@ -44,27 +57,36 @@ class Settler:
             keep: Puts the events that stay pending where they wait, given their standing from now on.
         """
         stays = standing
+        now = self._now()
         for outcome in outcomes:
             events = len(outcome.captured)
+            self._meter.count(outcome, now)
             if outcome.kind is OutcomeKind.DELIVERED:
                 self._ledger.deliver(events, _mark(outcome))
-                self._episodes.delivered()
                 self._barriers.settled(standing, events, outcome.kind, None)
             elif outcome.kind is OutcomeKind.DROPPED:
                 reason = str(outcome.reason)
                 self._ledger.drop(events, _mark(outcome), reason)
-                self._episodes.dropped(reason, events, outcome.error)
                 self._barriers.settled(standing, events, outcome.kind, reason)
             elif outcome.kind is OutcomeKind.RETRY:
-                self._episodes.failed(outcome.reason or "retry", outcome.error)
                 stays = self._barriers.attempted(standing, events)
         if keep is not None:
             keep(stays)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
-        """Hand booked outcomes to the observers."""
+        """Write to the log what booked outcomes give cause for, then hand them to the observers."""
+        for outcome in outcomes:
+            self._note(outcome)
         for observer in self._observers:
             observer(outcomes)
+
+    def _note(self, outcome: Outcome) -> None:
+        if outcome.kind is OutcomeKind.DELIVERED:
+            self._episodes.delivered()
+        elif outcome.kind is OutcomeKind.DROPPED:
+            self._episodes.dropped(str(outcome.reason), len(outcome.captured), outcome.error)
+        elif outcome.kind is OutcomeKind.RETRY:
+            self._episodes.failed(outcome.reason or "retry", outcome.error)
 
 
 def _mark(outcome: Outcome) -> int:

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from eventpipe.contracts import Sink, Where
+from eventpipe.core.hook import is_async
 from eventpipe.events import CapturedEvent
 from eventpipe.options import ClientOptions
 from eventpipe.transport.batcher import LaneOf
-from eventpipe.transport.hooks import is_async
 
 # Of a sink that names no limit. Precedents: PostHog 900 KiB, Segment 32 KiB.
 MAX_EVENT_BYTES = 900 * 1024

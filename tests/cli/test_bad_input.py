@@ -145,6 +145,18 @@ BAD = {
     "demo: events": Bad(
         "demo --seconds 600 --rate 2000", "--seconds times --rate: at most 1,000,000 events, not 1,200,000"
     ),
+    "top: scheme": Bad("top ftp://x", "URL must begin with http:// or https://, not 'ftp://x'"),
+    "top: interval": Bad("top {url} --interval 50ms", "--interval: must be at least 100 ms, not 50ms"),
+    "top: patience": Bad("top {url} --patience long", "--patience: 'long' is not a duration such as 50ms, 5s or 2m"),
+    "top: seconds": Bad("top {url} --seconds 0", "--seconds: must be above 0 and at most 86400, not 0"),
+    "top: header": Bad(
+        "top {url} --header secret",
+        "--header, EVENTPIPE_TOP_HEADER: must be of the form 'Name: value' (what was given is not shown)",
+    ),
+    "top: header in plain text": Bad(
+        "top shop.example --header A:b",
+        "--header: plain http to another machine needs --allow-insecure; use https where you can",
+    ),
 }
 
 
@@ -153,7 +165,7 @@ def test_bad_input_is_one_line(
     bad: Bad, port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot work is told in one line on stderr: exit code 2 for the command line, 1 for the world."""
-    for name in ("EVENTPIPE_API_KEY", "EVENTPIPE_WEBHOOK_SECRET"):
+    for name in ("EVENTPIPE_API_KEY", "EVENTPIPE_WEBHOOK_SECRET", "EVENTPIPE_TOP_HEADER"):
         monkeypatch.delenv(name, raising=False)
     names = {
         "file": str(tmp_path / "in.ndjson"),

@@ -47,6 +47,20 @@ async def test_counts_what_arrives() -> None:
     assert (collector.events, collector.duplicates, dict(collector.ids)) == (3, 1, {"a": 2, "b": 1})
 
 
+async def test_a_visitor_is_told_how_many_came_and_where_to_look() -> None:
+    """Whoever opens the address in a browser; the visit itself is no request to be counted."""
+    async with Collector() as collector, aiohttp.ClientSession() as session:
+        await post(collector.url, EVENTS)
+        async with session.get(collector.url) as response:
+            status, text = response.status, await response.text()
+
+    assert (status, text) == (
+        200,
+        "2 events so far; POST events to any path, GET /_eventpipe/statistics for the counters\n",
+    )
+    assert collector.statistics().requests == 1
+
+
 async def test_posthog_is_answered_as_the_real_service_does() -> None:
     """Success is ``{"status": "Ok"}``; an error has a ``detail``, where PostHog's clients look for it."""
     async with Collector() as collector:

@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import pty
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
 
+from eventpipe.cli import display
 from eventpipe.cli.display import say, shown, table
 from eventpipe.cli.signals import Stop, stop_signals
 
@@ -42,6 +46,45 @@ async def test_a_terminal_gets_frames() -> None:
     assert shown_frames[0] == "0"
     assert shown_frames[-1] == "5"
     assert "\x1b[?25h" in out.getvalue()  # the cursor is back
+
+
+@contextmanager
+def terminal_in_front_of(group: int) -> Iterator[tuple[Console, int]]:
+    """A terminal of a shell, which gives it to a group of processes; its master side."""
+    master, slave = pty.openpty()
+    with pytest.MonkeyPatch.context() as patch, os.fdopen(slave, "w") as screen:
+        patch.setattr(os, "tcgetpgrp", lambda descriptor: group if descriptor == screen.fileno() else 0)
+        yield Console(file=screen, width=60, color_system=None), master
+    os.close(master)
+
+
+async def test_in_the_background_a_terminal_gets_lines() -> None:
+    """What the command in front of it writes, or a person types, is never erased."""
+    with terminal_in_front_of(os.getpgrp() + 1) as (screen, master):
+        async with shown(screen, lambda: "never shown", lambda: "line"):
+            await asyncio.sleep(0.5)
+        written = os.read(master, 1000)
+
+    assert written == b"line\r\n"
+
+
+async def test_sent_to_the_background_it_draws_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And goes on drawing once it is in front again."""
+    out = io.StringIO()
+    screen = Console(file=out, force_terminal=True, width=60, color_system=None)
+    frames = iter(range(100))
+    in_front = True
+    monkeypatch.setattr(display, "is_picture", lambda _: in_front)
+
+    async with shown(screen, lambda: f"frame {next(frames)}", lambda: "never shown"):
+        await asyncio.sleep(0.6)
+        in_front = False
+        before = out.getvalue()
+        await asyncio.sleep(5)
+        assert out.getvalue() == before
+        in_front = True
+        await asyncio.sleep(0.3)
+        assert out.getvalue() != before
 
 
 async def test_a_view_that_fails_ends_the_block() -> None:

@@ -25,7 +25,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
 
     assert capsys.readouterr().out == bare
-    assert all(name in bare for name in ("serve", "send", "demo"))
+    assert all(name in bare for name in ("serve", "send", "demo", "top", "schema", "config", "doctor"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from eventpipe.cli.reconciliation import Reconciliation
-from eventpipe.outcomes import Statistics
+from eventpipe.statistics import Statistics
 
 CAPTURED = frozenset(f"id {number:02}" for number in range(20))
 SEEN = dict.fromkeys(CAPTURED, 1)

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from tests.cli.process import command, run
+from tests.cli.terminal import terminal
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.wallclock]
 
@@ -34,6 +35,20 @@ async def test_serves_until_it_is_stopped(number: signal.Signals, tmp_path: Path
     assert ended.stdout.splitlines()[-1] == "eventpipe serve: stopped after 3 events in 1 batch"
     assert ended.stdout.splitlines()[-2].startswith("3 events in 1 batch, 100 B, ")
     assert len((tmp_path / "events.ndjson").read_bytes().splitlines()) == 3
+
+
+async def test_in_the_background_of_a_terminal_it_prints_lines() -> None:
+    """It moves no cursor, so that what the shell shows and a person types stays there."""
+    async with terminal("serve", "--port", "0", "--seconds", "60", background=True) as screen:
+        await screen.shows("\n")
+        await post(screen.shown.split()[-1], 1)
+        await screen.shows("1 event in 1 batch")
+        screen.signal(signal.SIGTERM)
+        await screen.shows("stopped after")
+        await screen.end()
+
+    assert "\r\nsigned_up\r\n1 event in 1 batch" in screen.shown
+    assert "\x1b" not in screen.shown
 
 
 async def test_stops_by_itself() -> None:

@@ -21,8 +21,8 @@ from eventpipe.cli.sending import Sending
 from eventpipe.cli.serve import ServeView
 from eventpipe.cli.wires.base import Taken, accepted
 from eventpipe.client import AsyncClient
-from eventpipe.outcomes import Statistics
 from eventpipe.sinks import MemorySink
+from eventpipe.statistics import Statistics
 
 DELIVERED = Statistics(captured=12, delivered=12)
 
@@ -52,7 +52,8 @@ def test_serve_shows_counts_and_the_most_frequent_names() -> None:
     assert rows["on purpose"] == "0 failed, 0 reset, 0 stalled"
     assert rows["last error"] == "400: no ?[31mJSON"
     assert (rows["segment"], rows["json"]) == ("77", "1")
-    assert list(rows)[-11:] == [*(f"name {number:02}" for number in range(11, 1, -1)), "2 more"]
+    names = list(rows)[: list(rows).index("latest")]
+    assert names[-11:] == [*(f"name {number:02}" for number in range(11, 1, -1)), "2 more"]
     assert rows["2 more"] == "3"
 
 
@@ -61,6 +62,50 @@ def test_serve_shows_no_names_before_the_first_event() -> None:
     view = ServeView(Collector())
 
     assert "by name" not in rendered(view.frame())
+    assert view.line() is None
+
+
+def signed_up(number: int) -> dict[str, object]:
+    return {"event": "signed_up", "distinct_id": f"u{number}", "properties": {"plan": "p" * 150}}
+
+
+def test_serve_shows_the_last_five_events_on_a_row_each() -> None:
+    """The newest first, whichever batch it came in, and cut where the terminal ends."""
+    collector = Collector()
+    for start in (0, 6):
+        collector._tally.take(Taken("json", [signed_up(start + number) for number in range(6)], accepted(1)), 100)
+    out = io.StringIO()
+
+    Console(file=out, width=40, force_terminal=True, color_system=None).print(ServeView(collector).frame())
+
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    latest = lines[lines.index("latest") + 1 :]
+    assert [line.partition(" {")[0] for line in latest] == [f"signed_up u{number}" for number in (11, 10, 9, 8, 7)]
+    assert all(len(line) == 40 and line.endswith("…") for line in latest)
+
+
+def test_serve_prints_the_events_themselves_where_they_are_few() -> None:
+    """Up to five since the last line stand above it, oldest first; of more, none does."""
+    collector = Collector()
+    view = ServeView(collector)
+    printed = []
+    for new in (2, 5, 6, 1):
+        before = collector.events
+        events = [{"event": "a", "distinct_id": f"u{before + number}"} for number in range(new)]
+        collector._tally.requests += 1
+        collector._tally.take(Taken("json", events, accepted(1)), 100)
+        printed.append((view.line() or "").splitlines())
+
+    assert printed[0][:-1] == ["a u0", "a u1"]
+    assert printed[1][:-1] == ["a u2", "a u3", "a u4", "a u5", "a u6"]
+    assert printed[2][:-1] == []
+    assert printed[3][:-1] == ["a u13"]
+    assert [lines[-1].partition(",")[0] for lines in printed] == [
+        "2 events in 1 batch",
+        "7 events in 2 batches",
+        "13 events in 3 batches",
+        "14 events in 4 batches",
+    ]
     assert view.line() is None
 
 

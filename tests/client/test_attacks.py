@@ -231,7 +231,7 @@ async def test_line_about_a_slow_hook_does_not_feed_on_itself(log_to: LogTo, mon
         now += 1
         return event
 
-    monkeypatch.setattr("eventpipe.transport.hooks.time.perf_counter", lambda: now)
+    monkeypatch.setattr("eventpipe.core.hook.time.perf_counter", lambda: now)
     client = AsyncClient(MemorySink(), before_send=before_send)
     log_to(lambda: client.capture_nowait("line"))
 

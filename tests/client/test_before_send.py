@@ -132,11 +132,16 @@ async def surrogate(event: Event) -> Event:
     ("answer", "errors", "told"),
     [
         (lambda event: None, 0, None),
-        (lambda event: 5, 0, "before_send returned int, not an Event or None"),
-        (lambda event: surrogate(event), 0, "before_send returned coroutine, not an Event or None"),
+        (lambda event: 5, 0, "before_send returned int, not an Event, a DropReason or None"),
+        (lambda event: surrogate(event), 0, "before_send returned coroutine, not an Event, a DropReason or None"),
+        (
+            lambda event: DropReason.CLOSED,
+            0,
+            "before_send returned 'closed', not one of before_send, sampled, not_allowed",
+        ),
         (lambda event: [][0], 1, "before_send raised IndexError"),
     ],
-    ids=["none", "number", "coroutine", "error"],
+    ids=["none", "number", "coroutine", "a reason of somebody else", "error"],
 )
 @pytest.mark.parametrize("form", FORMS)
 async def test_what_is_no_event_is_a_drop_with_its_reason(

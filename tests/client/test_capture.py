@@ -363,7 +363,7 @@ async def test_outcome_of_a_delivered_event() -> None:
     for outcome in outcomes:
         assert (outcome.kind, outcome.sink, outcome.attempt) == (OutcomeKind.DELIVERED, "memory", 1)
         assert (outcome.uuids, outcome.events) == ((receipt.uuid,), ("e",))
-        assert outcome.durations.queued == pytest.approx(1.0, abs=0.01)
+        assert outcome.durations.queue == pytest.approx(1.0, abs=0.01)
 
 
 async def test_outcome_times_out() -> None:

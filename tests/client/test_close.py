@@ -13,6 +13,7 @@ import pytest
 from eventpipe import AsyncClient, Batch, ClosedError, DropReason, OutcomeKind, RetryPolicy, TransientSinkError
 from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import GatedSink, HangingSink, cancellation_sweep, check_ledger
+from eventpipe.transport.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.asyncio
 
@@ -446,6 +447,25 @@ async def test_leaving_the_context_with_an_error_still_closes() -> None:
     with pytest.raises(ZeroDivisionError):
         await fail()
     assert len(sink.events) == 1
+
+
+@pytest.mark.parametrize("earlier", [None, 0.2])
+async def test_close_ends_although_a_signal_handler_s_exit_broke_into_the_end_of_its_dispatcher(
+    earlier: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What should tell of that end is never called: the dispatcher is named, and its events are given up."""
+    client = AsyncClient(HangingSink(), max_batch_age=0)
+    await client.capture("e")
+    await client.flush(0)
+    monkeypatch.setattr(Dispatcher, "_ended", lambda *_: None)
+    began = asyncio.get_running_loop().time()
+
+    closers = [asyncio.create_task(client.aclose(timeout)) for timeout in (1, earlier) if timeout is not None]
+    reports = await asyncio.gather(*closers)
+
+    assert asyncio.get_running_loop().time() - began <= (earlier or 1) + 1.25
+    assert all(report.dropped_by_reason == {"close_deadline": 1} for report in reports)
+    assert all(report.stragglers == ("eventpipe-HangingSink",) for report in reports), reports
 
 
 @pytest.mark.parametrize("started", [False, True], ids=["new", "started"])

@@ -259,6 +259,142 @@ def test_fork_while_another_thread_leaves_the_first_event_hangs_nobody() -> None
     )
 
 
+def test_fork_while_another_thread_is_inside_a_hook_costs_the_child_nothing() -> None:
+    """That thread is not there in the child, and a new one that gets its number is not taken for being inside."""
+    run_forking("""
+        import threading
+        from eventpipe import SyncClient
+        inside, forked = threading.Event(), threading.Event()
+        def before_send(event):
+            if event.event == "parent":
+                inside.set()
+                forked.wait()
+            return event
+        def tell(outcome):
+            told.append(len(outcome.events))
+        told = []
+        client = SyncClient(MemorySink(), before_send=before_send)
+        client.on_outcome(tell, "delivered")
+        thread = threading.Thread(target=client.capture, args=("parent",))
+        thread.start()
+        inside.wait()
+        def child():
+            numbers = []
+            def work():
+                numbers.append(threading.get_ident())
+                receipts.append(client.capture("child"))
+                client.flush()
+            receipts = []
+            for _ in range(5):
+                one = threading.Thread(target=work)
+                one.start()
+                one.join()
+            assert [receipt.reason for receipt in receipts] == [None] * 5, receipts
+            report = client.close()
+            assert (report.delivered, report.dropped, sum(told)) == (5, 0, 5), (report, told)
+        try:
+            in_child(child)
+        finally:
+            forked.set()
+            thread.join()
+        assert client.close().delivered == 1
+    """)
+
+
+def test_fork_while_a_loop_in_another_thread_is_inside_a_hook_costs_the_child_nothing() -> None:
+    """The same on the way in that a running loop takes."""
+    run_forking("""
+        import threading
+        inside, forked = threading.Event(), threading.Event()
+        def before_send(event):
+            if event.event == "parent":
+                inside.set()
+                forked.wait()
+            return event
+        client = AsyncClient(MemorySink(), before_send=before_send)
+        async def live(*names):
+            async with client:
+                for name in names:
+                    assert (await client.capture(name)).accepted, name
+            assert client.statistics().delivered == len(names), client.statistics()
+        def run(*names):
+            thread = threading.Thread(target=lambda: ended.append(asyncio.run(live(*names))))
+            thread.start()
+            return thread
+        ended = []
+        thread = run("first", "parent")
+        inside.wait()
+        def child():
+            for _ in range(5):
+                asyncio.run(asyncio.sleep(0))
+            run("child", "child").join()
+            assert ended == [None]
+        try:
+            in_child(child)
+        finally:
+            forked.set()
+            thread.join()
+    """)
+
+
+def test_fork_while_another_thread_adds_a_callback_hangs_nobody() -> None:
+    """The child's own callback is added, and told of its events."""
+    run_forking("""
+        import signal, threading
+        client = AsyncClient(MemorySink())
+        client._runtime.watch()
+        inside, forked = threading.Event(), threading.Event()
+        def add():
+            with client._hooks._lock:  # as on_outcome() does, for a moment
+                inside.set()
+                forked.wait()
+        thread = threading.Thread(target=add)
+        thread.start()
+        inside.wait()
+        def child():
+            signal.alarm(10)
+            told = []
+            async def live():
+                client.on_outcome(told.append, "delivered")
+                await client.capture("e")
+                await client.aclose()
+            asyncio.run(live())
+            assert len(told) == 1, told
+        try:
+            in_child(child)
+        finally:
+            forked.set()
+            thread.join()
+    """)
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["await client.capture('fork')", "await asyncio.to_thread(client.capture_nowait, 'fork')"],
+    ids=["on the loop", "in a thread"],
+)
+def test_child_forked_inside_a_hook_is_inside_it_still(way: str) -> None:
+    """What it captures there is refused, as in its parent, on the client's loop and away from it."""
+    run_forking(
+        f"""
+        def before_send(event):
+            if event.event == "fork":
+                in_child(child)
+            return event
+        def child():
+            receipt = client.capture_nowait("inside")
+            assert (receipt.accepted, receipt.reason) == (False, DropReason.BEFORE_SEND), receipt
+        client = AsyncClient(MemorySink(), before_send=before_send)
+        async def main():
+            async with client:
+                await client.capture("first")
+                {way}
+            assert client.statistics().delivered == 2, client.statistics()
+        asyncio.run(main())
+        """,
+    )
+
+
 def test_a_child_makes_ids_of_its_own() -> None:
     """Also while the parent's next event has the very stamp that the child inherits."""
     run_forking(
@@ -277,6 +413,43 @@ def test_a_child_makes_ids_of_its_own() -> None:
         in_child(lambda: asyncio.run(child()))
         ids = [*loop.run_until_complete(capture()), *os.read(read, 4096).decode().split()]
         assert len(set(ids)) == len(ids) == 10, ids
+        loop.run_until_complete(client.aclose())
+        loop.close()
+    """
+    )
+
+
+# -- readers ----------------------------------------------------------------------------------------------------------
+
+
+def test_reader_counts_from_zero_in_the_child() -> None:
+    """What its parent counted is not new there, nor is it subtracted from what is; the parent's reader goes on."""
+    run_forking(
+        """
+        client = AsyncClient(MemorySink(name="eu"))
+        reader = client.statistics_reader()
+        async def capture(*names):
+            await client.capture_many(names)
+            await client.flush()
+        def child():
+            async def main():
+                await capture("b", "b")
+                since = reader.read()
+                assert (since.captured, since.delivered, since.high_water.held) == (2, 2, 2), since
+                assert {name: one.delivered for name, one in since.by_event.items()} == {"b": 2}, since.by_event
+                assert since.by_sink["eu"].latency.send.count == 2, since.by_sink
+                await capture("b")
+                assert (reader.read().captured, reader.read().captured) == (1, 0)
+                await client.aclose()
+            asyncio.run(main())
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(capture("a", "a", "a"))
+        assert reader.read().delivered == 3
+        in_child(child)
+        loop.run_until_complete(capture("c"))
+        since = reader.read()
+        names = {name: one.delivered for name, one in since.by_event.items()}
+        assert (since.captured, names, since.high_water.held) == (1, {"c": 1}, 1), since
         loop.run_until_complete(client.aclose())
         loop.close()
     """

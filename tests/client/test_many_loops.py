@@ -136,25 +136,29 @@ def test_loops_that_capture_first_at_once_share_one_runtime(monkeypatch: pytest.
 def test_garbage_of_a_loop_that_was_closed_does_not_disturb_the_next(caplog: pytest.LogCaptureFixture) -> None:
     """What the first loop left is collected in the middle of a flush on the second: the flush and the close go on."""
     gates: list[asyncio.Event] = []
+    arrived: list[asyncio.Event] = []
 
     async def wait_at_the_gate(batch: Batch) -> None:
+        arrived[-1].set()
         await gates[-1].wait()
 
     client = AsyncClient(CallbackSink(wait_at_the_gate), max_batch_age=0)
 
     async def begin() -> None:
         gates.append(asyncio.Event())
+        arrived.append(asyncio.Event())
         await client.capture("a")
         left_behind = asyncio.create_task(client.flush())
-        await asyncio.sleep(0.01)
+        await arrived[-1].wait()
         assert client.statistics().in_flight == 1
         assert not left_behind.done()
 
     async def go_on() -> None:
         gates.append(asyncio.Event())
+        arrived.append(asyncio.Event())
         await client.capture("b")
         flushing = asyncio.create_task(client.flush())
-        await asyncio.sleep(0.01)
+        await arrived[-1].wait()
         gc.collect()
         await asyncio.sleep(0.01)
         assert not flushing.done()
@@ -274,3 +278,29 @@ def test_a_second_loop_of_the_thread_shows_an_event_to_the_hook_once(queue_event
 
     assert seen == ["at home", "elsewhere"]
     assert check_ledger(client, drained=True).captured == 2
+
+
+def test_what_crashed_starts_again_beside_the_others_whoever_captures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another loop that captures first neither fails nor takes it away from the loop in which the others run."""
+    monkeypatch.setattr(runtime, "RESTART_AFTER", 0.02)
+    one, two = MemorySink(name="one"), MemorySink(name="two")
+
+    async def elsewhere(client: AsyncClient) -> FlushReport:
+        await client.capture("b")
+        return await client.flush(5)
+
+    async def life() -> tuple[AsyncClient, FlushReport]:
+        async with AsyncClient(one, two) as client:
+            await client.capture("a")
+            await client.flush()
+            [crashing] = [task for task in asyncio.all_tasks() if task.get_name() == "eventpipe-one"]
+            crashing.cancel()
+            await asyncio.wait({crashing})
+            assert client.health().crashed == ("eventpipe-one",)
+            return client, await asyncio.to_thread(asyncio.run, elsewhere(client))
+
+    client, report = asyncio.run(life())
+
+    assert (report.delivered, report.pending) == (2, 0)
+    assert [[event.name for event in sink.events] for sink in (one, two)] == [["a", "b"], ["a", "b"]]
+    check_ledger(client, drained=True)

@@ -236,6 +236,57 @@ def test_loop_closed_by_hand_is_noticed(ending: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.wallclock
+@pytest.mark.parametrize("arguments", ["", ", lane='x'"], ids=["plain", "more than plain"])
+def test_capture_without_a_wait_follows_to_the_next_loop(arguments: str) -> None:
+    """Where the loop before was closed by hand, its event leaves in its time, and nobody has to await anything."""
+    done = run_python(f"""
+        import asyncio
+        from eventpipe import AsyncClient
+        from eventpipe.sinks import CallbackSink
+        async def send(batch):
+            sent.extend(event.event for event in batch.events)
+            arrived.set()
+        sent = []
+        client = AsyncClient(CallbackSink(send), max_batch_age=0.01)
+        async def capture(name):
+            global arrived
+            arrived = asyncio.Event()
+            client.capture_nowait(name{arguments})
+            await arrived.wait()
+        async def first():
+            await client.flush()
+            await capture("a")
+        for work in (first(), capture("b"), capture("c"), client.aclose()):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(work)
+            loop.close()
+        assert sent == ["a", "b", "c"], sent
+    """)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.wallclock
+def test_capture_without_a_wait_and_without_a_loop_stays_queued() -> None:
+    """After the client's loop was closed and before the next one runs; whoever comes next has it sent."""
+    done = run_python("""
+        import asyncio
+        from eventpipe import AsyncClient
+        from eventpipe.sinks import MemorySink
+        sink = MemorySink()
+        client = AsyncClient(sink)
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(client.flush())
+        loop.run_until_complete(client.capture("a"))
+        loop.close()
+        assert client.capture_nowait("b").accepted
+        assert client.statistics().pending == 2
+        asyncio.run(client.aclose())
+        assert [event.event for event in sink.events] == ["a", "b"], sink.events
+    """)
+    assert done.returncode == 0, done.stderr
+
+
 def test_flush_on_a_loop_while_the_client_lives_on_one_that_sleeps() -> None:
     """A loop that is neither running nor closed cannot send; that is an error and no hang."""
     client = AsyncClient(MemorySink())

@@ -97,3 +97,10 @@ async def test_not_a_number_is_refused() -> None:
     """NaN compares with nothing, so it would be a deadline that neither comes nor is never."""
     with pytest.raises(ValueError, match="must be a number or None, not nan"):
         Deadline.after(math.nan)
+
+
+async def test_what_is_no_number_is_refused_in_words() -> None:
+    """Whatever takes a timeout says what it wants; the value of an object is not shown."""
+    for wrong, said in (("5", "'5'"), (asyncio.Event(), "Event")):
+        with pytest.raises(TypeError, match=f"^a timeout must be a number of seconds or None, not {said}$"):
+            Deadline.after(wrong)  # type: ignore[arg-type]

@@ -138,8 +138,8 @@ async def test_stop_before_start_changes_nothing() -> None:
     service = Recorder()
 
     await service.stop()
-    await service.stopped()
     service.request_stop()
+    service.cancel()
 
     assert state_of(service) is ServiceState.IDLE
     async with service:
@@ -165,10 +165,8 @@ async def test_stop_during_start_stops_it(delay: float) -> None:
 
 
 async def test_started_and_stopped_only_wait() -> None:
-    """Neither starts nor stops anything; without a life there is nothing to wait for."""
+    """Neither starts nor stops anything; after a life there is nothing to wait for."""
     service = Recorder()
-    with pytest.raises(ClosedError):
-        await service.started()
     service.launch()
     service.launch()
     waiting = asyncio.create_task(service.stopped())
@@ -179,6 +177,9 @@ async def test_started_and_stopped_only_wait() -> None:
     assert not waiting.done()
     await service.stop()
     await waiting
+    await service.stopped()
+    with pytest.raises(ClosedError):
+        await service.started()
 
 
 async def test_start_while_stopping_starts_again_afterwards() -> None:
@@ -420,7 +421,9 @@ async def test_a_main_task_cancelled_by_somebody_else_has_failed(
 
     assert (state_of(service), service.steps) == (ServiceState.FAILED, steps)
     assert isinstance(service.error, asyncio.CancelledError)
-    assert caplog.messages == ["service recorder was cancelled by somebody else; stop it instead"]
+    assert caplog.messages == [
+        "recorder was cancelled from outside, as asyncio.run() does at its end; stop it, or close its client, before"
+    ]
     (end,) = await asyncio.gather(starter, return_exceptions=True)
     assert isinstance(end, ClosedError) is (delay != 2)
     await service.stop()

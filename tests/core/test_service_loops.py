@@ -39,7 +39,9 @@ def test_the_end_of_a_program_closes_what_nobody_stopped(caplog: pytest.LogCaptu
 
     asyncio.run(service.start())
     assert (service.state, service.closed) == (ServiceState.FAILED, 1)
-    assert caplog.messages == ["service Endless was cancelled by somebody else; stop it instead"]
+    assert caplog.messages == [
+        "Endless was cancelled from outside, as asyncio.run() does at its end; stop it, or close its client, before"
+    ]
 
     asyncio.run(service.start())
     assert (service.opened, service.closed) == (2, 2)
@@ -80,3 +82,47 @@ def test_two_loops_at_once_are_refused() -> None:
     finally:
         first.run_until_complete(service.stop())
         first.close()
+
+
+def test_who_waited_in_a_closed_loop_for_the_first_start_is_forgotten() -> None:
+    """The first start, in the next loop, is told to those who wait there."""
+    service = Endless()
+
+    async def wait_in_vain() -> None:
+        waiter = asyncio.create_task(service.started())
+        await asyncio.sleep(0)
+        waiter.cancel()
+
+    async def live() -> None:
+        waiter = asyncio.create_task(service.started())
+        await asyncio.sleep(0)
+        async with service:
+            await waiter
+
+    async def live_unseen() -> None:
+        async with service:
+            await asyncio.sleep(0)
+
+    asyncio.run(wait_in_vain())
+    asyncio.run(live_unseen())
+    service = Endless()
+    asyncio.run(wait_in_vain())
+    asyncio.run(live())
+
+
+def test_ctrl_c_in_on_crash_ends_the_program() -> None:
+    """What is contained is an error of the function, not the wish to end."""
+
+    class Interrupted(Service):
+        async def _serve(self) -> None:
+            raise OSError
+
+        def on_crash(self, error: BaseException) -> None:
+            raise KeyboardInterrupt
+
+    async def live() -> None:
+        async with Interrupted():
+            await asyncio.sleep(3600)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(live())

@@ -20,7 +20,7 @@ from tests.edge.rows import Row
 
 ROW = Row.CUTS
 # Seconds for what takes three on a machine that has nothing else to do.
-pytestmark = [pytest.mark.wallclock, pytest.mark.asyncio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.wallclock, pytest.mark.stress, pytest.mark.asyncio, pytest.mark.timeout(180)]
 
 CODECS: dict[str, Codec] = {"posthog-v0": PostHogV0(KEY), "posthog-v1": PostHogV1(KEY)}
 

@@ -745,6 +745,58 @@ def test_interruption_of_the_process_passes(error: type[BaseException]) -> None:
         encode(Encoder(lifted=frozenset({"x"})), properties=properties)
 
 
+@pytest.mark.parametrize(
+    "event",
+    ["plain", 'a"b\\c\u20ac\n', f"lone {LONE}", LyingText("lying"), Plan.PRO],
+    ids=lambda event: type(event).__name__,
+)
+@pytest.mark.parametrize("given_", [{}, {"key": "k"}], ids=["plain", "with-care"])
+def test_the_name_kept_apart_is_that_of_the_envelope(event: object, given_: dict[str, Any]) -> None:
+    """Whatever the caller's text says of itself, events are counted by the name that is sent; and it is plain text."""
+    captured = encode(event=event, **given_)
+
+    assert captured.name == captured.event == orjson.loads(captured.json)["event"]
+    assert type(captured.name) is str
+
+
+@pytest.mark.parametrize("given_", [{}, {"lane": "ai"}, {"key": "k"}, {"properties": {"odd": b""}}])
+def test_origin_is_asked_once_for_each_event_and_kept_with_it(given_: dict[str, Any]) -> None:
+    """By whichever path, on the thread that captures; no part of what is sent."""
+    asked: list[int] = []
+
+    def origin() -> object:
+        asked.append(threading.get_ident())
+        return "here"
+
+    captured = encode(Encoder(clock=Hands(), origin=origin), **given_)
+
+    assert (captured.origin, asked) == ("here", [threading.get_ident()])
+    assert b"here" not in captured.json
+
+
+@pytest.mark.parametrize("given_", [{}, {"key": "k"}], ids=["plain", "with-care"])
+def test_no_origin_is_none_and_not_set_where_nobody_asks(given_: dict[str, Any]) -> None:
+    """Where there is none, or the answer is an error, the event is captured all the same."""
+
+    def fail() -> object:
+        raise asyncio.CancelledError
+
+    for origin in (lambda: None, fail):
+        assert encode(Encoder(clock=Hands(), origin=origin), **given_).origin is None
+    assert not hasattr(encode(Encoder(clock=Hands()), **given_), "origin")
+
+
+def test_origin_may_be_set_and_taken_away_while_events_come() -> None:
+    """An instrument is attached to a client that runs."""
+    encoder = Encoder(clock=Hands())
+    origins = []
+    for origin in (None, lambda: 1, None, lambda: 2):
+        encoder.origin = origin
+        origins.append(getattr(encode(encoder), "origin", None))
+
+    assert origins == [None, 1, None, 2]
+
+
 ANYTHING = st.one_of(
     st.none(),
     st.booleans(),

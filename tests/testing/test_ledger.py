@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from eventpipe.outcomes import DropReason, Statistics
+from eventpipe.measures import Histogram, Latencies
+from eventpipe.outcomes import DropReason
+from eventpipe.statistics import EventCounts, HighWater, Statistics
 from eventpipe.testing import LedgerError, check_ledger
 
 SOUND = Statistics(
@@ -23,12 +25,20 @@ SOUND = Statistics(
     buffered=2,
     in_flight=4,
     waiting_retry=1,
+    queue_bytes=90,
+    retried=6,
+    retried_by_reason={"timeout": 4, "status_503": 2},
+    by_event={"paid": EventCounts(delivered=1, dropped=4), "left": EventCounts(delivered=2, retried=6)},
+    latency=Latencies(*(Histogram(counts=(1, 2, *[0] * 14), count=3, sum=0.007) for _ in range(3))),
+    high_water=HighWater(held=9, held_bytes=90, in_flight=4, waiting_retry=1, waiting_room=1),
 )
+
+SLOW = Histogram(counts=(*[0] * 15, 3), count=3, sum=1000.0)
 
 
 class Client:
-    def __init__(self, **changes: Any) -> None:
-        self._statistics = dataclasses.replace(SOUND, **changes)
+    def __init__(self, sound: Statistics = SOUND, **changes: Any) -> None:
+        self._statistics = dataclasses.replace(sound, **changes)
 
     def statistics(self) -> Statistics:
         return self._statistics
@@ -37,6 +47,8 @@ class Client:
 def test_sound_numbers_pass() -> None:
     """Numbers that add up are handed back."""
     assert check_ledger(Client()) == SOUND
+    both = SOUND + SOUND
+    assert check_ledger(Client(both, by_sink={"a": SOUND, "b": SOUND})).captured == 40
     assert check_ledger(Client(), received=["a", "b", "c"], captured="abcd", delivered="abc") == SOUND
 
 
@@ -52,6 +64,18 @@ def test_sound_numbers_pass() -> None:
         ({"in_flight": -4, "queued": 10}, "in_flight is -4"),
         ({"dropped_by_reason": {"expired": 3}}, "4 events were dropped, for these reasons: {'expired': 3}"),
         ({"dropped_by_reason": {"because": 4}}, "drop reasons that are in no list: ['because']"),
+        ({"retried": 5}, "5 events were retried, for these reasons: {'timeout': 4, 'status_503': 2}"),
+        ({"retried": 5}, "5 events were retried, and by event name 6"),
+        ({"interrupted": -1}, "interrupted is -1"),
+        ({"by_event": {"paid": EventCounts(3, 3, 6)}}, "4 events were dropped, and by event name 3"),
+        ({"by_event": {}}, "3 events were delivered, and by event name 0"),
+        ({"latency": Latencies()}, "3 events were delivered, and latency.send is Histogram(bounds="),
+        ({"latency": Latencies(SLOW, SLOW, Histogram(SLOW.bounds, SLOW.counts, 4))}, "latency.delivery is Histogram("),
+        ({"latency": Latencies(SLOW, Histogram(SLOW.bounds, SLOW.counts, 3, -1.0), SLOW)}, "latency.send is"),
+        ({"high_water": HighWater(8, 90, 4, 1, 1)}, "held is 9, and its highest is 8"),
+        ({"high_water": HighWater(9, 90, 4, 0, 1)}, "waiting_retry is 1, and its highest is 0"),
+        ({"by_sink": {"a": SOUND, "b": Statistics()}, "spooled": 6, "captured": 21}, "summed over the sinks 5"),
+        ({"by_sink": {"a": dataclasses.replace(SOUND, queued=3)}}, "sink a: 10 events are pending, and 11 are in"),
     ],
 )
 def test_numbers_that_do_not_add_up_are_named(changes: dict[str, Any], fault: str) -> None:

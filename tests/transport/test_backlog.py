@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 
 from eventpipe.core.ledger import Ledger
 from eventpipe.events import CapturedEvent
-from eventpipe.outcomes import Statistics
+from eventpipe.statistics import HighWater, Statistics
 from eventpipe.transport.backlog import Backlog
 from eventpipe.transport.barrier import Barriers, Standing
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher
 from eventpipe.transport.decide import Retry, Split
 from eventpipe.transport.intake import Intake
+from eventpipe.transport.meter import Meter
 from eventpipe.transport.schedule import Schedule
+from eventpipe.transport.tallies import Shortlist
 from tests.scale import SCALE
 from tests.transport.values import CREATED_AT, blank, numbering, outbound
 
@@ -44,7 +46,9 @@ class Rig:
         )
         self.schedule = Schedule(workers)
         self.barriers = Barriers()
-        self.backlog = Backlog(self.intake, self.batcher, self.schedule, self.barriers)
+        self.backlog = Backlog(
+            self.intake, self.batcher, self.schedule, self.barriers, Meter(Shortlist(), lambda: CREATED_AT)
+        )
         self.newest_cut = 0
 
     def capture(self, *events: CapturedEvent) -> None:
@@ -86,6 +90,11 @@ def sizes(batches: Sequence[OutboundBatch]) -> list[int]:
 
 def lane_events(names: str, *, at: float = 0.0) -> list[CapturedEvent]:
     return [blank(lane=name, at=at) for name in names]
+
+
+async def join(rig: Rig, events: int) -> None:
+    for _ in range(events):
+        rig.backlog.join(blank())
 
 
 async def in_line(rig: Rig, *events: CapturedEvent) -> None:
@@ -155,7 +164,7 @@ def test_statistics_show_what_came_in_what_left_and_where_the_rest_is() -> None:
     ledger.recovered, ledger.spooled = 3, 8
     rig.backlog.retries = 11
 
-    statistics = rig.backlog.statistics()
+    statistics = rig.backlog.statistics(0.0)
     ledger.drop(1, 0, "rejected")
 
     assert statistics == Statistics(
@@ -174,7 +183,50 @@ def test_statistics_show_what_came_in_what_left_and_where_the_rest_is() -> None:
         attempts=1,
         retries=11,
         queue_bytes=48,
+        high_water=HighWater(held=14, held_bytes=48, in_flight=2, waiting_retry=5, waiting_room=1),
     )
+
+
+def test_the_highest_levels_are_seen_wherever_they_fall() -> None:
+    """Nothing looks at an event that gets in, so each level is looked at where it rose, or before it falls."""
+    rig = Rig(batch_events=4, room=9)
+    backlog, highest = rig.backlog, rig.backlog.marks.highest
+    rig.capture(*(blank(10) for _ in range(9)))
+    backlog.pop_oldest()
+    rig.ledger.drop(1, 8, "queue_full")
+    assert highest() == HighWater(held=9, held_bytes=72)
+
+    first, second = rig.leaving()
+    rig.capture(blank(10))
+    backlog.begin(first, 0.0)
+    backlog.begin(second, 0.0)
+    backlog.end(first, succeeded=True)
+    rig.ledger.deliver(4, 32)
+    assert highest() == HighWater(held=9, held_bytes=72, in_flight=8)
+
+    backlog.end(second, succeeded=False)
+    backlog.keep(Retry(second, 5.0), 0.0, Standing(0))
+    again = rig.leaving(5.0)[0]  # before the fresh event, which is old enough by now
+    assert (again.events, rig.schedule.events) == (second.events, 0)
+    assert highest() == HighWater(held=9, held_bytes=72, in_flight=8, waiting_retry=4)
+
+    asyncio.run(join(rig, 3))
+    rig.intake.turn_away()
+    assert highest() == HighWater(held=9, held_bytes=72, in_flight=8, waiting_retry=4, waiting_room=3)
+
+
+def test_what_finds_no_room_is_not_held_at_any_moment() -> None:
+    """It counts as accepted for the step in which it leaves; the highest stays within the bound."""
+    rig = Rig(room=2)
+    rig.capture(blank(10), blank(10))
+    asyncio.run(join(rig, 3))
+
+    for events, standing in rig.backlog.take_everything():
+        rig.ledger.drop(len(events), sum(event.held for event in events), "close_deadline")
+        assert standing == Standing(0)
+
+    assert rig.ledger.accepted == 5
+    assert rig.backlog.marks.highest() == HighWater(held=2, held_bytes=16, waiting_room=3)
 
 
 def test_an_attempt_ends_once() -> None:

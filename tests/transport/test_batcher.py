@@ -406,7 +406,7 @@ def test_the_learned_size_outlives_the_lane_s_batches() -> None:
 
 
 def twin(event: CapturedEvent) -> CapturedEvent:
-    return CapturedEvent(event.data, event.lane, event.extra, event.captured_at)
+    return CapturedEvent(event.name, event.data, event.lane, event.extra, event.captured_at)
 
 
 def test_an_id_is_once_in_a_batch() -> None:
@@ -427,7 +427,7 @@ def test_an_id_is_once_in_a_batch() -> None:
 def test_ids_of_other_lanes_and_of_batches_that_are_cut_do_not_matter() -> None:
     """A batch has one lane, and what has left it is no longer in it."""
     event, other = make_event("a", lane="x"), make_event("b", lane="x")
-    elsewhere = CapturedEvent(event.data, "y", None, 0.0)
+    elsewhere = CapturedEvent(event.name, event.data, "y", None, 0.0)
     batcher = make(events=2, size=10_000, lane_of=by_lane, unique_ids=True)
 
     fill(batcher, event, elsewhere, other, twin(event), make_event("c", lane="x"))

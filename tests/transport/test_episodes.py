@@ -10,6 +10,8 @@ import pytest
 from eventpipe.outcomes import DropReason
 from eventpipe.transport.episodes import GAP, MAX_CLASSES, QUIET, Episodes
 
+WANTED = (DropReason.SAMPLED, DropReason.NOT_ALLOWED)
+TOLD = [reason for reason in DropReason if reason not in WANTED]
 ENDED_BY_SUCCESS = (DropReason.UNAUTHORIZED, DropReason.MISCONFIGURED, DropReason.EXHAUSTED)
 
 
@@ -44,7 +46,7 @@ def ended(reason: str, events: int) -> tuple[int, str]:
     return (logging.WARNING, f"sink eu: {number} dropped, reason {reason}")
 
 
-@pytest.mark.parametrize("reason", list(DropReason))
+@pytest.mark.parametrize("reason", TOLD)
 def test_the_first_drop_of_an_episode_is_logged_and_the_number_at_its_end(rig: Rig, reason: DropReason) -> None:
     """Whatever the reason: events were lost is an error, that it is over a warning."""
     rig.episodes.dropped(reason, 3, None)
@@ -74,6 +76,15 @@ def test_reasons_have_episodes_of_their_own(rig: Rig) -> None:
     rig.episodes.close()
 
     assert rig.lines() == [began("rejected"), began("exhausted"), ended("rejected", 5), ended("exhausted", 2)]
+
+
+@pytest.mark.parametrize("reason", WANTED)
+def test_what_a_hook_drops_on_purpose_is_no_episode(rig: Rig, reason: DropReason) -> None:
+    """It is wanted, of a large part of all events perhaps: no line, neither at the first nor at the close."""
+    rig.episodes.dropped(reason, 3, None)
+    rig.episodes.close()
+
+    assert rig.lines() == []
 
 
 @pytest.mark.parametrize("reason", list(DropReason))
@@ -171,7 +182,7 @@ def test_a_queue_with_room_ends_the_episode_of_a_full_one(rig: Rig, reason: Drop
     assert rig.lines() == ([ended(reason, 3)] if reason == DropReason.QUEUE_FULL else [])
 
 
-@pytest.mark.parametrize("reason", list(DropReason))
+@pytest.mark.parametrize("reason", TOLD)
 def test_a_drop_after_a_quiet_minute_begins_another_episode(rig: Rig, reason: DropReason) -> None:
     """Counted from the last drop; a full queue stays full until there is room, however quiet."""
     rig.episodes.dropped(reason, 1, None)

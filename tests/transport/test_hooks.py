@@ -1,31 +1,21 @@
-"""Users' functions: timed, isolated, never re-entered."""
+"""The hooks of one client: what each is told, and what it may do."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
+from eventpipe.core import hook as module
+from eventpipe.core.hook import HookError
 from eventpipe.events import Event
 from eventpipe.outcomes import DropReason, Outcome, OutcomeKind
-from eventpipe.transport import hooks as module
-from eventpipe.transport.hooks import SLOW_HOOK, Hook, HookError, Hooks, is_async
-
-
-class Stopwatch:
-    """A clock that moves by what the test says."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
+from eventpipe.transport.hooks import DROPS, Hooks, OutcomeCallback
+from tests.core.hooked import AsyncCall, Stopwatch, a_coroutine_function, raising
 
 
 @pytest.fixture
@@ -35,48 +25,10 @@ def stopwatch(monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
     return watch
 
 
-def raising(error: BaseException) -> Callable[[object], Any]:
-    def hook(argument: object) -> None:
-        raise error
-
-    return hook
-
-
 def outcome(
     kind: OutcomeKind = OutcomeKind.DROPPED, *, error: str | None = None, attempt: int = 1, reason: str | None = None
 ) -> Outcome:
     return Outcome(kind, "sink", attempt, reason, error=error)
-
-
-async def a_coroutine_function(argument: object) -> None:
-    pass
-
-
-class AsyncCall:
-    async def __call__(self, argument: object) -> None:
-        pass
-
-
-class PlainCall:
-    def __call__(self, argument: object) -> None:
-        pass
-
-
-def test_a_hook_passes_the_argument_in_and_the_answer_out() -> None:
-    """As a plain call would, and nothing is counted but time."""
-    hook: Hook[int, str] = Hook("on_drop", str)
-
-    assert hook(5) == "5"
-    assert (hook.errors, hook.is_running) == (0, False)
-
-
-@pytest.mark.parametrize("function", [5, "print", None, object()], ids=["int", "str", "None", "object"])
-def test_a_hook_must_be_a_function(function: Any) -> None:
-    """Said at construction, with its name and the value."""
-    with pytest.raises(TypeError) as info:
-        Hook("on_drop", function)
-
-    assert str(info.value) == f"on_drop must be a function of one argument, not {function!r}"
 
 
 @pytest.mark.parametrize("function", [a_coroutine_function, AsyncCall()], ids=["function", "object"])
@@ -89,123 +41,6 @@ def test_an_async_hook_is_refused_with_the_way_out(name: str, function: Any) -> 
         Hooks(**{"before_send": None, "on_drop": None, "on_error": None, name: function})
 
 
-@pytest.mark.parametrize(
-    ("function", "expected"),
-    [
-        (a_coroutine_function, True),
-        (AsyncCall(), True),
-        (print, False),
-        (PlainCall(), False),
-        (5, False),
-        (AsyncCall, False),
-        (partial(a_coroutine_function, 1), True),
-    ],
-    ids=["async function", "async object", "function", "object", "a number", "a class", "partial"],
-)
-def test_what_makes_coroutines_is_told_apart(function: object, expected: bool) -> None:
-    """Without calling it; a class makes its object and not a coroutine."""
-    assert is_async(function) is expected
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ValueError("secret"),
-        asyncio.CancelledError("secret"),
-        SystemExit("secret"),
-        GeneratorExit("secret"),
-        StopIteration(),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_an_error_in_a_hook_is_counted_and_named_without_its_text(
-    error: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whatever it is; the first is logged, all are counted, and the payload it may quote is shown nowhere."""
-    hook: Hook[object, None] = Hook("before_send", raising(error))
-
-    for _ in range(3):
-        assert len(caplog.records) == min(hook.errors, 1)
-        with pytest.raises(HookError, match=rf"^before_send raised {type(error).__name__}$") as info:
-            hook(None)
-        assert info.value.__cause__ is None
-        assert info.value.__suppress_context__
-
-    assert (hook.errors, hook.is_running) == (3, False)
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, f"before_send raised {type(error).__name__}; further errors are counted only")
-    ]
-
-
-def test_ctrl_c_in_a_hook_passes_through() -> None:
-    """It is not the hook's error, and the hook is not taken for running afterwards."""
-    hook: Hook[object, None] = Hook("on_drop", raising(KeyboardInterrupt()))
-
-    with pytest.raises(KeyboardInterrupt):
-        hook(None)
-
-    assert (hook.errors, hook.is_running) == (0, False)
-
-
-def test_a_hook_is_running_for_its_own_thread_only() -> None:
-    """Another thread may call it at the same time."""
-    seen: list[bool] = []
-    hook: Hook[bool, None]
-
-    def beside() -> None:
-        seen.append(hook.is_running)
-        hook(False)
-
-    def look(first: bool) -> None:
-        seen.append(hook.is_running)
-        if first:
-            thread = threading.Thread(target=beside)
-            thread.start()
-            thread.join()
-            seen.append(hook.is_running)
-
-    hook = Hook("on_drop", look)
-    hook(True)
-
-    assert seen == [True, False, True, True]
-    assert not hook.is_running
-
-
-def test_the_slowest_call_is_kept_and_named(stopwatch: Stopwatch, caplog: pytest.LogCaptureFixture) -> None:
-    """A new record above a tenth of a second is logged; a slow call below the record is not."""
-
-    def work(duration: float) -> None:
-        stopwatch.now = duration
-
-    hook: Hook[float, None] = Hook("on_drop", work)
-    records = []
-    for duration in (0.0625, SLOW_HOOK, 0.25, 0.125, 0.25, 0.5):
-        stopwatch.now = 0.0
-        hook(duration)
-        records.append(hook.slowest)
-
-    assert records == [0.0625, SLOW_HOOK, 0.25, 0.25, 0.25, 0.5]
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.WARNING, "on_drop held up its caller for 0.250 s"),
-        (logging.WARNING, "on_drop held up its caller for 0.500 s"),
-    ]
-
-
-def test_a_failing_call_is_timed_as_well(stopwatch: Stopwatch) -> None:
-    """It held up its caller all the same."""
-
-    def work(argument: object) -> None:
-        stopwatch.now += 0.25
-        raise ValueError
-
-    hook: Hook[object, None] = Hook("on_drop", work)
-
-    with pytest.raises(HookError):
-        hook(None)
-
-    assert hook.slowest == 0.25
-
-
 def test_without_hooks_nothing_happens() -> None:
     """Events pass unchanged, outcomes are told nobody."""
     hooks = Hooks(None, None, None)
@@ -216,21 +51,32 @@ def test_without_hooks_nothing_happens() -> None:
     assert (hooks.changes_events, hooks.errors, hooks.slowest) == (False, 0, 0.0)
 
 
-def test_before_send_returns_the_event_another_or_none() -> None:
-    """Each is handed on."""
+def test_before_send_returns_the_event_another_or_why_it_is_dropped() -> None:
+    """Each is handed on; ``None`` is the reason that every hook may have."""
     event, other = Event("e"), Event("other")
 
     assert Hooks(lambda event: event, None, None).before_send(event) is event
     assert Hooks(lambda event: other, None, None).before_send(event) is other
-    assert Hooks(lambda event: None, None, None).before_send(event) is None
+    assert Hooks(lambda event: None, None, None).before_send(event) is DropReason.BEFORE_SEND
+    for reason in DROPS:
+        assert Hooks(lambda event, reason=reason: reason, None, None).before_send(event) is reason
     assert Hooks(lambda event: None, None, None).changes_events
 
 
 @pytest.mark.parametrize("value", [5, True, {"event": "e"}, "e"], ids=repr)
 def test_before_send_that_returns_something_else_is_an_error(value: Any) -> None:
     """An event must not slip past a scrubber."""
-    with pytest.raises(HookError, match=rf"^before_send returned {type(value).__name__}, not an Event or None$"):
+    with pytest.raises(
+        HookError, match=rf"^before_send returned {type(value).__name__}, not an Event, a DropReason or None$"
+    ):
         Hooks(lambda event: value, None, None).before_send(Event("e"))
+
+
+@pytest.mark.parametrize("reason", sorted(set(DropReason) - set(DROPS)))
+def test_before_send_that_returns_the_reason_of_somebody_else_is_an_error(reason: DropReason) -> None:
+    """A hook does not say that a queue was full."""
+    with pytest.raises(HookError, match=rf"^before_send returned '{reason}', not one of {', '.join(DROPS)}$"):
+        Hooks(lambda event: reason, None, None).before_send(Event("e"))
 
 
 def test_before_send_that_makes_a_coroutine_leaves_none_unawaited() -> None:
@@ -241,7 +87,7 @@ def test_before_send_that_makes_a_coroutine_leaves_none_unawaited() -> None:
         made.append(a_coroutine_function(event))
         return made[-1]
 
-    with pytest.raises(HookError, match=r"^before_send returned coroutine, not an Event or None$"):
+    with pytest.raises(HookError, match=r"^before_send returned coroutine, not an Event, a DropReason or None$"):
         Hooks(hook, None, None).before_send(Event("e"))
 
     assert inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED
@@ -361,3 +207,182 @@ def test_errors_and_times_are_those_of_all_hooks(stopwatch: Stopwatch) -> None:
     hooks.observe([outcome(error="x"), outcome(error="x")])
 
     assert (hooks.errors, hooks.slowest) == (5, 0.75)
+
+
+# -- callbacks that are added ------------------------------------------------------------------------------------------
+
+
+def test_an_added_callback_is_told_of_its_kinds_behind_those_before_it() -> None:
+    """Once per outcome, whatever other kinds there are."""
+    told: list[tuple[str, Outcome]] = []
+    hooks = Hooks(None, lambda one: told.append(("on_drop", one)), None)
+    hooks.add(lambda one: told.append(("added", one)), "delivered", OutcomeKind.DROPPED)
+    outcomes = [outcome(kind) for kind in OutcomeKind]
+
+    hooks.observe(outcomes)
+
+    delivered, _, dropped, _ = outcomes
+    assert told == [("added", delivered), ("on_drop", dropped), ("added", dropped)]
+
+
+def test_filter_of_a_callback_says_what_it_is_told() -> None:
+    """Where it raises, the callback is not told, and the error is counted with its own."""
+    told: list[Outcome] = []
+
+    def judge(one: Outcome) -> bool:
+        if one.attempt == 3:
+            raise ValueError
+        return one.attempt > 1
+
+    hooks = Hooks(None, None, None)
+    callback = hooks.add(told.append, OutcomeKind.DROPPED, filter=judge)
+    outcomes = [outcome(attempt=number) for number in (1, 2, 3)]
+
+    hooks.observe(outcomes)
+
+    assert told == outcomes[1:2]
+    assert (callback.errors, hooks.errors) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "judge", "error", "message"),
+    [
+        ((), None, ValueError, r"^on_outcome needs at least one kind of outcome: "),
+        (("lost",), None, ValueError, r"^unknown kind 'lost'"),
+        ((None,), None, TypeError, r"^a kind must be an OutcomeKind or its word"),
+        (("dropped",), 5, TypeError, r"^filter of on_outcome must be a function of one argument"),
+        (("dropped",), a_coroutine_function, TypeError, r"^filter of on_outcome must be a plain function"),
+    ],
+    ids=["no kind", "unknown kind", "None", "no filter", "async filter"],
+)
+def test_wrong_kinds_and_filters_of_a_callback_are_refused(
+    kinds: Any, judge: Any, error: type[Exception], message: str
+) -> None:
+    """When it is added; it is not told of anything."""
+    hooks = Hooks(None, None, None)
+
+    with pytest.raises(error, match=message):
+        hooks.add(raising(ValueError()), *kinds, filter=judge)
+
+    hooks.observe([outcome()])
+    assert hooks.errors == 0
+
+
+@pytest.mark.parametrize(
+    "function", [5, None, a_coroutine_function, AsyncCall()], ids=["number", "None", "async", "object"]
+)
+def test_a_callback_must_be_a_plain_function(function: Any) -> None:
+    """As any hook."""
+    with pytest.raises(TypeError, match=r"^on_outcome must be a"):
+        Hooks(None, None, None).add(function, "dropped")
+
+
+def test_closed_callback_is_told_nothing_more_and_what_it_cost_still_counts(stopwatch: Stopwatch) -> None:
+    """A counter never goes back; closing again is a no-op."""
+
+    def work(one: Outcome) -> None:
+        stopwatch.now += 0.5
+        raise ValueError
+
+    hooks = Hooks(None, None, None)
+    callback = hooks.add(work, "dropped")
+    assert not callback.is_closed
+    hooks.observe([outcome()])
+
+    for _ in range(2):
+        callback.close()
+        hooks.observe([outcome()])
+
+    assert (callback.is_closed, callback.errors, callback.slowest) == (True, 1, 0.5)
+    assert (hooks.errors, hooks.slowest) == (1, 0.5)
+
+
+def test_callback_that_closes_itself_has_its_last_error_counted() -> None:
+    """It is forgotten when it has returned, and not before."""
+
+    def work(one: Outcome) -> None:
+        callback.close()
+        raise ValueError
+
+    hooks = Hooks(None, None, None)
+    callback = hooks.add(work, "dropped")
+
+    hooks.observe([outcome(), outcome()])
+
+    assert (callback.errors, hooks.errors) == (1, 1)
+    assert hooks._callbacks.open == ()
+
+
+def test_callback_that_another_closes_is_not_told_of_the_same_outcome() -> None:
+    """Closed is closed, at once; one that another adds is told from the next list on."""
+    told: list[str] = []
+
+    def meddle(one: Outcome) -> None:
+        victim.close()
+        hooks.add(lambda _: told.append("new"), "dropped")
+
+    hooks = Hooks(None, None, None)
+    hooks.add(meddle, "dropped")
+    victim = hooks.add(lambda _: told.append("victim"), "dropped")
+
+    hooks.observe([outcome()])
+    assert told == []
+    hooks.observe([outcome()])
+
+    assert told == ["new"]
+
+
+def test_callback_and_its_filter_are_not_entered_from_within() -> None:
+    """What they cause themselves is told to others alone, and has an end."""
+    asked: list[int] = []
+    told: list[int] = []
+    others: list[int] = []
+
+    def judge(one: Outcome) -> bool:
+        asked.append(one.attempt)
+        hooks.observe([outcome(attempt=one.attempt + 10)])
+        return True
+
+    def tell(one: Outcome) -> None:
+        told.append(one.attempt)
+        hooks.observe([outcome(attempt=one.attempt + 100)])
+
+    hooks = Hooks(None, None, None)
+    hooks.add(tell, "dropped", filter=judge)
+    hooks.add(lambda one: others.append(one.attempt), "dropped")
+
+    hooks.observe([outcome(attempt=1)])
+
+    assert (asked, told, others) == ([1], [1], [11, 101, 1])
+
+
+def test_callback_tells_its_state() -> None:
+    """And shows no payload."""
+    callback = Hooks(None, None, None).add(print, "dropped", OutcomeKind.RETRY)
+
+    assert repr(callback) == "<OutcomeCallback on_outcome to dropped, retry, open, 0 errors>"
+    callback.close()
+    assert repr(callback) == "<OutcomeCallback on_outcome to dropped, retry, closed, 0 errors>"
+
+
+@pytest.mark.wallclock
+def test_callbacks_come_and_go_in_other_threads() -> None:
+    """None is forgotten, and none stays."""
+    hooks = Hooks(None, None, None)
+    told: list[Outcome] = []
+    kept: list[OutcomeCallback] = []
+
+    def change() -> None:
+        for _ in range(200):
+            hooks.add(raising(ValueError()), "retry").close()
+        kept.append(hooks.add(told.append, "dropped"))
+
+    threads = [threading.Thread(target=change) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    hooks.observe([outcome(), outcome(OutcomeKind.RETRY)])
+
+    assert (len(told), hooks.errors) == (4, 0)
+    assert len(hooks._callbacks.open) == 4

@@ -13,7 +13,10 @@ from eventpipe.outcomes import DropReason, Durations, Outcome, OutcomeKind, Sett
 from eventpipe.testing.events import make_event
 from eventpipe.transport.barrier import Barrier, Barriers, Standing
 from eventpipe.transport.episodes import GAP, Episodes
+from eventpipe.transport.meter import Meter
 from eventpipe.transport.settle import Settler
+from eventpipe.transport.tallies import Shortlist
+from tests.transport.values import CREATED_AT
 
 CAPTURED = Standing(0)
 
@@ -31,7 +34,15 @@ class Rig:
         self.episodes = Episodes("eu", lambda: self.now)
         self.told: list[tuple[str, Sequence[Outcome]]] = []
         observers = [lambda outcomes: self.told.append(("first", outcomes)), self.look]
-        self.settler = Settler(self.ledger, self.barriers, self.episodes, observers)
+        self.meter = Meter(Shortlist(), lambda: CREATED_AT)
+        self.settler = Settler(
+            self.ledger,
+            self.barriers,
+            self.episodes,
+            self.meter,
+            observers,
+            now=lambda: self.now,
+        )
         self.looks: list[tuple[int, int, int]] = []
 
     def open(self) -> Barrier:

@@ -15,7 +15,7 @@ CREATED_AT = 1_767_225_600.0
 def blank(size: int = 10, *, at: float = 0.0, lane: str | None = None, beside: int = 0) -> CapturedEvent:
     """An event of ``size`` bytes, so many of them ``beside`` its envelope; what they say is not looked at."""
     extra = Extra(key="k" * beside) if beside else None
-    return CapturedEvent(b"x" * (size - 2 - beside), lane, extra, at)
+    return CapturedEvent("blank", b"x" * (size - 2 - beside), lane, extra, at)
 
 
 def blanks(events: int, size: int = 10) -> tuple[CapturedEvent, ...]:

@@ -7,41 +7,83 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import assert_type
+
+from aiohttp.web import Application
+from aiohttp.web import Request as AiohttpRequest
+from django.http import HttpRequest as DjangoRequest
+from django.http import HttpResponse as DjangoResponse
+from fastapi import FastAPI
+from opentelemetry.trace import TracerProvider
+from prometheus_client import CollectorRegistry
+from quart import Quart
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.routing import Mount
 
 from eventpipe import (
     AsyncClient,
     Batch,
     CapturedEvent,
+    Channel,
     ClientOptions,
     Clock,
     ClosedError,
     CloseReport,
     Codec,
+    Deadline,
     DeliveryError,
     DropReason,
     Durations,
     Event,
+    EventCounts,
+    EventModel,
     EventPipeError,
     FlushReport,
+    Gap,
+    Health,
+    HighWater,
+    Histogram,
+    Instrument,
     InvalidEventError,
+    Latencies,
     Outcome,
+    OutcomeCallback,
     OutcomeKind,
     PermanentSinkError,
+    Producer,
     QueueFullError,
+    Rate,
+    Rates,
+    Reading,
     Receipt,
     Request,
     RetryPolicy,
+    Scope,
     Service,
+    ServiceGroup,
     ServiceState,
     SignatureError,
     Sink,
     SinkError,
+    SinkHealth,
     Statistics,
+    StatisticsReader,
+    StopReport,
+    Subscription,
+    SyncClient,
     TransientSinkError,
     Verdict,
+    aclose,
+    capture,
+    capture_nowait,
+    flush,
+    scope,
+    set_default,
 )
 from eventpipe.codecs import (
     CloudEvents,
@@ -59,9 +101,41 @@ from eventpipe.codecs import (
     read_cloudevents,
     verify_webhook,
 )
+from eventpipe.contracts import Send
+from eventpipe.integrations.aiohttp_web import CLIENT, client_ctx
+from eventpipe.integrations.aiohttp_web import EventMiddleware as AiohttpMiddleware
+from eventpipe.integrations.aiohttp_web import client_of as aiohttp_client_of
+from eventpipe.integrations.asgi import EventMiddleware, RequestCapture, client_of, lifespan
+from eventpipe.integrations.django import EventMiddleware as DjangoMiddleware
+from eventpipe.integrations.django import get_client, get_sync_client, with_client
+from eventpipe.integrations.fastapi import Events, get_events
+from eventpipe.integrations.health import HealthEndpoint
+from eventpipe.integrations.logging import EventHandler
+from eventpipe.integrations.opentelemetry import Instrumentation, SendingFilter, add_trace_ids, instrument
+from eventpipe.integrations.prometheus import PrometheusMetrics
+from eventpipe.integrations.quart import setup
+from eventpipe.integrations.snapshots import consistent
+from eventpipe.integrations.structlog import EventProcessor
+from eventpipe.privacy import (
+    BEARER_TOKEN,
+    CARD_NUMBER,
+    EMAIL,
+    IP_ADDRESS,
+    SECRET_NAMES,
+    AllowEvents,
+    AllowProperties,
+    HashIds,
+    Pattern,
+    Sample,
+    SampleBy,
+    Scrub,
+    chain,
+)
 from eventpipe.sinks import CallbackSink, FileSink, HttpSink, LoggingSink, MemorySink, WebhookSink
 from eventpipe.testing import (
     Baseline,
+    Captured,
+    ChannelContract,
     CodecContract,
     CodecRig,
     DeadlockError,
@@ -75,14 +149,18 @@ from eventpipe.testing import (
     Received,
     RecordingSink,
     Refusal,
+    RefusedEvent,
     Reply,
     ScriptedServer,
+    SeenEvent,
     ServiceContract,
     SinkContract,
     SinkRig,
     VirtualTimeLoop,
     Wire,
+    assert_captured,
     cancellation_sweep,
+    capturing,
     check_ledger,
     make_batch,
     make_event,
@@ -105,7 +183,7 @@ def observe(outcome: Outcome) -> None:
     assert_type(outcome.reason, str | None)
     assert_type(outcome.status, int | None)
     assert_type(outcome.durations, Durations)
-    assert_type(outcome.durations.queued + outcome.durations.send, float)
+    assert_type(outcome.durations.queue + outcome.durations.send, float)
 
 
 def clients() -> None:
@@ -152,6 +230,20 @@ async def reports(client: AsyncClient) -> None:
     statistics = client.statistics()
     assert_type(statistics, Statistics)
     assert_type(statistics.pending, int)
+    assert_type(statistics.by_event, Mapping[str, EventCounts])
+    assert_type(statistics.by_sink, Mapping[str, Statistics])
+    assert_type(statistics.rates, Rates)
+    assert_type(statistics.rates.dropped, Rate)
+    assert_type(statistics.rates.delivered.last_10, float)
+    assert_type(statistics.latency, Latencies)
+    assert_type(statistics.latency.send, Histogram)
+    assert_type(statistics.latency.delivery.quantile(0.99), float)
+    assert_type(statistics.high_water, HighWater)
+    assert_type(statistics.last_success, float | None)
+    reader = client.statistics_reader()
+    assert_type(reader, StatisticsReader)
+    assert_type(reader.read(), Statistics)
+    assert_type(statistics - Statistics() + statistics, Statistics)
 
 
 async def errors(client: AsyncClient) -> None:
@@ -281,11 +373,96 @@ def receive(body: bytes, headers: Mapping[str, str]) -> str | None:
     return verified.id
 
 
+class OwnReading(Reading[int]):
+    async def _handle(self, items: Sequence[int]) -> None:
+        assert_type(items[0], int)
+
+
+async def channels() -> None:
+    channel: Channel[int] = Channel(capacity=10)
+    async with OwnReading(channel) as reading:
+        with channel.producer("own") as producer:
+            assert_type(producer, Producer[int])
+            assert_type(producer.send_nowait([1, 2]), bool)
+            await producer.send([3])
+        await reading.stopped()
+
+
+class OwnInstrument:
+    def origin(self) -> object:
+        return None
+
+    async def around(self, sink: str, batch: Batch, send: Send) -> Sequence[Verdict] | None:
+        return await send(batch)
+
+
+async def observing(client: AsyncClient) -> None:
+    async with client.subscribe(OutcomeKind.DROPPED, "retry", overflow="drop_oldest", filter=lambda _: True) as drops:
+        assert_type(drops, Subscription)
+        async for item in drops:
+            if isinstance(item, Gap):
+                assert_type(item.outcomes, int)
+            else:
+                assert_type(item, Outcome)
+    client.subscribe(OutcomeKind.DROPPED, overflow="newest")  # type: ignore[arg-type]
+    callback = client.on_outcome(print, OutcomeKind.DELIVERED, OutcomeKind.DROPPED)
+    assert_type(callback, OutcomeCallback)
+    callback.close()
+    health = client.health()
+    assert_type(health, Health)
+    assert_type(health.sinks["far"], SinkHealth)
+    instrument: Instrument = OwnInstrument()
+    client.instrument(instrument)
+    client.instrument(None)
+
+
+def exported(client: AsyncClient, registry: CollectorRegistry) -> Starlette:
+    with PrometheusMetrics(client, name="audit", registry=registry, event_names=True) as metrics:
+        metrics.close()
+    assert_type(consistent(client), Statistics)
+    PrometheusMetrics("client")  # type: ignore[arg-type]
+    return Starlette(routes=[Mount("/health", HealthEndpoint(client, event_names=True))])
+
+
+def traced(client: AsyncClient, tracers: TracerProvider, handler: logging.Handler) -> None:
+    attributes = {"client": "audit"}
+    with instrument(client, tracer_provider=tracers, attributes=attributes, event_names=True) as instrumentation:
+        assert_type(instrumentation, Instrumentation)
+        assert_type(instrumentation.errors, int)
+        instrumentation.close()
+    handler.addFilter(SendingFilter())
+    instrument("client")  # type: ignore[arg-type]
+    instrument(client, meter_provider=tracers)  # type: ignore[arg-type]
+
+
 async def services(service: Service) -> None:
     async with service:
         assert_type(service.state, ServiceState)
         await service.started()
-    await service.stop(timeout=1)
+    report = await service.stop(timeout=1)
+    assert_type(report, StopReport)
+    assert_type(report.stragglers, tuple[str, ...])
+
+
+class OwnService(Service):
+    async def _serve(self) -> None:
+        while not await self._wait_for_stop(60):
+            pass
+
+    def _request_stop(self, deadline: Deadline) -> None:
+        assert_type(deadline.remaining(), float)
+        assert_type(deadline.when, float | None)
+
+
+async def group_of_services(service: Service, other: Service) -> None:
+    def on_crash(crashed: Service, error: BaseException) -> None:
+        group.request_stop()
+
+    group = ServiceGroup(service, other, stop_timeout=5, restart=RetryPolicy(max_attempts=3), on_crash=on_crash)
+    async with ServiceGroup(group, name="all") as outer:
+        assert_type(outer.crashed, tuple[Service, ...])
+    ServiceGroup([service, other])  # type: ignore[arg-type]
+    ServiceGroup(service, restart=3)  # type: ignore[arg-type]
 
 
 class OwnContract(SinkContract):
@@ -297,6 +474,10 @@ class OwnCodecContract(CodecContract):
 
 
 class OwnServiceContract(ServiceContract):
+    pass
+
+
+class OwnChannelContract(ChannelContract):
     pass
 
 
@@ -333,3 +514,103 @@ async def kit(client: AsyncClient) -> None:
 def virtual_time() -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, contextlib.suppress(DeadlockError):
         runner.run(asyncio.sleep(3600))
+
+
+class SignedUp(EventModel, name="signed_up", version=2):
+    plan: str
+
+
+async def applications(client: AsyncClient, web: Application) -> FastAPI:
+    with scope(distinct_id="u1", properties={"tenant": "acme"}, headers={"a": "b"}) as here:
+        assert_type(here, Scope)
+        assert_type(await client.capture(SignedUp(plan="pro"), distinct_id="u1"), Receipt)
+        client.capture_nowait(SignedUp, properties={"plan": "pro"})
+        await client.capture_many([SignedUp(plan="pro"), Event("e")])
+        await client.deliver(SignedUp(plan="pro"))
+    scope(tenant="acme")  # type: ignore[call-arg]
+    SignedUp(plan=5)  # type: ignore[arg-type]
+    await client.capture(int)  # type: ignore[arg-type]
+    await client.capture_many(SignedUp(plan="pro"))  # type: ignore[arg-type]
+    async with client.batch_scope(timeout=3, remaining=lambda: 2.0, margin=0.1) as block:
+        assert_type(block.report, FlushReport | None)
+    web.cleanup_ctx.append(client_ctx(client))
+    assert_type(web[CLIENT], AsyncClient)
+    app = FastAPI(lifespan=lifespan(lambda: client))
+    app.add_middleware(EventMiddleware, requests=RequestCapture())
+
+    @app.get("/")
+    async def handler(request: HttpRequest, events: Events) -> None:
+        assert_type(events, AsyncClient)
+        assert_type(client_of(request), AsyncClient)
+
+    app.dependency_overrides[get_events] = lambda: client
+    return app
+
+
+def other_applications(client: AsyncClient, quart: Quart, request: AiohttpRequest) -> None:
+    setup(quart, lambda: client, requests=RequestCapture(), scope=lambda scope: None)
+    setup(client, quart)  # type: ignore[arg-type]
+    assert_type(aiohttp_client_of(request), AsyncClient)
+    AiohttpMiddleware(requests=RequestCapture(), scope=lambda request: {"properties": {"host": request.host}})
+    AiohttpMiddleware(RequestCapture())  # type: ignore[call-arg]
+    assert_type(get_client(), AsyncClient)
+    assert_type(get_sync_client(), SyncClient)
+    with_client(quart)
+    DjangoMiddleware(lambda request: DjangoResponse())(DjangoRequest())
+
+
+def loggers(client: AsyncClient) -> None:
+    logging.getLogger("app").addHandler(EventHandler(client, level=logging.WARNING))
+    EventProcessor(client)
+    EventHandler("client")  # type: ignore[arg-type]
+
+
+def private(sink: Sink) -> None:
+    hook = chain(
+        AllowEvents("signed_up"),
+        AllowProperties(["plan"]),
+        Scrub(keys=[SECRET_NAMES], patterns=[EMAIL, CARD_NUMBER, BEARER_TOKEN, IP_ADDRESS]),
+        Scrub(patterns=[Pattern("order", re.compile("A[0-9]+"))]),
+        HashIds("a key that is long enough for it", properties=["email"]),
+        Sample(0.1, by_event={"signed_up": 1.0}),
+        SampleBy(0.5),
+        add_trace_ids,
+    )
+    AsyncClient(sink, before_send=hook)
+    AsyncClient(sink, before_send=lambda event: DropReason.SAMPLED)
+    Sample("many")  # type: ignore[arg-type]
+
+
+def plain_code(sink: Sink) -> None:
+    with SyncClient(sink, queue_events=10, overflow="wait") as client:
+        assert_type(client, SyncClient)
+        assert_type(client.capture("e", distinct_id="u1", overflow="raise"), Receipt)
+        assert_type(client.capture_nowait(Event("e")), Receipt)
+        assert_type(client.flush(1.0, until="attempted"), FlushReport)
+        assert_type(client.deliver([Event("e")], timeout=1.0), list[Outcome])
+        assert_type(client.statistics(), Statistics)
+        assert_type(client.health(), Health)
+        assert_type(client.on_outcome(print, OutcomeKind.DROPPED), OutcomeCallback)
+        assert_type(client.close(1.0), CloseReport)
+    SyncClient(sink, workers="many")  # type: ignore[arg-type]
+    client.capture("e", overflow="explode")  # type: ignore[arg-type]
+
+
+async def default_client(client: AsyncClient) -> None:
+    set_default(client)
+    set_default(None)
+    assert_type(await capture("e", distinct_id="u1"), Receipt)
+    assert_type(capture_nowait("e"), Receipt)
+    assert_type(await flush(1.0), FlushReport)
+    assert_type(await aclose(), CloseReport)
+    set_default(SyncClient(MemorySink()))  # type: ignore[arg-type]
+
+
+def captured_in_a_test() -> list[SeenEvent]:
+    with capturing() as captured:
+        assert_type(captured, Captured)
+        first: SeenEvent = captured.one("signed_up")
+        refused: list[RefusedEvent] = captured.refused
+        captured.fail(TransientSinkError(reason="busy"), times=2)
+        captured.clear()
+        return [first, *refused, *captured, *assert_captured("signed_up", times=1, distinct_id="u1", plan="pro")]

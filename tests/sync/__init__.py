@@ -1,0 +1,1 @@
+"""The client for plain code, in threads and processes."""
