@@ -6,9 +6,15 @@ EventPipeError
 ├── InvalidEventError        also a ValueError; strict only: path, limit
 ├── DeliveryError            deliver() gave up; outcomes, attempts
 ├── SignatureError           also a ValueError; a webhook that is not to be believed; reason
-└── SinkError                status
-    ├── TransientSinkError   worth another attempt; retry_after
-    └── PermanentSinkError   the same batch would fail again; scope
+├── SinkError                status
+│   ├── TransientSinkError   worth another attempt; retry_after
+│   └── PermanentSinkError   the same batch would fail again; scope
+└── StoreError               a log's store cannot do it
+    ├── StoreFullError       no room; topic
+    ├── UnknownConsumerError also a LookupError; topic, consumer
+    ├── CursorError          also a ValueError; offset, first, last
+    ├── LeaseHeldError       somebody else has it; holder, remaining
+    └── LeaseLostError       the right to go on was lost; holder
 
 A class exists where a caller can act differently. Wrong arguments are ``ValueError`` or ``TypeError``.
 """
@@ -17,6 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from eventpipe.checked import suggestion
 from eventpipe.outcomes import DropReason, OutcomeKind
 
 if TYPE_CHECKING:
@@ -148,3 +155,77 @@ class PermanentSinkError(SinkError):
             raise ValueError(f"scope must be one of {', '.join(map(repr, _REASON_OF_SCOPE))}, not {scope!r}")
         super().__init__(message, reason=reason or _REASON_OF_SCOPE[scope], status=status)
         self.scope: Scope = scope
+
+
+class StoreError(EventPipeError):
+    """A store could not do what it was asked; the message says why and what to do."""
+
+
+class StoreFullError(StoreError):
+    """There is no room, in a topic or on the disk. Nothing was appended, and it may be tried again.
+
+    Attributes:
+        topic: The topic.
+    """
+
+    def __init__(self, message: str, *, topic: str) -> None:
+        super().__init__(message)
+        self.topic = topic
+
+
+class UnknownConsumerError(StoreError, LookupError):
+    """A topic has no such consumer: it was never added, or was removed.
+
+    Attributes:
+        topic: The topic.
+        consumer: Its name.
+    """
+
+    def __init__(self, topic: str, consumer: str, known: Sequence[str] = ()) -> None:
+        meant = suggestion(consumer, known) or "; add_consumer() registers one"
+        super().__init__(f"topic {topic!r} has no consumer {consumer!r}{meant}")
+        self.topic = topic
+        self.consumer = consumer
+
+
+class CursorError(StoreError, ValueError):
+    """An offset is outside of what a topic keeps.
+
+    Attributes:
+        offset: The offset.
+        first: The lowest that is kept.
+        last: The highest that a consumer can be moved to: where the next event goes.
+    """
+
+    def __init__(self, topic: str, offset: int, *, first: int, last: int) -> None:
+        super().__init__(f"offset {offset} is not in topic {topic!r}, which has {first} to {last}")
+        self.offset = offset
+        self.first = first
+        self.last = last
+
+
+class LeaseHeldError(StoreError):
+    """Somebody else has the lease.
+
+    Attributes:
+        holder: Who, in their own words.
+        remaining: Seconds until it ends unless it is renewed; ``None``: it lasts until it is released.
+    """
+
+    def __init__(self, name: str, *, holder: str, remaining: float | None) -> None:
+        lasts = "until it is released" if remaining is None else f"for {remaining:.1f} s unless it is renewed"
+        super().__init__(f"{name} is held by {holder}, {lasts}")
+        self.holder = holder
+        self.remaining = remaining
+
+
+class LeaseLostError(StoreError):
+    """The right to go on was lost: what was begun under it must end, and nothing of it counts.
+
+    Attributes:
+        holder: Who has it now; ``None``: nobody, or it is not known.
+    """
+
+    def __init__(self, message: str, *, holder: str | None = None) -> None:
+        super().__init__(message)
+        self.holder = holder

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eventpipe.testing.captured import Captured, RefusedEvent, SeenEvent, assert_captured, capturing
     from eventpipe.testing.channel_contract import ChannelContract
+    from eventpipe.testing.clock import LoopClock
     from eventpipe.testing.codec_contract import CodecContract
     from eventpipe.testing.codec_rig import CodecRig, ReadEvent
     from eventpipe.testing.events import make_batch, make_event
     from eventpipe.testing.exchange import Received, Reply
     from eventpipe.testing.leaks import Baseline, LeakError, no_leaks
+    from eventpipe.testing.lease_contract import LeaseContract
+    from eventpipe.testing.lease_rig import LeaseRig
     from eventpipe.testing.ledger import LedgerError, check_ledger
     from eventpipe.testing.loop import DeadlockError, VirtualTimeLoop
     from eventpipe.testing.recording import RecordingSink
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from eventpipe.testing.sink_contract import SinkContract
     from eventpipe.testing.sink_rig import Refusal, SinkRig, Wire
     from eventpipe.testing.sinks import FlakySink, GatedSink, HangingSink
+    from eventpipe.testing.store_contract import StoreContract
+    from eventpipe.testing.store_rig import StoreRig
     from eventpipe.testing.sweep import Interruption, cancellation_sweep
 
 __all__ = [
@@ -38,7 +43,10 @@ __all__ = [
     "HangingSink",
     "Interruption",
     "LeakError",
+    "LeaseContract",
+    "LeaseRig",
     "LedgerError",
+    "LoopClock",
     "ReadEvent",
     "Received",
     "RecordingSink",
@@ -50,6 +58,8 @@ __all__ = [
     "ServiceContract",
     "SinkContract",
     "SinkRig",
+    "StoreContract",
+    "StoreRig",
     "VirtualTimeLoop",
     "Wire",
     "assert_captured",
@@ -64,11 +74,14 @@ __all__ = [
 _MODULES = {
     "captured": ("Captured", "RefusedEvent", "SeenEvent", "assert_captured", "capturing"),
     "channel_contract": ("ChannelContract",),
+    "clock": ("LoopClock",),
     "codec_contract": ("CodecContract",),
     "codec_rig": ("CodecRig", "ReadEvent"),
     "events": ("make_batch", "make_event"),
     "exchange": ("Received", "Reply"),
     "leaks": ("Baseline", "LeakError", "no_leaks"),
+    "lease_contract": ("LeaseContract",),
+    "lease_rig": ("LeaseRig",),
     "ledger": ("LedgerError", "check_ledger"),
     "loop": ("DeadlockError", "VirtualTimeLoop"),
     "recording": ("RecordingSink",),
@@ -77,6 +90,8 @@ _MODULES = {
     "sink_contract": ("SinkContract",),
     "sink_rig": ("Refusal", "SinkRig", "Wire"),
     "sinks": ("FlakySink", "GatedSink", "HangingSink"),
+    "store_contract": ("StoreContract",),
+    "store_rig": ("StoreRig",),
     "sweep": ("Interruption", "cancellation_sweep"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -40,8 +40,16 @@ pytest.register_assert_rewrite(
             "codec_attributes",
             "codec_requests",
             "codec_secrets",
+            "lease_contract",
             "service_contract",
             "sink_contract",
+            "store_competing",
+            "store_consumers",
+            "store_contract",
+            "store_parking",
+            "store_retention",
+            "store_returns",
+            "store_topics",
         )
     )
 )

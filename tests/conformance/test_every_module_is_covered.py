@@ -1,4 +1,4 @@
-"""No sink ships without its contract."""
+"""No sink and no store ships without its contract."""
 
 from __future__ import annotations
 
@@ -10,20 +10,33 @@ from pathlib import Path
 import pytest
 
 import eventpipe.sinks
+import eventpipe.stores
 
 
 def _sinks_of(module_name: str) -> list[str]:
     """The sink classes that a module defines; one without ``send`` is a part that sinks are made of."""
-    module = importlib.import_module(f"eventpipe.sinks.{module_name}")
+    return _classes_of(f"eventpipe.sinks.{module_name}", "Sink", "send")
+
+
+def _stores_of(module_name: str) -> list[str]:
+    """The engines that a module defines; the protocols that they keep are none."""
+    return _classes_of(f"eventpipe.stores.{module_name}", "Store", "claim") if module_name != "base" else []
+
+
+def _classes_of(module_name: str, ending: str, method: str) -> list[str]:
+    module = importlib.import_module(module_name)
     return [
         name
         for name, value in inspect.getmembers(module, inspect.isclass)
-        if name.endswith("Sink") and value.__module__ == module.__name__ and hasattr(value, "send")
+        if name.endswith(ending) and value.__module__ == module.__name__ and hasattr(value, method)
     ]
 
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(eventpipe.sinks.__path__))
 WITH_SINKS = [name for name in MODULES if _sinks_of(name)]
+WITH_STORES = sorted(
+    module.name for module in pkgutil.iter_modules(eventpipe.stores.__path__) if _stores_of(module.name)
+)
 
 
 @pytest.mark.parametrize("name", WITH_SINKS)
@@ -44,3 +57,26 @@ def test_the_guard_finds_the_sinks() -> None:
 def test_every_sink_is_exported() -> None:
     """``from eventpipe.sinks import …`` has every sink of the package."""
     assert sorted(eventpipe.sinks.__all__) == sorted(sink for name in WITH_SINKS for sink in _sinks_of(name))
+
+
+@pytest.mark.parametrize("name", WITH_STORES)
+def test_every_store_runs_the_contracts(name: str) -> None:
+    """Each engine of ``eventpipe.stores`` stands in a file here with the contract of stores, and with that of leases."""
+    path = Path(__file__).with_name(f"test_{name}_store.py")
+    leases = path.read_text() + Path(__file__).with_name("test_leases.py").read_text()
+
+    for store in _stores_of(name):
+        assert "(StoreContract)" in path.read_text(), f"{path.name} does not run StoreContract on {store}"
+        assert store in path.read_text()
+        assert "(LeaseContract)" in leases
+        assert store in leases
+
+
+def test_the_guard_finds_the_stores() -> None:
+    """Of which there are those that need nothing else installed."""
+    assert {"memory", "sqlite"} <= set(WITH_STORES)
+
+
+def test_every_store_is_exported() -> None:
+    """``from eventpipe.stores import …`` has every engine of the package."""
+    assert {store for name in WITH_STORES for store in _stores_of(name)} <= set(eventpipe.stores.__all__)

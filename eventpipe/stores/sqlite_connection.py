@@ -1,0 +1,184 @@
+"""The one connection to an SQLite file: a group of jobs in one transaction, each with an answer of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from eventpipe.stores.sqlite_faults import NoRoomError, is_busy, is_full, translated
+from eventpipe.stores.sqlite_jobs import Job, Need, Step, Transaction, steps_of
+from eventpipe.stores.sqlite_opening import WAL_BYTES, WAL_PAGES, Scheme, SqliteDurability, connect, synchronous
+from eventpipe.stores.sqlite_reserve import Reserve
+
+# Pages that are given back to a full disk after each settlement: as many as the reserve needs, twice.
+_SHRINK_PAGES: Final = 64
+
+
+# Where so little is left, the write-ahead log is copied to where it belongs before it outgrows the reserve: then there
+# is room for the copy when the reserve is given up.
+_TIGHT_BYTES: Final = 2 * WAL_BYTES
+_TIGHT_PAGES: Final = 16
+
+
+class _UndoneError(Exception):
+    """The whole transaction is to be undone, and its jobs are to be done one by one."""
+
+
+class SqliteConnection:
+    """Does jobs; used by one thread at a time.
+
+    Attributes:
+        db: The connection.
+        path: Its file, for messages.
+    """
+
+    def __init__(self, path: str, scheme: Scheme, *, is_shared: bool, durability: SqliteDurability) -> None:
+        """Open the file.
+
+        Raises:
+            StoreError: It cannot be opened. It was left as it is.
+        """
+        self.path = path
+        self._is_shared = is_shared
+        self._reserve = Reserve(path)
+        self.db = connect(path, scheme, is_shared=is_shared, durability=durability, reserve=self._reserve)
+        self._reserve.restore()
+        self._strict = synchronous(durability, is_shared=is_shared)
+        self._synchronous = self._strict
+        self._data_version = self._read_data_version()
+        self._is_tight = False
+
+    def run(self, jobs: Iterable[Job]) -> set[str]:
+        """Do jobs in their order, in one transaction if that is possible; they have their answers then.
+
+        A job that fails is undone by itself, and its answer is the error.
+
+        Returns:
+            The names of what was changed.
+        """
+        steps = steps_of(jobs)
+        touched = self._together(steps) if len(steps) > 1 else None
+        if touched is None:
+            touched = set()
+            for step in steps:
+                touched |= self._alone(step)
+        if self._reserve.is_spent and any(step.need is Need.WRITE for step in steps):
+            self._shrink()
+        return touched
+
+    def has_foreign_change(self) -> bool:
+        """Whether another process changed the file since the last call."""
+        before, self._data_version = self._data_version, self._read_data_version()
+        return before != self._data_version
+
+    def close(self) -> None:
+        """Let go of the file; what is in its write-ahead log goes where it belongs."""
+        self.db.close()
+
+    def _together(self, steps: Sequence[Step]) -> set[str] | None:
+        """Do all steps in one transaction; ``None``: nothing was done, and they have to be done one by one."""
+        touched: set[str] = set()
+        try:
+            self._begin(max(step.need for step in steps))
+            for step in steps:
+                touched |= self._in_savepoint(step)
+            self.db.execute("COMMIT")
+        except (_UndoneError, NoRoomError, sqlite3.Error) as error:
+            self._roll_back()
+            if not is_busy(error):
+                return None
+            for step in steps:  # each by itself would wait as long for whoever has the file
+                step.fail(translated(error, self.path))
+            return set()
+        return touched
+
+    def _in_savepoint(self, step: Step) -> set[str]:
+        db = self.db
+        transaction = Transaction(db)
+        db.execute("SAVEPOINT step")
+        try:
+            step.do(transaction)
+        except Exception as error:  # an answer, whatever it is
+            if is_busy(error):
+                raise
+            # Some errors undo all of a transaction, and on a full disk each step has means of its own.
+            if not db.in_transaction or is_full(error) or len(step.jobs) > 1:
+                raise _UndoneError from error
+            db.execute("ROLLBACK TO step")
+            step.fail(translated(error, self.path))
+            transaction.touched.clear()
+        db.execute("RELEASE step")
+        return transaction.touched
+
+    def _alone(self, step: Step) -> set[str]:
+        """Do one step in a transaction of its own; on a full disk again after each thing that may have made room."""
+        means = self._means(step.need)
+        while True:
+            transaction = Transaction(self.db)
+            try:
+                self._begin(step.need)
+                step.do(transaction)
+                self.db.execute("COMMIT")
+            except Exception as error:  # noqa: BLE001  # an answer, whatever it is
+                self._roll_back()
+                if is_full(error) and any(means):
+                    continue
+                if len(step.jobs) > 1 and not is_full(error) and not is_busy(error):
+                    return set().union(*map(self._alone, step.split()))
+                step.fail(translated(error, self.path))
+                return set()
+            return transaction.touched
+
+    def _begin(self, need: Need) -> None:
+        if need is Need.GROW and self._reserve.is_spent and not self._reserve.restore():
+            raise NoRoomError(f"there is no room left for {self.path}; free some on its disk, or let consumers go on")
+        if need is Need.GROW and not self._is_shared:
+            self._look_at_disk()
+        wanted = self._strict if need >= Need.WRITE or self._is_shared else "NORMAL"
+        if wanted != self._synchronous:
+            self.db.execute(f"PRAGMA synchronous={wanted}")
+            self._synchronous = wanted
+        # A reader that becomes a writer fails where another process became one meanwhile.
+        self.db.execute("BEGIN" if need is Need.READ else "BEGIN IMMEDIATE")
+
+    def _look_at_disk(self) -> None:
+        disk = os.statvfs(self.path)
+        is_tight = disk.f_bavail * disk.f_frsize < _TIGHT_BYTES
+        if is_tight != self._is_tight:
+            self._is_tight = is_tight
+            self.db.execute(f"PRAGMA wal_autocheckpoint={_TIGHT_PAGES if is_tight else WAL_PAGES}")
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # on a broken disk; the next transaction meets it again
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+
+    def _means(self, need: Need) -> Iterator[bool]:
+        """Try to make room by one means after the other; whether each did."""
+        if not self._is_shared:
+            yield self._checkpoint()
+        if need < Need.GROW:
+            yield self._reserve.release()
+
+    def _checkpoint(self) -> bool:
+        """Copy the write-ahead log to where it belongs, so that its file can be filled anew."""
+        try:
+            (is_blocked, _, _) = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not is_blocked
+
+    def _shrink(self) -> None:
+        """Give unused pages back to the disk, and have the reserve again if there is room."""
+        with contextlib.suppress(sqlite3.Error):
+            self.db.execute(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})").fetchall()
+        if not self._is_shared:
+            self._checkpoint()
+        self._reserve.restore()
+
+    def _read_data_version(self) -> int:
+        (version,) = self.db.execute("PRAGMA data_version").fetchone()
+        return int(version)

@@ -1,0 +1,87 @@
+"""What went wrong with an SQLite file, in words that say what to do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from eventpipe.errors import StoreError
+
+_LOCKS: Final = Path("/proc/locks")
+
+
+class NoRoomError(StoreError):
+    """The disk is full. Nothing was changed, and it may be tried again."""
+
+
+def code_of(error: BaseException) -> int | None:
+    """The primary result code of SQLite; ``None`` for other errors."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it failed for want of room."""
+    return code_of(error) == sqlite3.SQLITE_FULL or isinstance(error, NoRoomError)
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether somebody else has the file locked."""
+    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def translated(error: Exception, path: str) -> Exception:
+    """What a caller is told: errors of SQLite as ours, others as they are."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    told = (NoRoomError if is_full(error) else StoreError)(_words(error, path))
+    told.__cause__ = error
+    return told
+
+
+def _words(error: sqlite3.Error, path: str) -> str:
+    code = code_of(error)
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return f"there is no room left for {path}; free some on its disk, or let consumers go on"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return (
+                f"{path} is locked by {holder_of(path)}; stop it, or open the file with shared=True in every process"
+                " that uses it"
+            )
+        case sqlite3.SQLITE_NOTADB:
+            return f"{path} is no SQLite database; name another file, or move this one away"
+        case sqlite3.SQLITE_CORRUPT:
+            return (
+                f"{path} is damaged ({error}); restore a copy, or stop whoever uses it and take out what can be read"
+                f" with: sqlite3 {path} .recover"
+            )
+        case sqlite3.SQLITE_READONLY:
+            return f"{path} cannot be written; give this process the right to write the file and its folder"
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return f"{path} cannot be opened; give this process the right to read and write the file and its folder"
+        case sqlite3.SQLITE_IOERR:
+            return f"{path} cannot be read or written ({error}); look at its disk"
+        case _:
+            return f"{path} cannot be used: {error}"
+
+
+def holder_of(path: str) -> str:
+    """Who has a file locked, as far as the system tells; no file is opened, which would cost this process its locks."""
+    try:
+        status = Path(path).stat()
+        lines = _LOCKS.read_text().splitlines()
+    except OSError:
+        return "another process"
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for line in lines:
+        fields = line.split()
+        if place in fields:
+            pid = fields[fields.index(place) - 1]
+            if pid == str(os.getpid()):
+                return "another connection of this process"
+            if pid.isdigit() and pid != "0":  # 0: of another container
+                return f"process {pid}"
+    return "another process"

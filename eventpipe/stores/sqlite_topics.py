@@ -1,0 +1,238 @@
+"""Topics in SQLite: appending to them, and what they keep; plain functions of a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from eventpipe.errors import StoreError, StoreFullError
+from eventpipe.events import UUID_AT, CapturedEvent
+from eventpipe.retention import Retention
+from eventpipe.stores.packing import checksum, pack
+from eventpipe.stores.sqlite_jobs import Transaction
+from eventpipe.stores.sqlite_room import Ids, has_room, make_room
+from eventpipe.stores.sqlite_room import trim as trim_topic
+from eventpipe.stores.sqlite_schema import OFFSET_MASK, place_of
+from eventpipe.stores.sqlite_tables import Topic, all_topics, find_topic, make_topic, save_topic
+from eventpipe.stores.values import TopicInfo
+
+_INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_Row = tuple[int, int, bytes | None, float, int, int, bytes, bytes | None, bytes]
+
+
+Append = tuple[str, Sequence[CapturedEvent], bool, float, float]
+"""One caller's append; a plain tuple, because one is made for every event.
+
+The topic; the events, in the order in which they get their offsets; whether it is a replay, whose ids are neither
+looked at nor kept; the time, and for how many seconds ids are known.
+"""
+
+
+def append(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError]:
+    """Append for many callers: for each the offsets, or why there is no room.
+
+    As a rule no id is known and no bound is near, so all is tried at once, and looked at one by one where that fails.
+    """
+    offsets = _append_unseen(transaction, calls)
+    return [append_one(transaction, call) for call in calls] if offsets is None else offsets
+
+
+def _append_unseen(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError] | None:
+    """Append events whose ids nobody has looked up; ``None``: that is not possible, and nothing was changed."""
+    db = transaction.db
+    topics: dict[str, Topic] = {}
+    rows: list[_Row] = []
+    answers: list[list[int] | StoreFullError] = []
+    for name, events, is_replay, now, _ in calls:
+        topic = topics.get(name)
+        if topic is None:
+            topic = topics[name] = make_topic(db, name)
+            if topic.is_bounded or _has_past_ids(db, topic):
+                return None
+        answers.append(_number(topic, events, rows, now, is_replay))
+    db.execute("SAVEPOINT unseen")
+    try:
+        db.executemany(_INSERT, rows)
+    except sqlite3.IntegrityError:
+        db.execute("ROLLBACK TO unseen")
+        return None
+    finally:
+        if db.in_transaction:  # a full disk ends it
+            db.execute("RELEASE unseen")
+    _save(transaction, topics.values())
+    return answers
+
+
+def append_one(transaction: Transaction, call: Append) -> list[int] | StoreFullError:
+    """Append for one caller, after a look at every id and at the bounds of the topic."""
+    name, events, is_replay, now, window = call
+    db = transaction.db
+    topic = make_topic(db, name)
+    offsets, fresh = _planned(db, topic, events, now, is_replay=is_replay)
+    size = sum(len(event.data) if event.extra is None else event.held for event in fresh)
+    if not fresh:
+        return offsets
+    if not has_room(topic, len(fresh), size):
+        try:
+            make_room(db, topic, len(fresh), size, Ids(now, window))
+        except StoreFullError as error:
+            if topic.on_full == "wait" and not topic.is_wanted:
+                topic.is_wanted = 1
+                save_topic(db, topic)
+            return error
+    rows: list[_Row] = []
+    _number(topic, fresh, rows, now, is_replay)
+    db.executemany(_INSERT, rows)
+    _save(transaction, [topic])
+    return offsets
+
+
+def _planned(
+    db: sqlite3.Connection, topic: Topic, events: Sequence[CapturedEvent], now: float, *, is_replay: bool
+) -> tuple[list[int], list[CapturedEvent]]:
+    """The offset of each event, and the events that are not there yet, in order."""
+    end = topic.end
+    if is_replay:
+        return list(range(end, end + len(events))), list(events)
+    db.execute("DELETE FROM past_ids WHERE ends_at <= ?", (now,))
+    offsets: list[int] = []
+    fresh: list[CapturedEvent] = []
+    own: dict[bytes, int] = {}
+    for event in events:
+        key = event.data[UUID_AT]
+        offset = own.get(key)
+        if offset is None:
+            offset = own[key] = _known(db, topic, key, otherwise=end)
+            if offset == end:
+                end += 1
+                fresh.append(event)
+        offsets.append(offset)
+    return offsets, fresh
+
+
+def _known(db: sqlite3.Connection, topic: Topic, key: bytes, *, otherwise: int) -> int:
+    row = db.execute(
+        f"SELECT place & {OFFSET_MASK} FROM events WHERE topic = ? AND id = ?"  # noqa: S608  # a constant
+        ' UNION ALL SELECT "offset" FROM past_ids WHERE topic = ? AND id = ?',
+        (topic.id, key, topic.id, key),
+    ).fetchone()
+    return otherwise if row is None else int(row[0])
+
+
+def _has_past_ids(db: sqlite3.Connection, topic: Topic) -> bool:
+    return db.execute("SELECT 1 FROM past_ids WHERE topic = ? LIMIT 1", (topic.id,)).fetchone() is not None
+
+
+def _number(
+    topic: Topic,
+    events: Sequence[CapturedEvent],
+    rows: list[_Row],
+    now: float,
+    is_replay: bool,
+) -> list[int]:
+    """Give events their offsets, and make rows of them."""
+    start = topic.end
+    if start + len(events) > OFFSET_MASK:
+        raise StoreError(f"topic {topic.name!r} has had {start} events and can number no more; begin another topic")
+    number = topic.id
+    place = place_of(number, start)
+    size = 0
+    for event in events:
+        name, extra, data, held = pack(event)
+        check = checksum(place, now, name, extra, data, held)
+        rows.append((place, number, None if is_replay else data[UUID_AT], now, held, check, name, extra, data))
+        size += held
+        place += 1
+    topic.end += len(events)
+    topic.events += len(events)
+    topic.bytes += size
+    return list(range(start, topic.end))
+
+
+def _save(transaction: Transaction, topics: Iterable[Topic]) -> None:
+    for topic in topics:
+        topic.is_wanted = 0
+        save_topic(transaction.db, topic)
+        transaction.touched.add(topic.name)
+
+
+def declare(transaction: Transaction, ask: tuple[str, Retention]) -> None:
+    """Make a topic, or change what it keeps."""
+    name, retention = ask
+    db = transaction.db
+    topic = make_topic(db, name)
+    db.execute(
+        "UPDATE topics SET max_events = ?, max_bytes = ?, max_age = ?, on_full = ?, is_wanted = 0 WHERE id = ?",
+        (retention.max_events, retention.max_bytes, retention.max_age, retention.on_full, topic.id),
+    )
+    if topic.is_wanted:
+        transaction.touched.add(name)
+
+
+def trim(transaction: Transaction, ask: tuple[str, int | None, int, Ids]) -> int:
+    """Drop the next events of a topic that may be dropped, so many at most; how many it was."""
+    name, before, limit, ids = ask
+    topic = find_topic(transaction.db, name)
+    if topic is None:
+        return 0
+    transaction.db.execute("DELETE FROM past_ids WHERE ends_at <= ?", (ids.now,))
+    count = trim_topic(transaction.db, topic, before, limit, ids)
+    if count:
+        if topic.is_wanted:
+            topic.is_wanted = 0
+            transaction.touched.add(name)
+        save_topic(transaction.db, topic)
+    return count
+
+
+def topics(transaction: Transaction, _: None) -> list[TopicInfo]:
+    """Every topic, by name."""
+    db = transaction.db
+    return [
+        TopicInfo(
+            topic.name,
+            topic.first if topic.events else topic.end,
+            topic.end,
+            topic.events,
+            topic.bytes,
+            oldest_at=_moment(db, topic, "ASC"),
+            newest_at=_moment(db, topic, "DESC"),
+            retention=topic.retention,
+            dropped=topic.dropped,
+            damaged=topic.damaged,
+        )
+        for topic in all_topics(db)
+    ]
+
+
+def _moment(db: sqlite3.Connection, topic: Topic, order: str) -> float | None:
+    row = db.execute(
+        f"SELECT appended_at FROM events WHERE place >= ? AND place < ? ORDER BY place {order} LIMIT 1",  # noqa: S608
+        (place_of(topic.id, topic.first), place_of(topic.id, topic.end)),
+    ).fetchone()
+    return None if row is None else float(row[0])
+
+
+def offset_at(transaction: Transaction, ask: tuple[str, float]) -> int:
+    """The offset of the first event that was appended at a moment or later; where the wall clock was set back, of one.
+
+    By halves, because a search of all would read every event.
+    """
+    name, stamp = ask
+    topic = find_topic(transaction.db, name)
+    if topic is None:
+        return 0
+    low, high = topic.first, topic.end
+    while low < high:
+        middle = (low + high) // 2
+        row = transaction.db.execute(
+            "SELECT place, appended_at FROM events WHERE place >= ? AND place < ? ORDER BY place LIMIT 1",
+            (place_of(topic.id, middle), place_of(topic.id, high)),
+        ).fetchone()
+        if row is None or row[1] >= stamp:
+            high = middle
+        else:
+            low = (row[0] & OFFSET_MASK) + 1
+    return low
