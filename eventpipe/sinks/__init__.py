@@ -3,8 +3,9 @@
 from eventpipe.sinks.callback import CallbackSink
 from eventpipe.sinks.file import FileSink
 from eventpipe.sinks.http import HttpSink
+from eventpipe.sinks.log import LogSink
 from eventpipe.sinks.logging import LoggingSink
 from eventpipe.sinks.memory import MemorySink
 from eventpipe.sinks.webhook import WebhookSink
 
-__all__ = ["CallbackSink", "FileSink", "HttpSink", "LoggingSink", "MemorySink", "WebhookSink"]
+__all__ = ["CallbackSink", "FileSink", "HttpSink", "LogSink", "LoggingSink", "MemorySink", "WebhookSink"]

@@ -1,0 +1,185 @@
+"""What tells the world of a consumer's outcomes: its subscriptions, and a topic of its log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from eventpipe.core.log import contained_logger
+from eventpipe.core.own import own_context
+from eventpipe.core.service import ServiceState
+from eventpipe.errors import EventPipeError
+from eventpipe.events import Event
+from eventpipe.outcomes import Outcome
+from eventpipe.stores.values import ConsumerKey
+from eventpipe.transport.feed import OutcomeFeed, Outlet
+
+OUTCOME: Final = "eventpipe.outcome"
+"""The name of an event that tells of an outcome."""
+
+MAX_IDS: Final = 100  # ids that one such event names: more are counted only, so that it stays small
+
+# Outcomes that wait to be appended: a log that is slow for so long loses outcomes, not memory.
+_MAX_WAITING: Final = 1000
+_APPEND_TIMEOUT: Final = 5.0  # seconds that a full outcomes topic is waited for, where it waits
+_GRACE: Final = 1.0  # seconds that the last outcomes may take at a stop
+
+_logger = contained_logger(__name__)
+
+
+class AppendingLog(Protocol):
+    """What appends outcomes as events."""
+
+    async def append_many(self, topic: str, events: Sequence[Event], *, timeout: float | None = None) -> list[int]:
+        """Append in one commit."""
+
+
+class OutcomeTopic:
+    """Appends outcomes to a topic as events, by a task that is there while some wait: none per event, none at rest.
+
+    What the topic does not take costs nothing but these outcomes: they are counted as lost. Outcomes of events that
+    tell of outcomes themselves are left out, so that consumers of outcomes topics do not feed each other.
+
+    Attributes:
+        topic: Its name.
+        lost: Outcomes that were not appended.
+    """
+
+    def __init__(self, log: AppendingLog, topic: str, key: ConsumerKey) -> None:
+        self.topic = topic
+        self.lost = 0
+        self._log = log
+        self._key = key
+        self._waiting: deque[Event] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._is_failing = False
+
+    def tell(self, outcomes: Sequence[Outcome], offsets: Sequence[Sequence[int]]) -> None:
+        """Append these soon.
+
+        Args:
+            outcomes: In order.
+            offsets: Those of the events of each outcome, in the order of its events.
+        """
+        for outcome, places in zip(outcomes, offsets, strict=True):
+            if any(event.name == OUTCOME for event in outcome.captured):
+                continue
+            if len(self._waiting) >= _MAX_WAITING:
+                self.lost += 1
+            else:
+                self._waiting.append(self._event(outcome, places))
+        if self._waiting and (self._task is None or self._task.done()):
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(
+                self._append(), name=f"outcomes of consumer {self._key}", context=own_context()
+            )
+
+    async def finish(self) -> None:
+        """Wait for what is being appended, for a moment; what is not appended then is lost.
+
+        Cancellation:
+            What is not appended yet is lost.
+        """
+        task, self._task = self._task, None
+        if task is None:
+            return
+        try:
+            await asyncio.wait({task}, timeout=_GRACE)
+        finally:
+            task.cancel()  # a no-op where it has ended
+            self.lost += len(self._waiting)
+            self._waiting.clear()
+        await asyncio.wait({task}, timeout=_GRACE)
+
+    async def _append(self) -> None:
+        while self._waiting:
+            events = list(self._waiting)
+            self._waiting.clear()
+            try:
+                await self._log.append_many(self.topic, events, timeout=_APPEND_TIMEOUT)
+            except asyncio.CancelledError:
+                self.lost += len(events)
+                raise
+            except (EventPipeError, TimeoutError, OSError) as error:
+                self.lost += len(events)
+                if not self._is_failing:
+                    _logger.warning("outcomes topic %s takes none of consumer %s: %s", self.topic, self._key, error)
+                self._is_failing = True
+            else:
+                if self._is_failing:
+                    _logger.info("outcomes topic %s takes those of consumer %s again", self.topic, self._key)
+                self._is_failing = False
+
+    def _event(self, outcome: Outcome, offsets: Sequence[int]) -> Event:
+        return Event(
+            OUTCOME,
+            distinct_id=self._key.name,
+            properties={
+                "kind": outcome.kind,
+                "consumer": self._key.name,
+                "topic": self._key.topic,
+                "events": len(offsets),
+                "offsets": list(offsets[:MAX_IDS]),
+                "uuids": [event.uuid for event in outcome.captured[:MAX_IDS]],
+                "attempt": outcome.attempt,
+                "reason": outcome.reason,
+                "status": outcome.status,
+                "error": outcome.error,
+                "duration": outcome.durations.send,
+            },
+        )
+
+
+class Outcomes:
+    """Whoever is told of the outcomes of one consumer, in the life that it is in or, before it starts, the next.
+
+    Subscriptions end with a life, after all that happened in it.
+    """
+
+    def __init__(self, key: ConsumerKey, largest_list: int, topic: OutcomeTopic | None) -> None:
+        self.topic = topic
+        self._key = key
+        self._largest_list = largest_list
+        self._begin()
+
+    @property
+    def feed(self) -> OutcomeFeed:
+        """What is subscribed to."""
+        return self._feed
+
+    def open(self) -> None:
+        """Tell by way of a task from now on, where somebody subscribes; before, subscriptions are told directly."""
+        self._feed.open()
+        self._outlet.open()
+
+    def tell(self, outcomes: Sequence[Outcome], offsets: Sequence[Sequence[int]]) -> None:
+        """Tell everybody."""
+        self._outlet(outcomes)
+        if self.topic is not None:
+            self.topic.tell(outcomes, offsets)
+
+    async def close(self) -> None:
+        """End this life's subscriptions, once they have what there is.
+
+        Cancellation:
+            They end all the same.
+        """
+        feed = self._feed
+        try:
+            if self.topic is not None:
+                await self.topic.finish()
+        finally:
+            self._outlet.close()
+            feed.finish()
+            self._begin()
+        if feed.state in (ServiceState.STARTING, ServiceState.RUNNING):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE):
+                    await feed.stopped()
+
+    def _begin(self) -> None:
+        self._feed = OutcomeFeed(f"outcomes of {self._key.name}", largest_list=self._largest_list)
+        self._outlet: Outlet = self._feed.observer(self._key.name)

@@ -1,0 +1,400 @@
+"""One holder's work on one consumer, from the first claim to the last settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from eventpipe.core.deadline import Deadline
+from eventpipe.core.log import contained_logger
+from eventpipe.core.own import own_context
+from eventpipe.core.pool import Pool
+from eventpipe.core.retry import backoff
+from eventpipe.errors import ClosedError, LeaseLostError, StoreError, StoreFullError, UnknownConsumerError
+from eventpipe.log.booking import Booked
+from eventpipe.log.claimant import Claimant
+from eventpipe.log.episodes import Episodes
+from eventpipe.log.feeder import FedLog, Feeder
+from eventpipe.log.handling import Handled, Work
+from eventpipe.log.lines import Held
+from eventpipe.log.planning import Plan
+from eventpipe.log.reports import Tally
+from eventpipe.log.window import Window
+from eventpipe.outcomes import Durations, Outcome, OutcomeKind
+from eventpipe.stores.values import Disposal, Disposition
+
+# Seconds that what is cut off has to end; with it a stop stays within a quarter of a second beyond its deadline.
+CUT_GRACE: Final = 0.1
+
+# A sink that says that it is misconfigured is tried again so often: somebody has to change something first.
+PROBE_INTERVAL: Final = 60.0
+
+# In a pass, what failed is left alone until its end: longer than any pass. The next holder is handed it at once.
+_AFTER_THE_PASS: Final = 86_400.0
+
+_TURNS: Final = 16  # events that a handler that never waits is given before others on the loop have their turn
+
+_logger = contained_logger(__name__)
+
+
+class Teller(Protocol):
+    """Who is told of outcomes."""
+
+    def tell(self, outcomes: Sequence[Outcome], offsets: Sequence[Sequence[int]]) -> None:
+        """See these, in order."""
+
+
+class _Desk:
+    """A worker's place, and what is on it."""
+
+    def __init__(self, events: list[Held]) -> None:
+        self.work: Work | None = Work(events)
+
+
+class Shift:
+    """Claims, hands out and settles, until it is asked to stop, its pass is over, or the right to go on is lost.
+
+    Three kinds of tasks: this one settles and employs workers; the feeder claims, and parks where nothing is due; the
+    workers take one batch after the other. None of them waits for another while it holds something.
+
+    Attributes:
+        key: The consumer.
+        tally: What it did.
+        stragglers: Names of workers that ignored their cancellation.
+        blame: What the sink said when it called itself misconfigured last; ``None``: it did not.
+    """
+
+    def __init__(
+        self, log: FedLog, claimant: Claimant, plan: Plan, teller: Teller, *, tally: Tally, end: int | None = None
+    ) -> None:
+        """Hand out nothing yet.
+
+        Args:
+            log: The log.
+            claimant: Open.
+            plan: What to do.
+            teller: Who is told of outcomes.
+            tally: Where it counts.
+            end: A pass: it ends once everything before this offset was attempted. ``None``: it goes on.
+        """
+        self.key = plan.key
+        self.tally = tally
+        self.stragglers: list[str] = []
+        self.blame: str | None = None
+        self._claimant = claimant
+        self._plan = plan
+        self._teller = teller
+        self._end = end
+        self._window = Window(plan.rules)
+        self._stir = asyncio.Event()
+        self._pool: Pool[_Desk] = Pool(
+            plan.concurrency, f"consumer {plan.key}", on_lost=self._lost, on_free=self._stir.set
+        )
+        self._episodes = Episodes(plan.key)
+        self._feeder = Feeder(
+            log,
+            claimant,
+            self._window,
+            plan.sieve,
+            plan.clock,
+            lifted=plan.lifted,
+            tally=tally,
+            end=end,
+            on_claim=self._stir.set,
+            on_error=self._store_failed,
+        )
+        self._over = asyncio.Event()
+        self._outbox: list[Handled] = []
+        self._feeding: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._is_cut = self._is_closed = False
+        self._settle_from = 0.0  # loop clock: the store failed, and is left alone until then
+        self._settle_failures = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def held(self) -> int:
+        """Events claimed and not settled."""
+        return self._window.held
+
+    @property
+    def in_flight(self) -> int:
+        """Events handed out."""
+        return self._window.out
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is handed out because the far end said so."""
+        return self._window.is_paused(asyncio.get_running_loop().time())
+
+    async def run(self) -> None:
+        """Work; then end what runs, give back what was not begun with, and release the consumer.
+
+        Raises:
+            LeaseLostError: The right to the consumer was lost, or it was moved. Nothing of what was in hand counts.
+            UnknownConsumerError: The consumer was removed.
+            ClosedError: The log does not run.
+            StoreError: In a pass, the store failed.
+
+        Cancellation:
+            As at a deadline: what runs is cancelled, and what was not begun with is given back.
+        """
+        try:
+            lease = self._claimant.lease
+            assert lease is not None  # noqa: S101  # a consumer has its events for itself
+            async with lease.guard():
+                await self._pool.start()
+                loop = asyncio.get_running_loop()
+                self._feeding = loop.create_task(self._feed(), name=f"feeder of {self.key}", context=own_context())
+                await self._work_on()
+        finally:
+            await self._end_all()
+
+    def request_stop(self, deadline: Deadline | None = None) -> None:
+        """Hand out what is held and may leave, and then end; at the deadline, cut off what still runs."""
+        self._feeder.is_done = True
+        if self._feeding is not None:
+            self._feeding.cancel()
+        self.limit(deadline or Deadline())
+        self._window.is_flushing = True
+        self._stir.set()
+
+    def limit(self, deadline: Deadline) -> None:
+        """Cut off at ``deadline`` what still runs then."""
+        if deadline.when is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_at(deadline.when, self._cut)
+
+    def moved(self) -> None:
+        """See that the consumer was moved or removed: what is in hand can be settled no more."""
+        self._fail(LeaseLostError(f"consumer {self.key} was moved"))
+
+    async def aclose(self) -> None:
+        """End in order, because the log stops; may come twice."""
+        self.request_stop()
+        await self._over.wait()
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    async def _work_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._stir.clear()
+            if loop.time() >= self._settle_from:
+                await self._settle()
+            self._employ()
+            self._feeder.room.set()
+            if self._failure is not None:
+                raise self._failure
+            if self._is_cut or (self._feeder.is_done and not self._is_busy()):
+                return
+            await self._wait(loop)
+
+    async def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Park until something happens, or something is due."""
+        now = loop.time()
+        # A worker that is free takes what becomes due; where all are busy, each looks for itself when it is done.
+        moments = [self._window.due_at()] if self._pool.free else []
+        moments += [self._window.due_back_at(now), self._settle_from if self._settle_from > now else None]
+        due = min((moment for moment in moments if moment is not None), default=None)
+        timer = None if due is None else loop.call_at(max(due, now), self._stir.set)
+        try:
+            await self._stir.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _is_busy(self) -> bool:
+        return bool(self._pool.running or self._outbox or self._feeder.skips)
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        self._stir.set()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._stir.set()
+
+    async def _feed(self) -> None:
+        try:
+            await self._feeder.run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it ends the shift, which raises it
+            self._fail(error)
+        self._window.is_flushing = True
+        self._stir.set()
+
+    # -- handing out --------------------------------------------------------------------------------------------------
+
+    def _employ(self) -> None:
+        """Give each free worker a batch, while there are any."""
+        now = asyncio.get_running_loop().time()
+        if self._outbox and self._plan.handling.takes_batches:
+            return  # what a kill repeats is one batch for each worker, also while the store fails
+        while self._pool.free and self._may_begin() and (events := self._window.take(now)):
+            if not self._pool.try_acquire():  # it is being stopped
+                self._window.put_back(events)
+                return
+            desk = _Desk(events)
+            self._pool.spawn(self._hand_out(desk), desk)
+
+    async def _hand_out(self, desk: _Desk) -> None:
+        """Hand out one batch, and to a handler one event after the other, while there are any."""
+        loop = asyncio.get_running_loop()
+        turns = 0
+        while (work := desk.work) is not None:
+            try:
+                self.tally.handed += len(work.events)
+                await self._plan.handling.handle(work)
+            except Exception as error:
+                self._fail(error)  # a fault of ours: with the same event it would come again, without end
+                raise
+            finally:
+                if not self._is_closed:  # else it was given back long ago
+                    self._note(work)
+                desk.work = None
+            if self._plan.handling.takes_batches:
+                return
+            turns += 1
+            if turns % _TURNS == 0:
+                await asyncio.sleep(0)
+            if not self._is_closed and self._may_begin() and (events := self._window.take(loop.time())):
+                desk.work = Work(events)
+
+    def _may_begin(self) -> bool:
+        if not self._claimant.is_trusted:
+            self._fail(LeaseLostError(f"consumer {self.key} was held for longer than its lease lasts"))
+        return self._failure is None
+
+    def _note(self, work: Work) -> None:
+        """Keep what became of a batch, until it is settled."""
+        now = asyncio.get_running_loop().time()
+        self.tally.attempts += work.attempts
+        for handled in work.handled:
+            self._outbox.append(handled)
+            if handled.kind is OutcomeKind.DELIVERED:
+                for held in handled.events:
+                    self._window.handled(held)
+                if self._window.succeeded():
+                    self._episodes.well_configured()
+            elif handled.retry_after is not None:
+                self._window.pause(now + min(handled.retry_after, self._plan.policy.max_retry_after))
+        left = work.untouched()
+        if work.running:  # cancelled, as the shift ends: what became of it nobody can know
+            self._interrupted(work, now)
+            left = [*work.running, *left]
+        self._window.put_back(left)
+        if work.blame is not None:
+            self.blame = f"{work.blame.reason}: {work.blame}"
+            self.tally.failed(self.blame)
+            self._episodes.misconfigured(self.blame, PROBE_INTERVAL)
+            self._window.pause(now + PROBE_INTERVAL)
+        self._stir.set()
+
+    def _lost(self, desk: _Desk) -> None:
+        """Take back what a worker was given that was cancelled before its first step."""
+        if desk.work is not None and not self._is_closed:
+            self._note(desk.work)
+
+    def _interrupted(self, work: Work, now: float) -> None:
+        self.tally.interrupted += len(work.running)
+        began = work.began
+        handled = Handled(work.running, OutcomeKind.INTERRUPTED, durations=Durations(0.0, 0.0, now - began))
+        self._teller.tell(*self._plan.booking.outcomes([handled]))
+
+    # -- settling -----------------------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Settle what was handled since the last time, in one commit."""
+        if not self._outbox and not self._feeder.skips:
+            return
+        (outbox, self._outbox), (skips, self._feeder.skips) = (self._outbox, []), (self._feeder.skips, [])
+        booked = self._plan.booking.book(outbox, None if self._end is None else _AFTER_THE_PASS)
+        dispositions = [Disposition(claimed, Disposal.SKIP) for claimed in skips]
+        try:
+            try:
+                await self._claimant.settle(dispositions + booked.dispositions)
+            except StoreFullError as error:
+                self._episodes.no_room(error)
+                booked = booked.without_letters(self._plan.policy)
+                await self._claimant.settle(dispositions + booked.dispositions)
+        except (LeaseLostError, UnknownConsumerError, ClosedError):
+            self._outbox[:0] = outbox
+            raise
+        except (StoreError, OSError) as error:
+            self._outbox[:0], self._feeder.skips[:0] = outbox, skips
+            self._settle_failures += 1
+            delay = self._store_failed(error, self._settle_failures)
+            self._settle_from = asyncio.get_running_loop().time() + delay
+            return
+        self._settle_failures = 0
+        self._episodes.store_is_well()
+        self._booked(booked, len(skips))
+
+    def _booked(self, booked: Booked, skipped: int) -> None:
+        """See that everything that was said of these events is so now."""
+        now = asyncio.get_running_loop().time()
+        for held, disposal, delay in booked.events:
+            skipped += len(held.behind)
+            if held is self._feeder.last:
+                self._feeder.last = None
+            if disposal is Disposal.ACK:
+                self._window.settled(held)
+            elif disposal is Disposal.DEAD:
+                self._window.died(held)
+            else:
+                self._window.given_back(held, now + delay)
+        booked.add_to(self.tally)
+        self.tally.skipped += skipped
+        self._episodes.handled(booked.handled)
+        self._teller.tell(*self._plan.booking.outcomes(booked.handled))
+
+    def _store_failed(self, error: Exception, failures: int) -> float:
+        """Count it; how long to leave the store alone.
+
+        Raises:
+            Exception: The error itself, in a pass.
+        """
+        if self._end is not None:
+            raise error
+        self.tally.store_errors += 1
+        self._episodes.store_failed(error)
+        return backoff(self._plan.policy, failures, self._plan.booking.random)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    async def _end_all(self) -> None:
+        """End what runs, settle what is known, give the rest back."""
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            if self._feeding is not None:
+                self._feeding.cancel()
+                await asyncio.wait({self._feeding}, timeout=CUT_GRACE)
+            self.stragglers = await self._pool.stop(CUT_GRACE)
+        finally:
+            now = asyncio.get_running_loop().time()
+            for desk in self._pool.items():
+                if desk.work is not None and desk.work.running:
+                    self._interrupted(desk.work, now)
+            self._is_closed = True
+            try:
+                await self._settle_the_last()
+            finally:
+                await self._claimant.close()
+                self._over.set()
+
+    async def _settle_the_last(self) -> None:
+        lease = self._claimant.lease
+        if self._failure is None and lease is not None and lease.token is not None:
+            with contextlib.suppress(StoreError, ClosedError, OSError):
+                await self._settle()
+        # What is not settled now will be handed out again, whatever became of it here.
+        lost = [handled._replace(kind=OutcomeKind.INTERRUPTED, reason=None) for handled in self._outbox]
+        self.tally.interrupted += sum(len(handled.events) for handled in lost)
+        self._teller.tell(*self._plan.booking.outcomes(lost))

@@ -1,0 +1,275 @@
+"""Which claimed events may be handed out, by order, batch, age, failure and pause."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from eventpipe.log.lines import Held
+from eventpipe.log.window import GRACE, MAX_HELD, Rules, Window
+from eventpipe.stores.values import ClaimedEvent
+from eventpipe.testing import make_event
+
+WALL = 1_000.0
+
+
+def _window(**changes: Any) -> Window:  # Any: of the fields of Rules
+    rules = Rules(
+        ordered_by="topic",
+        batch_events=3,
+        batch_bytes=1 << 20,
+        max_batch_age=0.0,
+        delay=0.0,
+        target=6,
+        target_bytes=1 << 20,
+        max_attempts=10,
+    )
+    return Window(rules._replace(**changes))
+
+
+def _claimed(offset: int, *, key: str | None = None, attempt: int = 1, at: float = WALL, size: int = 0) -> ClaimedEvent:
+    event = make_event(key=key, distinct_id=None, properties={"fill": "x" * size})
+    return ClaimedEvent(offset, at, event, None, b"", attempt, 1)
+
+
+def _offsets(events: list[Held]) -> list[int]:
+    return [held.offset for held in events]
+
+
+def _settle(window: Window, events: list[Held]) -> None:
+    for held in events:
+        window.handled(held)
+        window.settled(held)
+
+
+class TestOrder:
+    def test_one_batch_of_a_topic_is_out_at_a_time(self) -> None:
+        """Nothing leaves behind a batch before that was handled."""
+        window = _window()
+        for offset in range(5):
+            window.add(_claimed(offset), 0.0, WALL)
+
+        first = window.take(0.0)
+        assert (_offsets(first), window.take(0.0)) == ([0, 1, 2], [])
+        _settle(window, first)
+
+        assert _offsets(window.take(0.0)) == [3, 4]
+
+    def test_a_failed_event_holds_up_its_own_key_only(self) -> None:
+        """Events of its key wait until it came again; those of others leave."""
+        window = _window(ordered_by="key", batch_events=1)
+        for offset, key in enumerate("aab"):
+            window.add(_claimed(offset, key=key), 0.0, WALL)
+        (failed,) = window.take(0.0)
+        window.given_back(failed, 5.0)
+
+        assert (_offsets(window.take(0.0)), window.take(9.0)) == ([2], [])
+        window.add(_claimed(0, key="a", attempt=2), 5.0, WALL)
+
+        assert _offsets(window.take(5.0)) == [0]
+
+    def test_without_an_order_nothing_waits(self) -> None:
+        """Every event leaves while others are out or failed."""
+        window = _window(ordered_by=None, batch_events=1)
+        for offset in range(3):
+            window.add(_claimed(offset, key="a"), 0.0, WALL)
+        window.given_back(window.take(0.0)[0], 5.0)
+
+        assert [_offsets(window.take(0.0)), _offsets(window.take(0.0))] == [[1], [2]]
+
+    def test_events_without_a_key_have_no_order(self) -> None:
+        """One that failed does not hold up another."""
+        window = _window(ordered_by="key", batch_events=1)
+        for offset in range(2):
+            window.add(_claimed(offset), 0.0, WALL)
+        window.given_back(window.take(0.0)[0], 5.0)
+
+        assert _offsets(window.take(0.0)) == [1]
+
+    def test_what_was_put_back_leaves_first_and_in_order(self) -> None:
+        """A batch that was not begun with is as it was."""
+        window = _window()
+        for offset in range(4):
+            window.add(_claimed(offset), 0.0, WALL)
+        window.put_back(window.take(0.0))
+
+        assert (_offsets(window.take(0.0)), window.out) == ([0, 1, 2], 3)
+
+    @pytest.mark.parametrize("ordered_by", ["topic", "key", None])
+    def test_every_event_leaves_once_handled_and_in_its_order(self, ordered_by: Any) -> None:  # Any: a word or None
+        """Whatever fails, comes again, is put back or dies: no event is out twice at once, left over, or overtaken."""
+        seed = 20_261_122
+        chance = random.Random(seed)
+        window = _window(ordered_by=ordered_by, batch_events=4, max_attempts=None)
+        events = {offset: _claimed(offset, key=chance.choice("abc")) for offset in range(400)}
+        fresh = list(events.values())
+        out: list[list[Held]] = []
+        away: list[tuple[float, ClaimedEvent]] = []
+        ended: list[int] = []
+        now = 0.0
+        while len(ended) < len(events):
+            now += 0.1
+            for entry in [entry for entry in away if entry[0] <= now]:
+                away.remove(entry)
+                old = entry[1]
+                again = ClaimedEvent(old.offset, old.appended_at, old.event, None, b"", old.attempt + 1, 2)
+                window.add(again, now, WALL)
+            for _ in range(chance.randrange(5)):
+                if fresh:
+                    window.add(fresh.pop(0), now, WALL)
+            if batch := window.take(now):
+                out.append(batch)
+            if out and chance.random() < 0.7:
+                batch = out.pop(chance.randrange(len(out)))
+                match chance.randrange(4):
+                    case 0:
+                        window.put_back(batch)
+                    case 1:
+                        for held in batch:
+                            due = now + 0.1
+                            window.given_back(held, due)
+                            away.append((due, held.claimed))
+                    case _:
+                        _settle(window, batch)
+                        ended += _offsets(batch)
+
+        assert sorted(ended) == list(events), f"seed {seed}"
+        assert (window.held, window.out, window.held_bytes, window.take(now)) == (0, 0, 0, [])
+        if ordered_by == "topic":
+            assert ended == sorted(ended)
+        if ordered_by == "key":
+            for key in "abc":
+                of_key = [offset for offset in ended if events[offset].event.key == key]  # type: ignore[union-attr]
+                assert of_key == sorted(of_key)
+
+
+class TestBatches:
+    def test_a_batch_leaves_when_it_is_full_or_old(self) -> None:
+        """Fewer wait for the age of the first, counted from its append; ``due_at()`` says when."""
+        window = _window(max_batch_age=1.0)
+        window.add(_claimed(0, at=WALL - 0.4), 0.0, WALL)
+        window.add(_claimed(1), 0.0, WALL)
+
+        assert window.take(0.5) == []
+        assert window.due_at() == pytest.approx(0.6)
+        assert _offsets(window.take(0.61)) == [0, 1]
+        window = _window(max_batch_age=1.0)
+        for offset in range(3):
+            window.add(_claimed(offset), 0.0, WALL)
+        assert _offsets(window.take(0.0)) == [0, 1, 2]
+
+    def test_a_batch_has_no_more_bytes_than_it_may(self) -> None:
+        """One that is larger by itself travels alone."""
+        window = _window(batch_bytes=1_000)
+        for offset, size in enumerate([300, 300, 300, 5_000, 10]):
+            window.add(_claimed(offset, size=size), 0.0, WALL)
+        batches = []
+        while batch := window.take(0.0):
+            batches.append(_offsets(batch))
+            _settle(window, batch)
+
+        assert batches == [[0, 1], [2], [3], [4]]
+
+    def test_later_attempts_leave_with_fewer_and_the_last_alone(self) -> None:
+        """A fault that nobody puts down to one event ends with that event."""
+        window = _window(batch_events=8, max_attempts=3)
+        for offset in range(8):
+            window.add(_claimed(offset, attempt=2), 0.0, WALL)
+        batch = window.take(0.0)
+        assert _offsets(batch) == [0, 1, 2, 3]
+        _settle(window, batch)
+
+        window = _window(batch_events=8, max_attempts=3)
+        for offset in range(8):
+            window.add(_claimed(offset, attempt=3), 0.0, WALL)
+        assert _offsets(window.take(0.0)) == [0]
+
+    def test_a_batch_has_one_lane_and_no_id_twice(self) -> None:
+        """Events of another lane, or with the same id, leave in another batch."""
+        window = _window(ordered_by=None, batch_events=10, lane_of=lambda event: event.lane)
+        twin = make_event(uuid="01890000-0000-7000-8000-000000000001")
+        for offset, event in enumerate([make_event(lane="ai"), make_event(), make_event(lane="ai"), twin, twin]):
+            window.add(ClaimedEvent(offset, WALL, event, None, b"", 1, 1), 0.0, WALL)
+
+        assert [_offsets(window.take(0.0)) for _ in range(4)] == [[0, 2], [1, 3], [4], []]
+
+    def test_no_event_leaves_before_its_delay(self) -> None:
+        """It is counted from the append; what comes behind a young event waits behind it."""
+        window = _window(delay=10.0)
+        window.add(_claimed(0, at=WALL - 4.0), 0.0, WALL)
+        window.add(_claimed(1, at=WALL), 0.0, WALL)
+
+        assert (window.take(5.9), window.due_at()) == ([], 6.0)
+        batch = window.take(6.0)
+        assert _offsets(batch) == [0]
+        _settle(window, batch)
+        assert _offsets(window.take(10.0)) == [1]
+
+
+class TestPauses:
+    def test_a_pause_ends_with_one_probe(self) -> None:
+        """Nothing leaves before it; then one batch, and all others once that arrived."""
+        window = _window(ordered_by=None, batch_events=1)
+        for offset in range(3):
+            window.add(_claimed(offset), 0.0, WALL)
+        window.pause(60.0)
+        assert (window.take(59.0), window.due_at()) == ([], 60.0)
+
+        (probe,) = window.take(60.0)
+        assert window.take(60.0) == []
+        window.handled(probe)
+        assert window.succeeded()
+
+        assert [_offsets(window.take(60.0)) for _ in range(3)] == [[1], [2], []]
+
+
+class TestAppetite:
+    def test_the_first_claim_is_one_event(self) -> None:
+        """What may have ended the process twice is claimed alone, until an event comes that cannot have."""
+        window = _window()
+        assert window.appetite(0.0)[0] == 1
+        suspect = window.add(_claimed(0, attempt=3), 0.0, WALL)
+        assert window.appetite(0.0)[0] == 0
+
+        _settle(window, window.take(0.0))
+        assert (window.appetite(0.0)[0], suspect.offset) == (1, 0)
+        window.add(_claimed(1), 0.0, WALL)
+        assert window.appetite(0.0)[0] == 5
+
+    def test_a_blocked_topic_claims_no_more_than_its_target(self) -> None:
+        """Behind an event that failed there is nothing to win; the event itself is claimed when it is due."""
+        window = _window()
+        for offset in range(6):
+            window.add(_claimed(offset), 0.0, WALL)
+        for held in window.take(0.0)[:1]:
+            window.given_back(held, 5.0)
+
+        assert window.appetite(0.0)[0] <= 1
+        assert window.appetite(5.0)[0] == 1
+
+    def test_blocked_keys_fill_no_more_than_the_window(self) -> None:
+        """Others go on while there is room; what failed is claimed even if there is none."""
+        window = _window(ordered_by="key", batch_events=1)
+        window.add(_claimed(0, key="a"), 0.0, WALL)
+        window.given_back(window.take(0.0)[0], 5.0)
+        for offset in range(1, MAX_HELD - 2):
+            window.add(_claimed(offset, key="a"), 0.0, WALL)
+        assert window.appetite(0.0)[0] == 2
+        for offset in range(MAX_HELD - 2, MAX_HELD):
+            window.add(_claimed(offset, key="a"), 0.0, WALL)
+
+        assert (window.appetite(0.0)[0], window.appetite(5.0)[0]) == (0, 1)
+
+    def test_what_does_not_come_again_is_not_waited_for(self) -> None:
+        """An event that was trimmed while it waited holds nothing up for ever."""
+        window = _window(batch_events=1)
+        for offset in range(2):
+            window.add(_claimed(offset), 0.0, WALL)
+        window.given_back(window.take(0.0)[0], 5.0)
+        assert (window.due_back_at(0.0), window.due_back_at(5.0), window.is_overdue(5.0)) == (5.0, 5.0 + GRACE, False)
+
+        window.expire(5.0 + GRACE)
+
+        assert _offsets(window.take(6.0)) == [1]
