@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
@@ -14,6 +15,8 @@ from eventpipe.cli.config import ConfigOptions, show
 from eventpipe.cli.demo import DemoOptions, demo
 from eventpipe.cli.doctor import DoctorOptions, doctor
 from eventpipe.cli.failures import UsageError
+from eventpipe.cli.log_commands import add_log_commands
+from eventpipe.cli.run import RunOptions, run_pipeline
 from eventpipe.cli.schema import SchemaOptions, schema
 from eventpipe.cli.send import SendOptions, send
 from eventpipe.cli.serve import ServeOptions, serve
@@ -28,15 +31,17 @@ _SERVE = ServeOptions()
 _DEMO = DemoOptions()
 _DOCTOR = DoctorOptions()
 _TOP = TopOptions()
+_RUN = RunOptions()
 
 app = App(
     name="eventpipe",
-    help="Send events, receive them while developing, see the transport at work, and how a process does. "
-    "`--debug` adds tracebacks.",
+    help="Send events, receive them while developing, see the transport at work, and how a process does; "
+    "look into logs. `--debug` adds tracebacks.",
     version=__version__,
 )
 config = App(name="config", help="Look at how clients are configured here.")
 app.command(config)
+add_log_commands(app)
 
 
 def run(words: Sequence[str]) -> int:
@@ -96,6 +101,20 @@ def _top(url: str, *, options: Annotated[TopOptions, _FLAT] = _TOP) -> int:
         options: How often, and what is shown.
     """
     return top(url, options, Console())
+
+
+@app.command(name="run")
+def _run(file: Path, /, *, options: Annotated[RunOptions, _FLAT] = _RUN) -> int:
+    """Run a pipeline that a TOML file describes: a log, its consumers, and what they hand events to.
+
+    SIGTERM or Ctrl-C drains and stops it; a second one ends it at once, and what was not handed out stays in the log.
+    The exit code is 0 only if nothing was lost and nothing is left; 2 where the file is wrong, and all of it is told.
+
+    Args:
+        file: The description, such as pipeline.toml.
+        options: How it is run.
+    """
+    return run_pipeline(file, options, Console(), Console(stderr=True))
 
 
 @config.command(name="show")
