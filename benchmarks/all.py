@@ -14,6 +14,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("scenarios", ()),
     ("scenarios", ("--subjects", ",".join(PEERS), "--runs", "3")),
     ("handlers", ()),
+    ("log", ()),
     ("report", ()),
 )
 

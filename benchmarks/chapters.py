@@ -122,6 +122,35 @@ CHAPTERS = (
         "and one that does not. What is added is the median of five pairs. The far end is well, reads and never "
         "answers, or is not there.",
     ),
+    Chapter(
+        "log_append",
+        "The log: appending",
+        "A hundred producers, each of which waits for its append, and in memory also events that are encoded already, "
+        "500 at a time. Beside SQLite the floor commits ready-made rows to the same tables by hand, as many at a time "
+        "as the log's commits had, and in memory appends ready-made objects to a list: it has no ids, checksums, "
+        "bounds, wake-ups or answers.",
+    ),
+    Chapter(
+        "log_consume",
+        "The log: consuming",
+        "A consumer whose sink does nothing, from the first event to the last. The floor reads the same rows in the "
+        "same batches and keeps its cursor after each: it checks no checksum, makes no events of the rows, and has no "
+        "lease, attempts or order.",
+    ),
+    Chapter(
+        "log_backlog",
+        "The log: a long backlog",
+        "What it takes to claim and to settle an event, for the whole of a long backlog, and for short ones that were "
+        "filled with it and are drained between its parts.",
+    ),
+    Chapter(
+        "log_parked",
+        "The log: a thousand receivers that wait",
+        "In memory. Receivers of other topics are not woken by an append. Those of the topic all are: append is the "
+        "time that this takes the append, by receiver, and each the CPU by receiver until all park again. With a "
+        "consumer of its own each of them is handed the event and settles it; of those that share one consumer one "
+        "does, and the others look and find nothing.",
+    ),
 )
 
 READERS = """\
@@ -156,7 +185,7 @@ LIMITS = """\
 - Events have 432 bytes unless a table says otherwise. A library that adds fields of its own sends more than others.
 - Nothing here lasts longer than minutes. Days are for the stress tests, and guarantees for [their
   page](guarantees.md).
-- Stores and the spool are not measured: this version has none."""
+- Of the log everything is measured in one process; files that several share are not. A spool there is not yet."""
 
 PARTS = """\
 What the steps of an event's way cost by themselves, per event in batches of 500 unless the name says otherwise. The

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.results import Measurement, Results
 
 HERD = 1_000  # flushes at once
+LOG = "python -m benchmarks log"
 
 Find = Callable[[Results], float | None]
 
@@ -269,5 +270,77 @@ PROMISES = (
         1.1,
         ratio("codecs", "cpu_us", "posthog", codec="posthog-v1", batch_events=500),
         f"{_SCENARIOS} codecs",
+    ),
+    *(
+        promise
+        for durability, what in (("power", "fsync per commit"), ("process", "no fsync"))
+        for promise in (
+            Promise(
+                f"SQLite, {what}: `log.append()` per second, 100 producers, to bare inserts",
+                "",
+                0.6,
+                ratio("log_append", "per_second", "floor", store="sqlite", durability=durability),
+                LOG,
+                is_least=True,
+            ),
+            Promise(
+                f"SQLite, {what}: `log.append()`, p99",
+                "ms",
+                15,
+                figure("log_append", "p99_ms", store="sqlite", durability=durability),
+                LOG,
+            ),
+        )
+    ),
+    Promise(
+        "SQLite: a consumer's events per second, 500 a batch, to bare reads",
+        "",
+        0.6,
+        ratio("log_consume", "per_second", "floor", store="sqlite"),
+        LOG,
+        is_least=True,
+    ),
+    Promise(
+        "memory: `log.append()` per second, 100 producers",
+        "per s",
+        200_000,
+        figure("log_append", "per_second", store="memory", call="append"),
+        LOG,
+        is_least=True,
+    ),
+    Promise(
+        "memory: `log.append_many()` of encoded events per second",
+        "per s",
+        500_000,
+        figure("log_append", "per_second", store="memory", call="append_many"),
+        LOG,
+        is_least=True,
+    ),
+    *(
+        Promise(
+            f"{label}: claim and settle an event of a backlog of {words}, to one of 10 000",
+            "",
+            1.2,
+            ratio("log_backlog", "cpu_us", "10000 events", store=store, events=events),
+            LOG,
+        )
+        for label, store, events, words in (
+            ("memory", "memory", 5_000_000, "5 million"),
+            ("SQLite", "sqlite", 1_000_000, "a million"),
+        )
+    ),
+    Promise(
+        "memory: an append beside 1 000 receivers parked on other topics, to nobody",
+        "",
+        1.1,
+        ratio("log_parked", "cpu_us", "nobody", parked="on other topics"),
+        LOG,
+    ),
+    Promise(
+        "memory: each of 1 000 receivers parked on the topic, to an append",
+        "µs",
+        10,
+        figure("log_parked", "append_us", parked="on the topic"),
+        LOG,
     ),
 )

@@ -103,7 +103,7 @@ def promised(results: Results) -> str:
     return table(
         ("promise", "measured", "bound", "", "measured by"),
         (
-            [promise.what, *_judged(promise, results), words[promise.is_met(results)], f"`{promise.command}`"]
+            [promise.what, *judged(promise, results), words[promise.is_met(results)], f"`{promise.command}`"]
             for promise in PROMISES
         ),
     )
@@ -206,7 +206,8 @@ def flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
             yield above + name.replace("_", " "), str(found)
 
 
-def _judged(promise: Promise, results: Results) -> tuple[str, str]:
+def judged(promise: Promise, results: Results) -> tuple[str, str]:
+    """What was measured for a promise, and its bound, in words."""
     found = promise.find(results)
     unit = f" {promise.unit}" if promise.unit else ""
     sign = "≥" if promise.is_least else "≤"

@@ -11,13 +11,14 @@ import pytest
 
 from benchmarks.chapters import CHAPTERS
 from benchmarks.peers import PEERS
-from benchmarks.promises import PROMISES
+from benchmarks.promises import LOG, PROMISES
 from benchmarks.report import MISSING, PAGE, page
 from benchmarks.results import Measurement, Results, Spread
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.series import Line, pictures
 from benchmarks.tables import number
 
+LOG_SCENARIOS = ("log_append", "log_consume", "log_backlog", "log_parked")
 PLAIN = {"batch_events": 500, "gzip": False}
 SMALL = {"batch_events": 100, "gzip": False}
 
@@ -237,14 +238,14 @@ def test_page_in_the_documentation_is_that_of_the_results() -> None:
 
 
 def test_every_scenario_has_a_chapter() -> None:
-    """In the order in which they run; web handlers have a command of their own."""
-    assert [chapter.scenario for chapter in CHAPTERS] == [*SCENARIOS, "handlers"]
+    """In the order in which they run; web handlers and the log have commands of their own."""
+    assert [chapter.scenario for chapter in CHAPTERS] == [*SCENARIOS, "handlers", *LOG_SCENARIOS]
 
 
 def test_every_promise_names_a_command_that_there_is() -> None:
     """Who doubts a row can run it."""
     known = {f"python -m benchmarks scenarios {name}" for name in SCENARIOS}
-    known |= {"python -m benchmarks parts", "python -m benchmarks handlers"}
+    known |= {"python -m benchmarks parts", "python -m benchmarks handlers", LOG}
     commands = [promise.command.partition(" --subjects ") for promise in PROMISES]
 
     assert {command for command, _, _ in commands} <= known

@@ -1,0 +1,304 @@
+"""What a process does that measures the log: a load on it, and a bare loop for the same job, by turns.
+
+Each load is given how many turns to take, and how many events there are in one, and returns what it found, one value
+a turn. Turns are of a fraction of a second, so that both sides of a ratio had the same machine. The first, which warms,
+is not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+import time
+from array import array
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.clocks import percentile
+from benchmarks.log_floor import bare, rows_of
+from benchmarks.workload import Captured, pool
+from eventpipe import Batch
+from eventpipe.encoding import Encoder
+from eventpipe.events import CapturedEvent
+from eventpipe.log.consumer import Consumer
+from eventpipe.log.eventlog import EventLog
+from eventpipe.stores.base import Store
+from eventpipe.stores.memory import MemoryStore
+from eventpipe.stores.sqlite import SqliteStore
+from eventpipe.stores.sqlite_opening import SqliteDurability
+from eventpipe.stores.values import ConsumerKey, Disposal, Disposition
+
+PRODUCERS = 100
+BATCH = 500  # events that are claimed, or appended, at once: a consumer's default
+SHORT = 10_000  # events of a backlog that is nothing special
+TOPIC = "orders"
+
+Kept = Literal["memory", "sqlite"]
+
+
+@dataclass
+class Found:
+    """What one subject of a load came to; values by turn.
+
+    Attributes:
+        scenario: Which measurement it belongs to.
+        subject: ``eventpipe`` or ``floor``.
+        parameters: What tells it from the others of the scenario.
+        figures: By name; the name ends in its unit.
+        ratios: Of a figure to that of what ran beside it.
+        captured: Events that went in.
+        delivered: Events that were found to be there.
+    """
+
+    scenario: str
+    subject: str
+    parameters: dict[str, Any]  # Any: JSON
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    ratios: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    captured: int = 0
+    delivered: int = 0
+
+    def add(self, **figures: float) -> None:
+        """Add a turn's figures."""
+        for name, value in figures.items():
+            self.figures.setdefault(name, []).append(value)
+
+    def beside(self, other: str, name: str, value: float) -> None:
+        """Add a turn's ratio."""
+        self.ratios.setdefault(name, {}).setdefault(other, []).append(value)
+
+    def hold_against(self, floor: Found) -> None:
+        """Add the ratios to a floor that took the same turns."""
+        for name in floor.figures:
+            for ours, theirs in zip(self.figures[name], floor.figures[name], strict=True):
+                self.beside("floor", name, ours / theirs)
+
+
+class Stopwatch:
+    """Seconds on the wall and of CPU, of all threads, since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._worked = time.process_time()
+
+    def rates(self, events: int) -> dict[str, float]:
+        """Events per second and CPU per event."""
+        worked, took = time.process_time() - self._worked, time.perf_counter() - self._began
+        return {"per_second": events / took, "cpu_us": worked / events * 1e6}
+
+
+def captured(count: int) -> list[CapturedEvent]:
+    """So many events, encoded; each has an id of its own."""
+    encode = Encoder().encode_plain
+    made = (encode(event, who, properties) for event, who, properties in islice(cycle(_pooled()), count))
+    return [event for event in made if event is not None]
+
+
+_pooled = cache(pool)
+
+
+async def each(events: int, work: Callable[[Sequence[Captured]], Awaitable[None]]) -> dict[str, float]:
+    """Have all producers work at once, each on its share of the events; what that took."""
+    given = list(islice(cycle(_pooled()), events))
+    shares = [given[number::PRODUCERS] for number in range(PRODUCERS)]
+    gc.collect()
+    watch = Stopwatch()
+    await asyncio.gather(*map(work, shares))
+    return watch.rates(events)
+
+
+# -- append -----------------------------------------------------------------------------------------------------------
+
+
+async def append_sqlite(turns: int, events: int, durability: SqliteDurability) -> list[Found]:
+    """Producers that wait for each append, and ready-made rows in groups of the size that the log's commits had."""
+    parameters = {"store": "sqlite", "durability": durability, "call": "append"}
+    ours, floor = (Found("log_append", subject, parameters) for subject in ("eventpipe", "floor"))
+    with tempfile.TemporaryDirectory() as folder, bare(Path(folder, "floor.db"), durability) as file:
+        store = SqliteStore(Path(folder, "log.db"), durability=durability)
+        async with EventLog(store) as log:
+            for turn in range(turns + 1):
+                taken = array("d")
+                commits = store.version(TOPIC)
+                rates = await each(events, partial(_append_each, log, taken))
+                group = round(events / (store.version(TOPIC) - commits))
+                rows = rows_of(captured(events), turn * events)
+                watch = Stopwatch()
+                file.write(rows, group)
+                if turn:
+                    floor.add(**watch.rates(events))
+                    late = sorted(taken)
+                    ours.add(**rates, p50_ms=percentile(late, 50) * 1e3, p99_ms=percentile(late, 99) * 1e3)
+                    ours.add(events_per_commit=group)
+            ours.captured = floor.captured = events * (turns + 1)
+            ours.delivered = (await log.topic(TOPIC)).events
+        (floor.delivered,) = file.db.execute("SELECT count(*) FROM events").fetchone()
+    ours.hold_against(floor)
+    return [ours, floor]
+
+
+async def _append_each(log: EventLog, taken: array[float], share: Sequence[Captured]) -> None:
+    clock = time.perf_counter
+    for event, who, properties in share:
+        began = clock()
+        await log.append(TOPIC, event, distinct_id=who, properties=properties)
+        taken.append(clock() - began)
+
+
+async def append_memory(turns: int, events: int) -> list[Found]:
+    """Events as they are captured, one by one; and encoded ones, a batch at a time. Beside each, a list of them."""
+    one, many, floor = (
+        Found("log_append", subject, {"store": "memory", "call": call})
+        for subject, call in (("eventpipe", "append"), ("eventpipe", "append_many"), ("floor", "list.append"))
+    )
+    for turn in range(turns + 1):
+        made = captured(events)
+        rates = {}
+        for found, append in ((one, _append_all), (many, _append_many)):
+            async with EventLog(memory()) as log:
+                rates[found.parameters["call"]] = await append(log, made)
+                found.captured += events
+                found.delivered += (await log.topic(TOPIC)).events
+        listed: list[CapturedEvent] = []
+        watch = Stopwatch()
+        for event in made:
+            listed.append(event)  # noqa: PERF402  # as an append is: one by one
+        rates["list.append"] = watch.rates(events)
+        floor.captured += events
+        floor.delivered += len(listed)
+        if turn:
+            for found in (one, many, floor):
+                found.add(**rates[found.parameters["call"]])
+    one.hold_against(floor)
+    many.hold_against(floor)
+    return [one, many, floor]
+
+
+async def _append_all(log: EventLog, made: Sequence[CapturedEvent]) -> dict[str, float]:
+    async def produce(share: Sequence[Captured]) -> None:
+        for event, who, properties in share:
+            await log.append(TOPIC, event, distinct_id=who, properties=properties)
+
+    return await each(len(made), produce)
+
+
+async def _append_many(log: EventLog, made: Sequence[CapturedEvent]) -> dict[str, float]:
+    batches = [made[first : first + BATCH] for first in range(0, len(made), BATCH)]
+
+    async def produce(share: Sequence[Sequence[CapturedEvent]]) -> None:
+        for batch in share:
+            await log.append_many(TOPIC, batch)
+
+    gc.collect()
+    watch = Stopwatch()
+    await asyncio.gather(*(produce(batches[number::PRODUCERS]) for number in range(PRODUCERS)))
+    return watch.rates(len(made))
+
+
+def memory() -> MemoryStore:
+    """A store without bounds."""
+    return MemoryStore(max_events=None, max_bytes=None)
+
+
+# -- consume ----------------------------------------------------------------------------------------------------------
+
+
+class Nothing:
+    """A sink that accepts everything and keeps nothing."""
+
+    async def send(self, batch: Batch) -> None:
+        """Accept it."""
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+
+async def consume_sqlite(turns: int, events: int) -> list[Found]:
+    """A consumer with a sink, from the first event to the last, and the same rows read by hand in the same batches."""
+    parameters = {"store": "sqlite", "durability": "power", "batch_events": BATCH}
+    ours, floor = (Found("log_consume", subject, parameters) for subject in ("eventpipe", "floor"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "log.db")
+        await _fill(EventLog(SqliteStore(path)), events)
+        for turn in range(turns + 1):
+            async with EventLog(SqliteStore(path)) as log:
+                consumer = Consumer(log, TOPIC, f"consumer-{turn}", Nothing(), batch_events=BATCH)
+                watch = Stopwatch()
+                report = await consumer.process()
+                rates = watch.rates(events)
+                ours.delivered += report.delivered
+                await log.remove_consumer(TOPIC, f"consumer-{turn}")
+            with bare(path, "power") as file:
+                watch = Stopwatch()
+                floor.delivered += file.read(events, BATCH)
+                if turn:
+                    floor.add(**watch.rates(events))
+                    ours.add(**rates)
+        ours.captured = floor.captured = events * (turns + 1)
+    ours.hold_against(floor)
+    return [ours, floor]
+
+
+async def _fill(log: EventLog, events: int) -> None:
+    async with log:
+        for batch in _batches(events):
+            await log.append_many(TOPIC, batch)
+
+
+def _batches(events: int) -> list[list[CapturedEvent]]:
+    return [captured(min(SHORT, events - first)) for first in range(0, events, SHORT)]
+
+
+# -- backlog ----------------------------------------------------------------------------------------------------------
+
+
+async def backlog(turns: int, events: int, store: Kept) -> list[Found]:
+    """A long backlog, drained in as many parts as there are turns, after each of which a short one is drained."""
+    long, short = (
+        Found("log_backlog", "eventpipe", {"store": store, "events": count, "batch_events": BATCH})
+        for count in (events, SHORT)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        kept: Store = memory() if store == "memory" else SqliteStore(Path(folder, "log.db"))
+        async with EventLog(kept) as log:
+            # In turns too: so that both are as far from the processor's caches when they are read.
+            part = events // turns
+            for turn in range(turns):
+                for first in range(0, part, SHORT):
+                    await log.append_many(TOPIC, captured(min(SHORT, part - first)))
+                await log.append_many(f"{TOPIC}-{turn}", captured(SHORT))
+            token = await _take(kept, ConsumerKey(TOPIC, "all"))
+            for turn in range(turns):
+                key = ConsumerKey(f"{TOPIC}-{turn}", "all")
+                other = await _take(kept, key)
+                rates = await _drain(kept, ConsumerKey(TOPIC, "all"), token, part)
+                beside = await _drain(kept, key, other, SHORT)
+                long.add(**rates)
+                short.add(**beside)
+                long.beside(f"{SHORT} events", "cpu_us", rates["cpu_us"] / beside["cpu_us"])
+            long.captured = long.delivered = part * turns
+            short.captured = short.delivered = SHORT * turns
+            (left,) = (info.pending for info in await log.consumers(TOPIC))
+            assert left == 0, left
+    return [long, short]
+
+
+async def _take(store: Store, key: ConsumerKey) -> int:
+    await store.add_consumer(key, "earliest")
+    return await store.acquire(key.lease, "benchmark", None)
+
+
+async def _drain(store: Store, key: ConsumerKey, token: int, events: int) -> dict[str, float]:
+    """Claim and settle so many, a batch at a time."""
+    watch = Stopwatch()
+    left = events
+    while left:
+        claims = await store.claim(key, token, max_events=min(BATCH, left), max_bytes=2**30)
+        await store.settle(key, token, [Disposition(claimed, Disposal.ACK) for claimed in claims.events])
+        left -= len(claims.events)
+    return watch.rates(events)
