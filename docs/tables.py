@@ -14,17 +14,29 @@ from pathlib import Path
 from typing import Any, get_args
 
 from eventpipe.checked import Checked
+from eventpipe.cli.append import AppendOptions, ImportOptions
 from eventpipe.cli.config import ConfigOptions
+from eventpipe.cli.consumers import ConsumersOptions
+from eventpipe.cli.dead_letters import DeadLettersOptions
 from eventpipe.cli.demo import DemoOptions
 from eventpipe.cli.doctor import DoctorOptions
+from eventpipe.cli.export import ExportOptions
+from eventpipe.cli.moving import ReplayOptions, SeekOptions
+from eventpipe.cli.run import RunOptions
 from eventpipe.cli.schema import SchemaOptions
 from eventpipe.cli.send import SendOptions
 from eventpipe.cli.serve import ServeOptions
+from eventpipe.cli.switching import SwitchOptions
+from eventpipe.cli.tail import TailOptions
 from eventpipe.cli.top import TopOptions
+from eventpipe.cli.topics import TopicsOptions
+from eventpipe.cli.verify import VerifyOptions
 from eventpipe.environment import variables
 from eventpipe.integrations.families import FAMILIES
 from eventpipe.integrations.opentelemetry_measures import MEASURES
+from eventpipe.log import ConsumerOptions
 from eventpipe.options import ClientOptions, RetryPolicy
+from eventpipe.retention import Retention
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))  # of which the tests are a part that no package installs
@@ -52,6 +64,16 @@ def bounds(model: type[Checked], prefix: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def options(model: type[Checked]) -> str:
+    """Options that no variable sets, a line each: name, default with its unit, meaning and reason."""
+    lines = ["| option | default | meaning, and the reason for the default |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        unit = str(extra["unit"]) if isinstance(extra, dict) else ""
+        lines.append(f"| `{name}` | {shown(field.default_factory or field.default, unit)} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
 def shown(default: Any, unit: str) -> str:  # Any: the default of any option
     """A default as a reader counts it: ``32 MiB``, ``10 000 events``, ``drop_newest``."""
     if default is None:
@@ -73,7 +95,8 @@ def command(options: Any) -> str:  # Any: a dataclass, which has no type of its 
     lines = ["| option | default | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(options):
         default = "" if field.default in (None, False, dataclasses.MISSING) else f"`{field.default}`"
-        lines.append(f"| `--{field.name.replace('_', '-')}` | {default} | {meanings[field.name]} |")
+        option = field.name.strip("_").replace("_", "-")
+        lines.append(f"| `--{option}` | {default} | {meanings[field.name]} |")
     return "\n".join(lines) + "\n"
 
 
@@ -137,17 +160,34 @@ def choices(literal: object) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "ClientOptions": partial(bounds, ClientOptions, ""),
     "RetryPolicy": partial(bounds, RetryPolicy, "retry."),
+    "ConsumerOptions": partial(options, ConsumerOptions),
+    "Retention": partial(options, Retention),
+    "append": partial(command, AppendOptions),
     "config": partial(command, ConfigOptions),
+    "consumers": partial(command, ConsumersOptions),
+    "dead": partial(command, DeadLettersOptions),
     "demo": partial(command, DemoOptions),
     "doctor": partial(command, DoctorOptions),
+    "export": partial(command, ExportOptions),
+    "import": partial(command, ImportOptions),
+    "pause": partial(command, SwitchOptions),
+    "replay": partial(command, ReplayOptions),
+    "run": partial(command, RunOptions),
     "schema": partial(command, SchemaOptions),
+    "seek": partial(command, SeekOptions),
     "send": partial(command, SendOptions),
     "serve": partial(command, ServeOptions),
+    "tail": partial(command, TailOptions),
     "top": partial(command, TopOptions),
+    "topics": partial(command, TopicsOptions),
+    "verify": partial(command, VerifyOptions),
     "eventpipe": partial(names, "eventpipe"),
     "codecs": partial(names, "eventpipe.codecs"),
+    "log": partial(names, "eventpipe.log"),
+    "pipeline": partial(names, "eventpipe.pipeline"),
     "privacy": partial(names, "eventpipe.privacy"),
     "sinks": partial(names, "eventpipe.sinks"),
+    "stores": partial(names, "eventpipe.stores"),
     "testing": partial(names, "eventpipe.testing"),
     "prometheus": metrics,
     "opentelemetry": instruments,
@@ -157,6 +197,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "in_encoding": partial(modules, "eventpipe.encoding"),
     "in_sinks": partial(modules, "eventpipe.sinks"),
     "in_codecs": partial(modules, "eventpipe.codecs"),
+    "in_log": partial(modules, "eventpipe.log"),
+    "in_pipeline": partial(modules, "eventpipe.pipeline"),
+    "in_stores": partial(modules, "eventpipe.stores"),
     "in_subscriptions": partial(modules, "eventpipe.subscriptions"),
     "in_transport": partial(modules, "eventpipe.transport"),
     "in_integrations": partial(modules, "eventpipe.integrations"),

@@ -1,25 +1,32 @@
 """Capture events in async handlers; batches reach their sink in the background, every event accounted for."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from eventpipe.client import AsyncClient
 from eventpipe.clock import Clock
 from eventpipe.contracts import Codec, Instrument, Request, Sink
 from eventpipe.core.channel import Channel, Producer
 from eventpipe.core.deadline import Deadline
-from eventpipe.core.group import ServiceGroup
 from eventpipe.core.reading import Reading
 from eventpipe.core.service import Service, ServiceState
 from eventpipe.core.stopping import StopReport
-from eventpipe.default import aclose, capture, capture_nowait, flush, set_default
 from eventpipe.errors import (
     ClosedError,
+    CursorError,
     DeliveryError,
     EventPipeError,
     InvalidEventError,
+    LeaseHeldError,
+    LeaseLostError,
     PermanentSinkError,
     QueueFullError,
     SignatureError,
     SinkError,
+    StoreError,
+    StoreFullError,
     TransientSinkError,
+    UnknownConsumerError,
 )
 from eventpipe.events import Batch, CapturedEvent, Event
 from eventpipe.health import Health, SinkHealth
@@ -38,12 +45,50 @@ from eventpipe.outcomes import (
 from eventpipe.scopes import Scope, scope
 from eventpipe.statistics import EventCounts, HighWater, Statistics
 from eventpipe.subscriptions import Gap, Subscription
-from eventpipe.sync import SyncClient
 from eventpipe.transport.hooks import OutcomeCallback
 from eventpipe.transport.reader import StatisticsReader
 from eventpipe.transport.receipts import Receipt
 
+if TYPE_CHECKING:
+    from eventpipe.core.group import ServiceGroup
+    from eventpipe.default import aclose, capture, capture_nowait, flush, set_default
+    from eventpipe.log import Consumer, Delivery, EventLog, Receiver
+    from eventpipe.pipeline import Pipeline
+    from eventpipe.retention import Retention
+    from eventpipe.stores.base import Store
+    from eventpipe.sync import SyncClient
+
 __version__ = "0.1.0.dev0"
+
+# Loaded when they are first asked for: a program that has a client alone does not pay for a log at its start.
+_LATER = {
+    "Consumer": "eventpipe.log",
+    "Delivery": "eventpipe.log",
+    "EventLog": "eventpipe.log",
+    "Pipeline": "eventpipe.pipeline",
+    "Receiver": "eventpipe.log",
+    "Retention": "eventpipe.retention",
+    "ServiceGroup": "eventpipe.core.group",
+    "Store": "eventpipe.stores.base",
+    "SyncClient": "eventpipe.sync",
+    "aclose": "eventpipe.default",
+    "capture": "eventpipe.default",
+    "capture_nowait": "eventpipe.default",
+    "flush": "eventpipe.default",
+    "set_default": "eventpipe.default",
+}
+
+
+def __getattr__(name: str) -> Any:  # Any: whatever is exported
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "AsyncClient",
@@ -55,12 +100,16 @@ __all__ = [
     "CloseReport",
     "ClosedError",
     "Codec",
+    "Consumer",
+    "CursorError",
     "Deadline",
+    "Delivery",
     "DeliveryError",
     "DropReason",
     "Durations",
     "Event",
     "EventCounts",
+    "EventLog",
     "EventModel",
     "EventPipeError",
     "FlushReport",
@@ -71,17 +120,22 @@ __all__ = [
     "Instrument",
     "InvalidEventError",
     "Latencies",
+    "LeaseHeldError",
+    "LeaseLostError",
     "Outcome",
     "OutcomeCallback",
     "OutcomeKind",
     "PermanentSinkError",
+    "Pipeline",
     "Producer",
     "QueueFullError",
     "Rate",
     "Rates",
     "Reading",
     "Receipt",
+    "Receiver",
     "Request",
+    "Retention",
     "RetryPolicy",
     "Scope",
     "Service",
@@ -94,9 +148,13 @@ __all__ = [
     "Statistics",
     "StatisticsReader",
     "StopReport",
+    "Store",
+    "StoreError",
+    "StoreFullError",
     "Subscription",
     "SyncClient",
     "TransientSinkError",
+    "UnknownConsumerError",
     "Verdict",
     "aclose",
     "capture",

@@ -16,8 +16,11 @@ PACKAGES = (
     "eventpipe",
     "eventpipe.codecs",
     "eventpipe.integrations.opentelemetry",
+    "eventpipe.log",
+    "eventpipe.pipeline",
     "eventpipe.privacy",
     "eventpipe.sinks",
+    "eventpipe.stores",
     "eventpipe.testing",
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -35,12 +36,16 @@ from eventpipe import (
     ClosedError,
     CloseReport,
     Codec,
+    Consumer,
+    CursorError,
     Deadline,
+    Delivery,
     DeliveryError,
     DropReason,
     Durations,
     Event,
     EventCounts,
+    EventLog,
     EventModel,
     EventPipeError,
     FlushReport,
@@ -51,17 +56,22 @@ from eventpipe import (
     Instrument,
     InvalidEventError,
     Latencies,
+    LeaseHeldError,
+    LeaseLostError,
     Outcome,
     OutcomeCallback,
     OutcomeKind,
     PermanentSinkError,
+    Pipeline,
     Producer,
     QueueFullError,
     Rate,
     Rates,
     Reading,
     Receipt,
+    Receiver,
     Request,
+    Retention,
     RetryPolicy,
     Scope,
     Service,
@@ -74,9 +84,13 @@ from eventpipe import (
     Statistics,
     StatisticsReader,
     StopReport,
+    Store,
+    StoreError,
+    StoreFullError,
     Subscription,
     SyncClient,
     TransientSinkError,
+    UnknownConsumerError,
     Verdict,
     aclose,
     capture,
@@ -116,6 +130,26 @@ from eventpipe.integrations.prometheus import PrometheusMetrics
 from eventpipe.integrations.quart import setup
 from eventpipe.integrations.snapshots import consistent
 from eventpipe.integrations.structlog import EventProcessor
+from eventpipe.log import (
+    ConsumedEvent,
+    ConsumerError,
+    ConsumerOptions,
+    ConsumerReport,
+    ConsumerStatistics,
+    DeadLetter,
+    Lag,
+    PassReport,
+    Shard,
+    migration,
+    shard_name,
+    shard_of,
+)
+from eventpipe.log import Consumer as LogConsumer
+from eventpipe.log import Delivery as LogDelivery
+from eventpipe.log import EventLog as OpenLog
+from eventpipe.log import Receiver as LogReceiver
+from eventpipe.pipeline import ConsumerSummary, PipelineReport
+from eventpipe.pipeline import Pipeline as WholePipeline
 from eventpipe.privacy import (
     BEARER_TOKEN,
     CARD_NUMBER,
@@ -131,7 +165,31 @@ from eventpipe.privacy import (
     Scrub,
     chain,
 )
-from eventpipe.sinks import CallbackSink, FileSink, HttpSink, LoggingSink, MemorySink, WebhookSink
+from eventpipe.sinks import (
+    CallbackSink,
+    FileSink,
+    HttpSink,
+    LoggingSink,
+    LogSink,
+    MemorySink,
+    WebhookSink,
+)
+from eventpipe.stores import (
+    ClaimedEvent,
+    Claims,
+    ConsumerInfo,
+    ConsumerKey,
+    ConsumerStore,
+    Damage,
+    Disposal,
+    Disposition,
+    LeaseStore,
+    MemoryStore,
+    SqliteStore,
+    StoredEvent,
+    TopicInfo,
+    TopicStore,
+)
 from eventpipe.testing import (
     Baseline,
     Captured,
@@ -144,7 +202,10 @@ from eventpipe.testing import (
     HangingSink,
     Interruption,
     LeakError,
+    LeaseContract,
+    LeaseRig,
     LedgerError,
+    LoopClock,
     ReadEvent,
     Received,
     RecordingSink,
@@ -156,6 +217,8 @@ from eventpipe.testing import (
     ServiceContract,
     SinkContract,
     SinkRig,
+    StoreContract,
+    StoreRig,
     VirtualTimeLoop,
     Wire,
     assert_captured,
@@ -614,3 +677,144 @@ def captured_in_a_test() -> list[SeenEvent]:
         captured.fail(TransientSinkError(reason="busy"), times=2)
         captured.clear()
         return [first, *refused, *captured, *assert_captured("signed_up", times=1, distinct_id="u1", plan="pro")]
+
+
+async def logs(captured: CapturedEvent) -> None:
+    kept = Retention(max_events=1000, max_bytes=1 << 20, max_age=86_400, on_full="drop_oldest")
+    store = SqliteStore(Path("events.db"), shared=True, durability="process", clock=Clock())
+    async with EventLog(store, topics={"clicks": kept}, trim_interval=5) as log:
+        assert_type(log, EventLog)
+        assert_type(await log.append("orders", "paid", distinct_id="42", properties={"sum": 5}, timeout=1), int)
+        assert_type(await log.append("orders", SignedUp(plan="pro")), int)
+        assert_type(await log.append_many("orders", [Event("paid"), captured, "left"]), list[int])
+        async for stored in log.read("orders", "earliest", end=datetime.datetime.now(datetime.UTC)):
+            assert_type(stored, StoredEvent)
+            assert_type(stored.event, CapturedEvent | None)
+        async for stored in log.follow("orders", 7):
+            assert_type(stored.offset, int)
+        await log.declare("orders", Retention())
+        assert_type(await log.topic("orders"), TopicInfo)
+        assert_type(await log.add_consumer("orders", "billing", "latest"), ConsumerInfo)
+        assert_type((await log.consumer("orders", "billing")).key, ConsumerKey)
+        await log.seek("orders", "billing", "earliest")
+        assert_type(await log.replay("orders", "billing", 3, 5), int)
+        assert_type(await log.verify(), list[Damage])
+        assert_type(await log.replay_dead_letters("orders", [0], consumer="billing"), list[DeadLetter])
+        await log.append("orders", 7)  # type: ignore[arg-type]
+        await log.append("orders", "paid", "42")  # type: ignore[call-arg]
+        await log.seek("orders", "billing", "end")  # type: ignore[arg-type]
+    EventLog(Path("events.db"))  # type: ignore[arg-type]
+    Retention(on_full="block")  # type: ignore[arg-type]
+    SqliteStore("events.db", durability="memory")  # type: ignore[arg-type]
+
+
+async def received(log: EventLog) -> None:
+    async with log.receiver("orders", "billing", start="latest", max_attempts=3, when_held="raise") as receiver:
+        assert_type(receiver, Receiver)
+        delivery = await receiver.receive(timeout=1)
+        assert_type(delivery, Delivery)
+        assert_type(delivery.event, CapturedEvent)
+        assert_type(delivery.gap, int)
+        await delivery.nack(5, "busy")
+        await delivery.ack()
+        assert_type(await receiver.receive_batch(10, timeout=1), list[Delivery])
+        async for each in receiver:
+            async with each:
+                assert_type(each.attempt, int)
+    async with log.receiver("orders", "mail", competing=True, ttl=30) as shared:
+        await (await shared.receive()).extend(30)
+    log.receiver("orders", "billing", begin="latest")  # type: ignore[call-arg]
+
+
+async def handle(consumed: ConsumedEvent) -> None:
+    assert_type(consumed.event, CapturedEvent)
+    assert_type(consumed.offset, int)
+
+
+async def consumed_by_services(log: EventLog, sink: Sink) -> None:
+    audit = Consumer(log, "orders", "audit", sink, start="latest", batch_events=100, max_attempts=None)
+    async with Consumer(log, "orders", "mail", handle, ordered_by="key", concurrency=8, shard=Shard(2, 8)) as mail:
+        assert_type(await mail.lag(), Lag)
+        assert_type(mail.statistics(), ConsumerStatistics)
+        assert_type(mail.subscribe(OutcomeKind.DROPPED), Subscription)
+        assert_type(await mail.stop(timeout=5), ConsumerReport)
+    try:
+        assert_type(await audit.process(timeout=5), PassReport)
+    except ConsumerError as error:
+        assert_type(error.report.retried, int)
+    assert_type(audit.options, ConsumerOptions)
+    Consumer(log, "orders", "audit", print)  # type: ignore[arg-type]
+    Consumer(log, "orders", "audit", sink, workers=2)  # type: ignore[call-arg]
+    Consumer(log, "orders", "audit", sink, ordered_by="offset")  # type: ignore[arg-type]
+    assert_type(shard_of("42", 8), int)
+    assert_type(shard_name("billing", Shard(2, 8)), str)
+    assert_type(migration({0: 5, 1: 7}, 2, 3), list[int])
+
+
+async def pipelines(log: EventLog, client: AsyncClient, consumer: Consumer) -> None:
+    LogSink(log, "orders", where=lambda event: event.name == "paid")
+    LogSink(log, lambda event: event.name, name="log")
+    LogSink("orders", log)  # type: ignore[arg-type]
+    async with Pipeline(client=client, log=log, consumers=[consumer], restart=RetryPolicy()) as pipeline:
+        assert_type(pipeline, Pipeline)
+        assert_type(pipeline.client, AsyncClient)
+    report = await pipeline.stop(timeout=1)
+    assert_type(report, PipelineReport)
+    assert_type(report.consumers, tuple[ConsumerSummary, ...])
+    assert_type(report.client, CloseReport | None)
+    assert_type(Pipeline.from_file("pipeline.toml"), Pipeline)
+    Pipeline(client, log)  # type: ignore[call-arg]
+
+
+def names_in_their_packages(
+    log: EventLog, delivery: Delivery, receiver: Receiver, consumer: Consumer, pipeline: Pipeline
+) -> tuple[OpenLog, LogDelivery, LogReceiver, LogConsumer, WholePipeline]:
+    return log, delivery, receiver, consumer, pipeline
+
+
+async def log_errors(log: EventLog) -> None:
+    try:
+        await log.append("orders", "paid")
+    except StoreFullError as error:
+        assert_type(error.topic, str)
+    except UnknownConsumerError as error:
+        assert_type((error.topic, error.consumer), tuple[str, str])
+    except CursorError as error:
+        assert_type((error.offset, error.first, error.last), tuple[int, int, int])
+    except LeaseHeldError as error:
+        assert_type(error.holder, str)
+        assert_type(error.remaining, float | None)
+    except LeaseLostError as error:
+        assert_type(error.holder, str | None)
+    except StoreError:
+        pass
+
+
+async def stores(claimed: ClaimedEvent) -> tuple[TopicStore, ConsumerStore, LeaseStore]:
+    store: Store = MemoryStore(max_events=10, on_full="wait", dedupe_window=60)
+    token = await store.acquire("reconciler", "host:1", 60)
+    key = ConsumerKey("orders", "billing")
+    claims = await store.claim(key, token, max_events=10, max_bytes=1 << 20)
+    assert_type(claims, Claims)
+    assert_type(claims.events, list[ClaimedEvent])
+    await store.settle(key, token, [Disposition(claimed, Disposal.NACK, delay=1.5, reason="busy")])
+    await store.wait("orders", store.version("orders"))
+    shared: Store = SqliteStore("events.db", shared=True)
+    return store, store, shared
+
+
+class OwnStoreContract(StoreContract):
+    pass
+
+
+class OwnLeaseContract(LeaseContract):
+    pass
+
+
+def lease_rig(store: MemoryStore) -> LeaseRig:
+    return LeaseRig(store, asyncio.sleep, ttl=2.0)
+
+
+def store_rig() -> StoreRig:
+    clock = LoopClock(start=0.0)
+    return StoreRig(MemoryStore(clock=clock), asyncio.sleep, clock, MemoryStore)
