@@ -61,7 +61,7 @@ def test_every_sink_is_exported() -> None:
 
 @pytest.mark.parametrize("name", WITH_STORES)
 def test_every_store_runs_the_contracts(name: str) -> None:
-    """Each engine of ``eventpipe.stores`` stands in a file here with the contract of stores, and with that of leases."""
+    """Each engine of ``eventpipe.stores`` stands in a file here with the contract of stores, and that of leases."""
     path = Path(__file__).with_name(f"test_{name}_store.py")
     leases = path.read_text() + Path(__file__).with_name("test_leases.py").read_text()
 
