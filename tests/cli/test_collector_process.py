@@ -14,8 +14,19 @@ from eventpipe.cli.failures import CommandError
 pytestmark = [pytest.mark.asyncio, pytest.mark.wallclock]
 
 
+others: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def note_others() -> None:
+    """Other tests may have a process for the whole session."""
+    others.clear()
+    others.update(child.pid for child in psutil.Process().children())
+
+
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    """Those that the test has made."""
+    return [child for child in psutil.Process().children() if child.pid not in others]
 
 
 async def test_it_runs_apart_and_ends_with_the_block() -> None:
