@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 from eventpipe.errors import StoreError, StoreFullError
@@ -17,7 +18,13 @@ from eventpipe.stores.sqlite_schema import OFFSET_MASK, place_of
 from eventpipe.stores.sqlite_tables import Topic, all_topics, find_topic, make_topic, save_topic
 from eventpipe.stores.values import TopicInfo
 
-_INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# Rows are inserted many at a statement, so that the interpreter is let go of once for all of them. There are few sizes,
+# so that each statement stays prepared, and the largest has no more values than any SQLite takes, which is 999.
+_SIZES: Final = (64, 16, 4, 1)
+_INSERTS: Final = {
+    size: f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?, ?)'] * size)}"  # noqa: S608  # constants
+    for size in _SIZES
+}
 
 _Row = tuple[int, int, bytes | None, float, int, int, bytes, bytes | None, bytes]
 
@@ -54,7 +61,7 @@ def _append_unseen(transaction: Transaction, calls: Sequence[Append]) -> list[li
         answers.append(_number(topic, events, rows, now, is_replay))
     db.execute("SAVEPOINT unseen")
     try:
-        db.executemany(_INSERT, rows)
+        _insert(db, rows)
     except sqlite3.IntegrityError:
         db.execute("ROLLBACK TO unseen")
         return None
@@ -84,7 +91,7 @@ def append_one(transaction: Transaction, call: Append) -> list[int] | StoreFullE
             return error
     rows: list[_Row] = []
     _number(topic, fresh, rows, now, is_replay)
-    db.executemany(_INSERT, rows)
+    _insert(db, rows)
     _save(transaction, [topic])
     return offsets
 
@@ -149,6 +156,14 @@ def _number(
     topic.events += len(events)
     topic.bytes += size
     return list(range(start, topic.end))
+
+
+def _insert(db: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+    first = 0
+    for size in _SIZES:
+        while len(rows) - first >= size:
+            db.execute(_INSERTS[size], list(chain.from_iterable(rows[first : first + size])))
+            first += size
 
 
 def _save(transaction: Transaction, topics: Iterable[Topic]) -> None:

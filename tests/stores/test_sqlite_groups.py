@@ -205,6 +205,22 @@ async def test_repeated_event_in_a_group_has_one_offset(store: SqliteStore) -> N
     assert await asyncio.gather(*appends) == [[0], [1, 0], [0]]
 
 
+@pytest.mark.parametrize("place", [0, 63, 64, 80, 98, 99])
+async def test_known_event_among_many_has_its_offset_and_the_others_are_appended(
+    store: SqliteStore, place: int
+) -> None:
+    """Rows go in by statements of several sizes: wherever the known one stands, none is there twice or missing."""
+    known = make_event("known")
+    await store.append("orders", [known])
+    events = [make_event(str(number)) for number in range(100)]
+    events[place] = known
+
+    offsets = await store.append("orders", events)
+
+    assert offsets == [*range(1, place + 1), 0, *range(place + 1, 100)]
+    assert await held(store) == [known.uuid] + [event.uuid for event in events if event is not known]
+
+
 async def test_cancelled_append_is_whole_or_never_was(store: SqliteStore) -> None:
     """Cancelled at any moment, of three events there are three or none; nobody else notices."""
     for turns in range(8):
