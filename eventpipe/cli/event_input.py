@@ -19,8 +19,6 @@ from eventpipe.events import CapturedEvent
 
 CHUNK_EVENTS = 500
 
-_PLACE = ("offset", "appended_at", "lifted")  # of the log that the event comes from
-
 Reading = Callable[[Line, Encoder], CapturedEvent]
 """Makes an event of a line, or raises ``MalformedError``."""
 
@@ -107,13 +105,7 @@ def read_described(line: Line, encoder: Encoder) -> CapturedEvent:
         MalformedError: No event can be made of it.
         InvalidEventError: Its event is not valid.
     """
-    values = read_object(line)
-    lane = None
-    if isinstance(values.get("properties"), dict):  # our own form, perhaps with what the log knew of it
-        lane = values.pop("lane", None)
-        for name in _PLACE:
-            values.pop(name, None)
-    event = Fields().to_event(values)
+    event = Fields().to_event(read_object(line))
     return encoder.encode(
         event.event,
         event.distinct_id,
@@ -122,5 +114,5 @@ def read_described(line: Line, encoder: Encoder) -> CapturedEvent:
         event.uuid,
         event.headers,
         event.key,
-        lane,
+        event.lane,
     )

@@ -14,6 +14,9 @@ from eventpipe.events import Event
 
 Values = dict[str, Any]  # Any: JSON
 
+# What a collector, or a log, adds to an event in our own form.
+_ADDED = ("received_at", "offset", "appended_at", "lifted")
+
 _SECONDS_BELOW = 1e11  # a Unix time above this is in milliseconds: as seconds it would be the year 5138
 
 
@@ -26,7 +29,8 @@ class Fields:
     """Which fields of a line name the parts of an event; all others become properties.
 
     A line whose ``properties`` is an object is in the form that eventpipe writes itself: those are its properties,
-    and ``key`` and ``headers`` are what they are there; when a collector received it is left out.
+    and ``key``, ``headers`` and ``lane`` are what they are there; when a collector received it, and its place in the
+    log that it comes from, are left out.
 
     Attributes:
         event: The field with the event's name.
@@ -55,12 +59,14 @@ class Fields:
         uuid = _uuid(values.get("uuid"))
         if uuid is not None:
             del values["uuid"]
-        key = headers = None
+        key = headers = lane = None
         if isinstance(values.get("properties"), dict):
             properties = values.pop("properties")
             key = values.pop("key") if isinstance(values.get("key"), str) else None
             headers = values.pop("headers") if _is_headers(values.get("headers")) else None
-            values.pop("received_at", None)
+            lane = values.pop("lane") if isinstance(values.get("lane"), str) else None
+            for field in _ADDED:
+                values.pop(field, None)
             values |= properties
         return Event(
             name,
@@ -70,6 +76,7 @@ class Fields:
             uuid=uuid or str(uuid_utils.uuid7()),
             headers=headers,
             key=key,
+            lane=lane,
         )
 
 

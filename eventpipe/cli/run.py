@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,6 +18,7 @@ from rich.console import Console
 
 from eventpipe.cli.display import say, shown
 from eventpipe.cli.failures import FAILURE, USAGE, CommandError, one_line
+from eventpipe.cli.imports import imports_as_python_does
 from eventpipe.cli.run_view import RunView, ended_json, ended_text
 from eventpipe.cli.signals import Stop, stop_signals
 from eventpipe.cli.text import count, duration, readable
@@ -64,14 +64,14 @@ def run_pipeline(file: Path, options: RunOptions, out: Console, err: Console) ->
         CommandError: It could not start.
     """
     try:
-        with _imports_as_python_does(), contextlib.redirect_stdout(sys.stderr):  # what a module prints is no report
+        with imports_as_python_does(), contextlib.redirect_stdout(sys.stderr):  # what a module prints is no report
             pipeline = Pipeline.from_file(file)
     except ValueError as error:
         return _refuse(str(error).splitlines(), options, out, err)
     if options.check:
         _describe(file, pipeline, options, out)
         return 0
-    with _imports_as_python_does():  # a handler may import when it is called
+    with imports_as_python_does():  # a handler may import when it is called
         return asyncio.run(_run(one_line(readable(str(file))), pipeline, options, out, err))
 
 
@@ -215,15 +215,3 @@ class _LinesAbove(logging.Handler):
             say(self._console, self.format(record))
         except Exception:  # noqa: BLE001  # as handlers do: what cannot be written ends nobody
             self.handleError(record)
-
-
-@contextlib.contextmanager
-def _imports_as_python_does() -> Iterator[None]:
-    """Modules of the current directory can be imported, as with ``python -m``."""
-    here = os.fspath(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(here)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pydantic.json_schema import GenerateJsonSchema
 
 from eventpipe.cli.failures import CommandError, UsageError
+from eventpipe.cli.imports import imports_as_python_does
 from eventpipe.cli.schema_compat import changes
 from eventpipe.models import VERSION_PROPERTY, EventModel
 
@@ -46,7 +47,7 @@ def find_models(targets: Sequence[str]) -> list[type[EventModel]]:
         UsageError: A target has no event.
     """
     found: dict[type[EventModel], None] = {}
-    with _imports_as_python_does():
+    with imports_as_python_does():
         for target in targets:
             name, _, attribute = target.partition(":")
             module = _imported(name)
@@ -198,16 +199,3 @@ def _imported(name: str) -> ModuleType:
         raise UsageError(f"{name!r} is no module") from error
     except (Exception, SystemExit) as error:
         raise CommandError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def _imports_as_python_does() -> Iterator[None]:
-    """Modules of the current directory can be imported, as with ``python -m``."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(here)

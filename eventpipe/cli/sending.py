@@ -43,7 +43,7 @@ class Sending:
         fields: How values become events.
         rejects: Takes the lines that are not delivered.
         warn: Shows one line about a malformed line.
-        lane: The lane of all events.
+        lane: The lane of all events; ``None``: that of each line.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Sending:
             uuid=event.uuid,
             headers=event.headers,
             key=event.key,
-            lane=self._lane,
+            lane=self._lane or event.lane,
         )
 
     def _reject(self, file: str, row: Row) -> None:

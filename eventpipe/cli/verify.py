@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from eventpipe.cli.display import say, shown
 from eventpipe.cli.failures import FAILURE
 from eventpipe.cli.log_file import opened_to_read, run
 from eventpipe.cli.progress import bar
-from eventpipe.cli.text import count, readable
-from eventpipe.stores.values import Damage
+from eventpipe.cli.text import count, duration, readable
+from eventpipe.log.eventlog import EventLog
+from eventpipe.stores.values import Damage, TopicInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,33 @@ class Checked:
         events: Events in them.
         total: Events in all topics.
         damaged: What did not pass.
+        topic: The one that is being checked, if any; a store checks it as a whole.
+        since: When that began, on the monotonic clock.
     """
 
     topics: int = 0
     events: int = 0
     total: int = 0
     damaged: list[Damage] = field(default_factory=list)
+    topic: TopicInfo | None = None
+    since: float = 0.0
+
+    async def run(self, log: EventLog, topics: Sequence[TopicInfo]) -> None:
+        """Check one topic after the other."""
+        for topic in topics:
+            self.topic, self.since = topic, time.monotonic()
+            self.damaged += await log.verify(topic.name)
+            self.topics += 1
+            self.events += topic.events
+        self.topic = None
 
     def frame(self) -> RenderableType:
-        """The progress bar."""
-        return bar("checking", self.events, self.total, f"{count(len(self.damaged))} damaged")
+        """The progress bar, which stands still while a topic is checked, and words that do not."""
+        words = f"{count(len(self.damaged))} damaged"
+        if self.topic is not None:
+            taken = duration(time.monotonic() - self.since)
+            words += f"; {taken} for {count(self.topic.events, 'event')} of {self.topic.name!r}"
+        return bar("checking", self.events, self.total, words)
 
 
 def verify(file: Path, options: VerifyOptions, out: Console, err: Console) -> int:
@@ -70,10 +90,7 @@ async def _verify(file: Path, options: VerifyOptions, out: Console, err: Console
         topics = await log.topics()
         checked.total = sum(topic.events for topic in topics)
         async with shown(err, checked.frame, lambda: None):
-            for topic in topics:
-                checked.damaged += await log.verify(topic.name)
-                checked.topics += 1
-                checked.events += topic.events
+            await checked.run(log, topics)
     damaged = checked.damaged
     if options.json:
         said = {

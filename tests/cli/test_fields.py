@@ -39,6 +39,33 @@ def test_own_form_with_more_fields_keeps_them_as_properties() -> None:
     assert event.properties == {"plan": "pro", "place": "here"}
 
 
+def test_an_exported_line_is_the_event_that_it_was() -> None:
+    """Its lane is its own; where it was in the log, and when it got there, are no properties of it."""
+    event = Fields().to_event(
+        {
+            "uuid": ID,
+            "event": "paid",
+            "distinct_id": None,
+            "timestamp": "2026-01-31T09:05:00.000000Z",
+            "properties": {"offset": 3},
+            "offset": 17,
+            "appended_at": "2026-02-01T00:00:00.000000Z",
+            "lane": "historical",
+            "lifted": ["$set"],
+        }
+    )
+
+    assert (event.uuid, event.timestamp, event.lane) == (ID, MOMENT, "historical")
+    assert event.properties == {"offset": 3}
+
+
+def test_what_a_log_would_add_is_a_property_of_other_forms() -> None:
+    """Only beside properties of its own is a field of that name not the event's."""
+    event = Fields().to_event({"event": "a", "offset": 3, "appended_at": "now", "lane": "left"})
+
+    assert (event.properties, event.lane) == ({"offset": 3, "appended_at": "now", "lane": "left"}, None)
+
+
 def test_other_forms_are_mapped_by_field() -> None:
     """Named fields become the parts of the event, everything else its properties."""
     fields = Fields(event="action", distinct_id="user", timestamp="at")

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import orjson
 import pytest
 
+from eventpipe.log.eventlog import EventLog
+from eventpipe.stores.sqlite import SqliteStore
 from tests.cli.logs import Kept, Shell, uuid
+from tests.log.consuming import bury
 
 pytestmark = pytest.mark.wallclock
 
@@ -22,6 +26,14 @@ LETTER = {
     "error": "no such account",
     "at": "2026-01-31T09:05:00.000000Z",
 }
+
+
+async def give_up(path: Path, topic: str) -> None:
+    """One event in a topic of that name, which its consumer gives up."""
+    async with EventLog(SqliteStore(path)) as log:
+        await log.add_consumer(topic, "billing")
+        await log.append(topic, "paid")
+        await bury(log, topic, "billing")
 
 
 def offsets(shell: Shell, log: object) -> list[int]:
@@ -58,6 +70,22 @@ def test_letters_of_one_consumer_are_listed(at_rest: Path, shell: Shell) -> None
 
     assert (ended.code, ended.stdout) == (0, "topic 'orders' has no dead letters of 'audit'\n")
     assert shell.run("dead-letters", at_rest, "empty").stdout == "topic 'empty' has no dead letters\n"
+
+
+def test_letters_of_the_topic_with_the_longest_name_are_dealt_with(tmp_path: Path, shell: Shell) -> None:
+    """Whose own topic has a longer one; a name that is longer still is refused at once."""
+    path, topic = tmp_path / "new.db", "x" * 200
+    asyncio.run(give_up(path, topic))
+
+    assert [letter["offset"] for letter in shell.lines("dead-letters", path, topic, "list", "--json")] == [0]
+    assert shell.run("export", path, topic + ".dead").stderr == f"1 event of '{topic}.dead' exported\n"
+    assert shell.run("dead-letters", path, topic, "replay", "--all").code == 0
+    assert shell.run("dead-letters", path, topic).stdout == f"topic '{topic}' has no dead letters\n"
+    refused = shell.run("append", path, topic + "x", "paid")
+    assert (refused.code, refused.stderr) == (
+        2,
+        "eventpipe: the name of a topic must have at most 200 characters, not 201\n",
+    )
 
 
 def test_a_letter_is_shown(log: Kept, shell: Shell) -> None:

@@ -17,6 +17,8 @@ from eventpipe.cli.collector import Collector
 from eventpipe.cli.faults import Faults, Outage, Stall
 from eventpipe.cli.wires.base import Answer, Asked, RefusedError, Wire
 from eventpipe.cli.wires.coding import inflate
+from eventpipe.log.eventlog import EventLog
+from eventpipe.stores.sqlite import SqliteStore
 from tests.cli.process import Ended, command, run
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.wallclock]
@@ -54,6 +56,29 @@ async def test_every_line_arrives_once(codec: str, tmp_path: Path) -> None:
     assert sorted(event["properties"]["n"] for event in arrived) == list(range(1234))
     assert {(event["event"], event["distinct_id"]) for event in arrived} == {("e", f"u{n}") for n in range(1234)}
     assert (len(collector.ids), collector.duplicates) == (1234, 0)
+
+
+async def test_what_a_log_exported_arrives_as_it_was(tmp_path: Path) -> None:
+    """Every part of an event, and nothing of its place in the log."""
+    path = tmp_path / "log.db"
+    async with EventLog(SqliteStore(path)) as log:
+        await log.append("orders", "paid", distinct_id="u1", properties={"n": 1}, headers={"trace": "t"}, key="k1")
+        await log.append("orders", "left")
+    exported = await run("export", str(path), "orders")
+    (tmp_path / "in.ndjson").write_text(exported.stdout)
+
+    async with Collector(store=tmp_path) as collector:
+        ended = await run("send", str(tmp_path / "in.ndjson"), "--to", collector.url, "--codec", "ndjson", "--json")
+
+    assert report(ended)["delivered"] == 2
+    place = {"offset", "appended_at"}
+    assert [
+        {name: value for name, value in event.items() if name != "received_at"}
+        for event in objects(tmp_path / "events.ndjson")
+    ] == [
+        {name: value for name, value in orjson.loads(line).items() if name not in place}
+        for line in exported.stdout.splitlines()
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")

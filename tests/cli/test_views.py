@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -19,10 +20,13 @@ from eventpipe.cli.rejects import Rejects
 from eventpipe.cli.send import SendView
 from eventpipe.cli.sending import Sending
 from eventpipe.cli.serve import ServeView
+from eventpipe.cli.verify import Checked
 from eventpipe.cli.wires.base import Taken, accepted
 from eventpipe.client import AsyncClient
+from eventpipe.log.eventlog import EventLog
 from eventpipe.sinks import MemorySink
 from eventpipe.statistics import Statistics
+from eventpipe.stores.memory import MemoryStore
 
 DELIVERED = Statistics(captured=12, delivered=12)
 
@@ -169,3 +173,27 @@ async def test_demo_ends_with_a_verdict(statistics: Statistics, seen: dict[str, 
     assert "on the way: 1 stall, 2 answers of 503, 3 resets; 0 retries" in lines
     assert ("lost:       a, b, c, d, e, f, g, h, i, j, …" in lines) is (not seen)
     assert report.as_json()["faults"] == {"stalls": 1, "failed": 2, "resets": 3}
+
+
+@pytest.mark.asyncio
+async def test_verify_shows_that_it_goes_on_within_a_topic() -> None:
+    """Which topic it is at, how large that is, and for how long it has been at it."""
+    async with EventLog(MemoryStore()) as log:
+        await log.append_many("orders", ["paid", "refunded"])
+        topics = await log.topics()
+        checked = Checked(total=2, topic=topics[0], since=time.monotonic() - 3)
+        before = shown(checked.frame())
+        checked.since -= 1000
+        after = shown(checked.frame())
+        await checked.run(log, topics)
+
+    assert re.search(r"^checking.* 0 % 0 damaged; 3\.\d s for 2 events of 'orders'$", before)
+    assert re.search(r"; 16 m 4\d s for 2 events of 'orders'$", after)
+    assert shown(checked.frame()).endswith(" 100 % 0 damaged")
+
+
+def shown(frame: RenderableType) -> str:
+    """A frame in one line, with single spaces."""
+    out = io.StringIO()
+    Console(file=out, width=200, force_terminal=True, color_system=None).print(frame)
+    return " ".join(out.getvalue().split())

@@ -61,6 +61,22 @@ async def test_letters_are_listed(log: EventLog) -> None:
         assert [letter.at for letter in letters] == [pytest.approx(STAMP, abs=1)] * 2
 
 
+async def test_letters_of_the_topic_with_the_longest_name_can_be_dealt_with(log: EventLog) -> None:
+    """Theirs is a longer one: they are listed, read, handed to consumers, and replayed as others are."""
+    topic = "x" * 200
+    await log.add_consumer(topic, "billing")
+    await log.append_many(topic, ["a", "b"])
+    await bury(log, topic, "billing")
+    await log.add_consumer(topic + ".dead", "tickets")
+
+    assert offsets(await log.dead_letters(topic)) == [0, 1]
+    assert [event.name for event in await events_of(log, topic + ".dead")] == ["a", "b"]
+    assert await bury(log, topic + ".dead", "tickets") == [0, 1]
+    assert offsets(await log.dead_letters(topic + ".dead")) == [0, 1]
+    assert offsets(await log.replay_dead_letters(topic, [0])) == [0]
+    assert await consume(log, topic, "billing") == [2]
+
+
 async def test_letters_of_one_consumer_are_listed(log: EventLog) -> None:
     """Those of the others are not."""
     await with_letters(log, "a", "b")
