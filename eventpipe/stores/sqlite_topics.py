@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
@@ -40,40 +40,62 @@ looked at nor kept; the time, and for how many seconds ids are known.
 def append(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError]:
     """Append for many callers: for each the offsets, or why there is no room.
 
-    As a rule no id is known and no bound is near, so all is tried at once, and looked at one by one where that fails.
+    As a rule no id is known and there is room, so all that goes to a topic is tried at once, and looked at one by one
+    where that fails.
     """
-    offsets = _append_unseen(transaction, calls)
-    return [append_one(transaction, call) for call in calls] if offsets is None else offsets
+    places: dict[str, list[int]] = {}
+    for place, call in enumerate(calls):
+        places.setdefault(call[0], []).append(place)
+    answers: dict[int, list[int] | StoreFullError] = {}
+    for own in places.values():
+        asked = [calls[place] for place in own]
+        offsets = _append_at_once(transaction, asked)
+        if offsets is None:
+            offsets = [append_one(transaction, call, may_drop=not call[2]) for call in asked]
+        answers.update(zip(own, offsets, strict=True))
+    return [answers[place] for place in range(len(calls))]
 
 
-def _append_unseen(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError] | None:
-    """Append events whose ids nobody has looked up; ``None``: that is not possible, and nothing was changed."""
+def _append_at_once(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError] | None:
+    """Append to one topic for all who ask; ``None``: that is not possible, and nothing was changed."""
     db = transaction.db
-    topics: dict[str, Topic] = {}
+    name, _, _, latest, window = calls[-1]
+    topic = make_topic(db, name)
+    if _has_past_ids(db, topic):
+        _forget_ids(db, latest)
+        if any(_is_past(db, topic, event) for _, events, _, _, _ in calls for event in events):
+            return None
+    end, size = topic.end, 0
     rows: list[_Row] = []
     answers: list[list[int] | StoreFullError] = []
-    for name, events, is_replay, now, _ in calls:
-        topic = topics.get(name)
-        if topic is None:
-            topic = topics[name] = make_topic(db, name)
-            if topic.is_bounded or _has_past_ids(db, topic):
-                return None
-        answers.append(_number(topic, events, rows, now, is_replay))
+    for _, events, is_replay, now, _ in calls:
+        size += _add_rows(rows, topic, end, events, now, is_replay)
+        answers.append(list(range(end, end + len(events))))
+        end += len(events)
     db.execute("SAVEPOINT unseen")
     try:
-        _insert(db, rows)
-    except sqlite3.IntegrityError:
+        _insert(db, rows)  # before anything is dropped: an event that is appended again may be the oldest
+        if not has_room(topic, len(rows), size):
+            may_drop = not any(is_replay for _, _, is_replay, _, _ in calls)
+            make_room(db, topic, len(rows), size, Ids(latest, window), may_drop=may_drop)
+    except (sqlite3.IntegrityError, StoreFullError):
         db.execute("ROLLBACK TO unseen")
         return None
     finally:
         if db.in_transaction:  # a full disk ends it
             db.execute("RELEASE unseen")
-    _save(transaction, topics.values())
+    _appended(transaction, topic, len(rows), size)
     return answers
 
 
-def append_one(transaction: Transaction, call: Append) -> list[int] | StoreFullError:
-    """Append for one caller, after a look at every id and at the bounds of the topic."""
+def append_one(transaction: Transaction, call: Append, *, may_drop: bool = True) -> list[int] | StoreFullError:
+    """Append for one caller, after a look at every id and at the bounds of the topic.
+
+    Args:
+        transaction: Where.
+        call: What.
+        may_drop: Whether it may take the room of events that somebody has not settled, where retention says so.
+    """
     name, events, is_replay, now, window = call
     db = transaction.db
     topic = make_topic(db, name)
@@ -83,16 +105,16 @@ def append_one(transaction: Transaction, call: Append) -> list[int] | StoreFullE
         return offsets
     if not has_room(topic, len(fresh), size):
         try:
-            make_room(db, topic, len(fresh), size, Ids(now, window))
+            make_room(db, topic, len(fresh), size, Ids(now, window), may_drop=may_drop)
         except StoreFullError as error:
             if topic.on_full == "wait" and not topic.is_wanted:
                 topic.is_wanted = 1
                 save_topic(db, topic)
             return error
     rows: list[_Row] = []
-    _number(topic, fresh, rows, now, is_replay)
+    _add_rows(rows, topic, topic.end, fresh, now, is_replay)
     _insert(db, rows)
-    _save(transaction, [topic])
+    _appended(transaction, topic, len(rows), size)
     return offsets
 
 
@@ -103,7 +125,7 @@ def _planned(
     end = topic.end
     if is_replay:
         return list(range(end, end + len(events))), list(events)
-    db.execute("DELETE FROM past_ids WHERE ends_at <= ?", (now,))
+    _forget_ids(db, now)
     offsets: list[int] = []
     fresh: list[CapturedEvent] = []
     own: dict[bytes, int] = {}
@@ -132,15 +154,19 @@ def _has_past_ids(db: sqlite3.Connection, topic: Topic) -> bool:
     return db.execute("SELECT 1 FROM past_ids WHERE topic = ? LIMIT 1", (topic.id,)).fetchone() is not None
 
 
-def _number(
-    topic: Topic,
-    events: Sequence[CapturedEvent],
-    rows: list[_Row],
-    now: float,
-    is_replay: bool,
-) -> list[int]:
-    """Give events their offsets, and make rows of them."""
-    start = topic.end
+def _is_past(db: sqlite3.Connection, topic: Topic, event: CapturedEvent) -> bool:
+    found = db.execute("SELECT 1 FROM past_ids WHERE topic = ? AND id = ?", (topic.id, event.data[UUID_AT])).fetchone()
+    return found is not None
+
+
+def _forget_ids(db: sqlite3.Connection, now: float) -> None:
+    db.execute("DELETE FROM past_ids WHERE ends_at <= ?", (now,))
+
+
+def _add_rows(
+    rows: list[_Row], topic: Topic, start: int, events: Sequence[CapturedEvent], now: float, is_replay: bool
+) -> int:
+    """Make rows of events, from an offset on; their bytes."""
     if start + len(events) > OFFSET_MASK:
         raise StoreError(f"topic {topic.name!r} has had {start} events and can number no more; begin another topic")
     number = topic.id
@@ -152,10 +178,7 @@ def _number(
         rows.append((place, number, None if is_replay else data[UUID_AT], now, held, check, name, extra, data))
         size += held
         place += 1
-    topic.end += len(events)
-    topic.events += len(events)
-    topic.bytes += size
-    return list(range(start, topic.end))
+    return size
 
 
 def _insert(db: sqlite3.Connection, rows: Sequence[_Row]) -> None:
@@ -166,11 +189,13 @@ def _insert(db: sqlite3.Connection, rows: Sequence[_Row]) -> None:
             first += size
 
 
-def _save(transaction: Transaction, topics: Iterable[Topic]) -> None:
-    for topic in topics:
-        topic.is_wanted = 0
-        save_topic(transaction.db, topic)
-        transaction.touched.add(topic.name)
+def _appended(transaction: Transaction, topic: Topic, count: int, size: int) -> None:
+    topic.end += count
+    topic.events += count
+    topic.bytes += size
+    topic.is_wanted = 0
+    save_topic(transaction.db, topic)
+    transaction.touched.add(topic.name)
 
 
 def declare(transaction: Transaction, ask: tuple[str, Retention]) -> None:

@@ -223,6 +223,16 @@ class RetentionScenarios:
         info = await rig.topic()
         assert (info.events, info.dropped) == (2, 0)
 
+    async def test_event_that_is_kept_makes_no_room_for_itself(self, rig: StoreRig) -> None:
+        """Appended again to a full topic, also the oldest has its offset, and nothing is dropped."""
+        await rig.store.declare(TOPIC, Retention(max_events=2, on_full="drop_oldest"))
+        events = some_events(2)
+        offsets = await rig.store.append(TOPIC, events)
+
+        assert [await rig.store.append(TOPIC, [event]) for event in events] == [[offset] for offset in offsets]
+        info = await rig.topic()
+        assert (info.events, info.dropped) == (2, 0)
+
     @pytest.mark.parametrize("on_full", ["reject", "drop_oldest", "wait"])
     async def test_append_that_can_never_fit_is_refused(self, rig: StoreRig, on_full: str) -> None:
         """Dropping its own events would make no room; nothing else is dropped for it."""

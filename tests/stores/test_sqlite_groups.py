@@ -173,6 +173,23 @@ async def test_appends_of_a_group_fail_one_by_one(store: SqliteStore) -> None:
     assert [answers[0], answers[3], answers[4]] == [[0], [0, 1], [1]]
 
 
+async def test_group_leaves_a_bounded_topic_as_its_appends_one_by_one_would(store: SqliteStore) -> None:
+    """What is dropped for all of them at once is the oldest, and each caller has its own answer, in any topic."""
+    await store.declare("latest", Retention(max_events=5, on_full="drop_oldest"))
+    latest = [make_event(str(number)) for number in range(12)]
+
+    answers = await asyncio.gather(
+        *(store.append(topic, [event]) for event in latest[:4] for topic in ("latest", "orders")),
+    )
+    assert answers == [[number] for number in range(4) for _ in range(2)]
+    answers = await asyncio.gather(*(store.append("latest", [event]) for event in latest[4:8]))
+    assert answers == [[number] for number in range(4, 8)]
+    answers = await asyncio.gather(*(store.append("latest", [event]) for event in latest[2:]))
+
+    assert answers == [[number] for number in range(2, 12)]
+    assert await held(store, "latest") == [event.uuid for event in latest[7:]]
+
+
 @pytest.mark.parametrize(("appends", "reads"), [(20, 0), (0, 20), (10, 10)], ids=["appends", "reads", "both"])
 async def test_group_waits_once_for_whoever_has_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, appends: int, reads: int
