@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -121,6 +122,16 @@ def suggestion(word: str, known: Sequence[str]) -> str:
     """``; did you mean 'workers'?``, or nothing where no known word is meant."""
     near = nearest(word, known)
     return f"; did you mean {near!r}?" if near else ""
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number that a float can be; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int of more than 308 digits
+        return False
 
 
 def shown(value: object) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypedDict, Unpack, cast
+from typing import Any, Final, Literal, TypedDict, Unpack, cast
 
 from eventpipe.checked import Checked, option
+
+# What an engine's whole numbers hold.
+_MOST: Final = 2**62
 
 OnFull = Literal["reject", "drop_oldest", "wait"]
 
@@ -29,9 +32,9 @@ class Retention(Checked):
         ValueError: A value has no meaning, or ``on_full`` has no bound that could be reached; one line per fault.
     """
 
-    max_events: int | None = option(None, "events", "Events that a topic holds. None: any number.", ge=1)
+    max_events: int | None = option(None, "events", "Events that a topic holds. None: any number.", ge=1, le=_MOST)
     max_bytes: int | None = option(
-        None, "bytes", "Encoded bytes that the events of a topic hold. None: any number.", ge=1024
+        None, "bytes", "Encoded bytes that the events of a topic hold. None: any number.", ge=1024, le=_MOST
     )
     max_age: float | None = option(
         None, "seconds", "Events older than this are dropped, settled or not. None: none is.", gt=0

@@ -178,7 +178,7 @@ class Encoder:
             InvalidEventError: The event has no name, its properties are not a mapping that can be read, or they are
                 too large to be repaired in time; in strict mode also whatever would be repaired.
         """
-        if timestamp is uuid is headers is key is None and (lane is None or type(lane) is str):
+        if timestamp is uuid is headers is key is None and (lane is None or (type(lane) is str and lane.isascii())):
             plain = self.encode_plain(event, distinct_id, properties)
             if plain is not None:
                 plain.lane = lane

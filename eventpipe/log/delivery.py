@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
-from eventpipe.checked import shown
+from eventpipe.checked import is_number, shown
 from eventpipe.clock import Clock
 from eventpipe.core.log import contained_logger
 from eventpipe.core.retry import backoff
@@ -98,9 +97,13 @@ def _before(claimed: ClaimedEvent) -> ClaimedEvent:
 class Delivery:
     """One event that a receiver handed out: settled by ``ack()``, or given back by ``nack()``.
 
-    ``async with delivery:`` acks it when the block succeeds, nacks it when the block raises, and gives it back unharmed
-    when the block is cancelled. It can be settled after its receiver was cancelled or closed, for as long as no other
-    holder has taken the consumer over.
+    ``async with delivery:`` acks it when the block succeeds, nacks it when the block raises, and gives it back when the
+    block is cancelled: that attempt does not count, and the event is handed out again after the first delay of
+    ``retry``. So a timeout belongs inside, ``async with delivery, asyncio.timeout(5):``, where it is an error like any
+    other; around the block it would be a cancellation, and an event that always hangs would never use up its attempts.
+
+    It can be settled after its receiver was cancelled or closed, for as long as no other holder has taken the consumer
+    over.
 
     Attributes:
         gap: Events that retention dropped before this consumer had settled them, and that it would have been handed
@@ -200,7 +203,7 @@ class Delivery:
         Cancellation:
             It is given back, or that has failed, when the caller goes on as cancelled.
         """
-        if not _is_seconds(delay) or delay < 0:
+        if not is_number(delay) or delay < 0:
             raise ValueError(f"delay must be a finite number of seconds, at least 0, not {shown(delay)}")
         if self._state is _State.SETTLED:
             return
@@ -223,7 +226,7 @@ class Delivery:
             UnknownConsumerError: The consumer was removed.
             ClosedError: The log does not run.
         """
-        if not _is_seconds(ttl) or ttl <= 0:
+        if not is_number(ttl) or ttl <= 0:
             raise ValueError(f"ttl must be a finite number of seconds above 0, not {shown(ttl)}")
         claimant = self._settler.claimant
         if not claimant.is_competing:
@@ -247,8 +250,9 @@ class Delivery:
         try:
             if isinstance(error, Exception):
                 await self.nack(self._settler.delay(self.attempt), type(error).__name__)
-            else:  # cancelled, or the process ends: that says nothing of the event
-                await self._settler.claimant.settle((Disposition(self._claimed, Disposal.RELEASE),))
+            else:  # cancelled, or the process ends: that says nothing of the event, but it may be its timeout
+                released = Disposition(self._claimed, Disposal.RELEASE, self._settler.delay(1))
+                await self._settler.claimant.settle((released,))
                 self._state = _State.GIVEN_BACK
         except (StoreError, ClosedError) as failure:  # the error of the block is what its caller must see
             _logger.warning(
@@ -260,7 +264,3 @@ class Delivery:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.offset} of topic {self.topic!r}, attempt {self.attempt}>"
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

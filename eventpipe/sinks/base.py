@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import math
 from typing import TYPE_CHECKING
 
+from eventpipe.checked import is_number, shown
 from eventpipe.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -88,5 +88,5 @@ def check_seconds(option: str, value: object) -> None:
     """
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"{option} must be a finite number of seconds above 0, or None, not {value!r}")
+    if not is_number(value) or value <= 0:
+        raise ValueError(f"{option} must be a finite number of seconds above 0, or None, not {shown(value)}")

@@ -421,6 +421,19 @@ class TestArguments:
 
         assert getattr(captured, name) == (expected or None if name == "key" else expected)
 
+    @pytest.mark.parametrize("beside", [{}, {"headers": {"h": "1"}}], ids=["common", "rare"])
+    @pytest.mark.parametrize("name", ["distinct_id", "lane", "key"])
+    def test_identifier_that_is_no_unicode_is_repaired(self, name: str, beside: dict[str, Any]) -> None:
+        """Whatever goes beside it: engines keep what identifies an event as UTF-8."""
+        encoder = Encoder()
+
+        captured = encode(encoder, **{name: f"a{LONE}b"}, **beside)
+
+        assert getattr(captured, name) == "a\ufffdb"
+        assert encoder.repaired == 1
+        assert getattr(encode(encoder, **{name: "\u00e9"}, **beside), name) == "\u00e9"
+        assert encoder.repaired == 1
+
     def test_forged_identifier_stays_in_its_place(self) -> None:
         """A subclass of text cannot print itself into the envelope."""
         captured = encode(distinct_id=LyingText("u1"), event=LyingText("e"), key=LyingText("k"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -124,7 +125,7 @@ async def test_nack_without_a_delay_hands_it_out_next(log: EventLog) -> None:
         assert now() == at(log, 0)
 
 
-@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), True, "1"])
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), True, "1", 10**400])
 async def test_delay_that_is_none_is_refused(log: EventLog, delay: Any) -> None:
     """And nothing is given back."""
     await append(log, 1)
@@ -305,16 +306,44 @@ async def test_backoff_is_that_of_the_default_policy_unless_told_otherwise(log: 
 async def test_block_that_is_cut_off_gives_the_event_back_unharmed(
     log: EventLog, interruption: type[BaseException]
 ) -> None:
-    """At once, at the same attempt: being cancelled says nothing of the event."""
+    """At the same attempt: being cancelled says nothing of the event. It waits for the first delay of the policy."""
     await append(log, 1)
-    async with log.receiver("orders", "billing") as receiver:
-        for _ in range(20):
-            delivery = await receiver.receive(0)
+    moments = []
+    policy = RetryPolicy(initial=2, factor=3, max_delay=100, jitter=0)
+    async with log.receiver("orders", "billing", retry=policy, max_attempts=1) as receiver:
+        for _ in range(3):
+            delivery = await receiver.receive()
+            moments.append(now())
             with pytest.raises(interruption):
                 async with delivery:
                     raise interruption
+    async with log.receiver("orders", "billing") as receiver:  # who takes over does not wait
+        assert attempts([await receiver.receive(0)]) == [(0, 1)]
 
-        assert attempts(await take(receiver, 1)) == [(0, 1)]
+    assert moments == [at(log, 0), at(log, 2), at(log, 4)]
+
+
+async def test_event_that_always_hangs_is_no_hot_loop(log: EventLog) -> None:
+    """With a timeout around its block it never uses up an attempt; with one inside it goes to the dead letters."""
+    await append(log, 1)
+    handed = 0
+    async with log.receiver("orders", "billing", max_attempts=3) as receiver:
+        began = now()
+        while now() < began + 10:
+            delivery = await receiver.receive()
+            handed += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.01), delivery:
+                    await asyncio.sleep(3600)
+        assert 20 <= handed <= 40  # a quarter to half a second each
+        assert await log.dead_letters("orders") == []
+
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with await receiver.receive(), asyncio.timeout(0.01):
+                    await asyncio.sleep(3600)
+
+    assert [(letter.attempts, letter.error) for letter in await log.dead_letters("orders")] == [(3, "TimeoutError")]
 
 
 @pytest.mark.parametrize("error", [None, ValueError, asyncio.CancelledError])
