@@ -16,8 +16,8 @@ _T = TypeVar("_T")
 
 _logger = contained_logger(__name__)
 
-# Who gives up waits so long until what the store was asked for is undone; a service that is cut off has 0.15 s to end.
-GRACE: Final = 0.1
+# Who gives up waits so long until what the store was asked for is undone; a service that is cut off has 0.08 s to end.
+GRACE: Final = 0.05
 
 
 class Grantor(Protocol):

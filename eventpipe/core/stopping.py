@@ -21,13 +21,14 @@ P = ParamSpec("P")
 _logger = contained_logger(__name__)
 
 # A service that keeps its deadline by itself, with a timer for the same moment, has this long to say so before it is
-# cut off: its own way to end is better than ours.
-PATIENCE = 0.05
+# cut off: its own way to end is better than ours. Twice as long as a consumer waits for handlers that it cut off, so
+# that on a busy machine too it has named those that do not end.
+PATIENCE = 0.1
 
 # What is cut off has this long to end; with the patience above it stays within the 0.25 s that a stop may take beyond
 # its deadline.
-MIN_GRACE = 0.1
-MAX_GRACE = 0.15
+MIN_GRACE = 0.08
+MAX_GRACE = 0.12
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,10 @@ class Tenure:
     """A lease while it is held, until it ends or is lost; then no task and no timer is left of it.
 
     The trust window is a timer of its own beside the heartbeat, so that it ends in time even if the store swallows a
-    cancellation. Both clocks are that of the loop: one that is set wrong, or jumps, misleads nobody. It stands still
-    while a machine sleeps; what is done then is stopped by the token, which the store compares.
+    cancellation. Both go by the clock of the loop, which never jumps, and stands still while a machine sleeps. A store
+    may go by another one. Where that comes to the end of the lease first, as the wall clock of a shared file does when
+    it is set forward, the next heartbeat finds out; until then the token, which the store compares, keeps what is done
+    here from being settled.
 
     Attributes:
         token: What proves to the store that this is the newest owner.

@@ -39,7 +39,8 @@ class TopicStore(Protocol):
         Args:
             topic: A name that ``check_name()`` accepts.
             events: In the order in which they get their offsets.
-            is_replay: Append them whatever ids the topic has, and let no later append take them for its own.
+            is_replay: Append them whatever ids the topic has, let no later append take them for its own, and drop
+                nothing for them that some consumer has not settled, whatever ``on_full`` says.
 
         Returns:
             Offsets, one per event; of an event that was there already, the one that it has.
@@ -66,8 +67,8 @@ class TopicStore(Protocol):
     async def declare(self, topic: str, retention: Retention) -> None:
         """Make a topic, or change what it keeps from now on."""
 
-    async def topics(self) -> list[TopicInfo]:
-        """Every topic, by name."""
+    async def topics(self, name: str | None = None) -> list[TopicInfo]:
+        """Every topic, by name; with ``name`` that one, if there is one."""
 
     async def trim(self, topic: str, before: int | None = None) -> int:
         """Delete what every consumer of the topic has settled, and what ``max_age`` says; return how many events.

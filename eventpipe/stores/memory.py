@@ -123,7 +123,7 @@ class MemoryStore:
         kept = self._topics.get(topic)
         if kept is None or not self._is_open:
             kept = self._made(topic)
-        return kept.append(events, self._now(), is_replay)
+        return kept.append(events, self._now(), is_replay, may_drop=not is_replay)
 
     async def read(self, topic: str, start: int, *, max_events: int, max_bytes: int) -> list[StoredEvent]:
         """See ``TopicStore``."""
@@ -148,10 +148,12 @@ class MemoryStore:
         """See ``TopicStore``; one without bounds gets those of the store."""
         self._made(topic).declare(self._bounded(retention))
 
-    async def topics(self) -> list[TopicInfo]:
+    async def topics(self, name: str | None = None) -> list[TopicInfo]:
         """See ``TopicStore``."""
         self._check_open()
-        return [self._topics[name].info() for name in sorted(self._topics)]
+        if name is not None:
+            return [self._topics[name].info()] if name in self._topics else []
+        return [self._topics[known].info() for known in sorted(self._topics)]
 
     async def trim(self, topic: str, before: int | None = None) -> int:
         """See ``TopicStore``.

@@ -36,8 +36,16 @@ class MemoryTopic:
         self._is_wanted = False  # an append found no room, and somebody may wait for it
         self.declare(retention)
 
-    def append(self, events: Sequence[CapturedEvent], now: float, is_replay: bool) -> list[int]:
+    def append(
+        self, events: Sequence[CapturedEvent], now: float, is_replay: bool, *, may_drop: bool = True
+    ) -> list[int]:
         """Append all of them; their offsets.
+
+        Args:
+            events: In order.
+            now: Wall clock.
+            is_replay: Append them whatever ids there are.
+            may_drop: Whether they may take the room of events that somebody has not settled, where retention says so.
 
         Raises:
             StoreFullError: There is no room. Nothing was changed.
@@ -47,7 +55,7 @@ class MemoryTopic:
         if fresh:
             if log.end - log.first + len(fresh) > self._max_events or log.bytes + size > self._max_bytes:
                 try:
-                    self._make_room(len(fresh), size, now)
+                    self._make_room(len(fresh), size, now, may_drop)
                 except StoreFullError:
                     log.leave_out(fresh)
                     raise
@@ -138,7 +146,7 @@ class MemoryTopic:
         """The offset before which every consumer has settled everything; the first where there is no consumer."""
         return min((consumer.position for consumer in self.consumers.values()), default=self.log.first)
 
-    def _make_room(self, count: int, size: int, now: float) -> None:
+    def _make_room(self, count: int, size: int, now: float, may_drop: bool) -> None:
         """Drop what stands in the way: settled events, and others only where retention says so.
 
         Raises:
@@ -149,16 +157,25 @@ class MemoryTopic:
                 f"topic {self.name!r} can never hold {count} events of {size} bytes at once: it keeps at most"
                 f" {self._bounds()}; append fewer at a time, or raise max_events or max_bytes of its retention",
                 topic=self.name,
+                can_ever_fit=False,
             )
         before = self._first_without(count, size)
-        if self.retention.on_full != "drop_oldest" and before > self._settled_before():
-            self._is_wanted = True
-            raise StoreFullError(
-                f"topic {self.name!r} is full: it keeps {len(self.log)} events of {self.log.bytes} bytes, at most"
-                f" {self._bounds()}; let its consumers go on or remove those that are gone, raise the bounds of its"
-                " retention, or set on_full='drop_oldest'",
-                topic=self.name,
-            )
+        if before > self._settled_before():
+            if self.retention.on_full != "drop_oldest":
+                self._is_wanted = True
+                raise StoreFullError(
+                    f"topic {self.name!r} is full: it keeps {len(self.log)} events of {self.log.bytes} bytes, at most"
+                    f" {self._bounds()}; let its consumers go on or remove those that are gone, raise the bounds of its"
+                    " retention, or set on_full='drop_oldest'",
+                    topic=self.name,
+                )
+            if not may_drop:
+                raise StoreFullError(
+                    f"topic {self.name!r} is full, and a replay drops nothing that a consumer has not settled: it keeps"
+                    f" {len(self.log)} events of {self.log.bytes} bytes, at most {self._bounds()}; let its consumers go"
+                    " on or remove those that are gone, or raise the bounds of its retention",
+                    topic=self.name,
+                )
         self._drop(before, now)
 
     def _first_without(self, count: int, size: int) -> int:

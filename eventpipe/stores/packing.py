@@ -54,8 +54,12 @@ def unpack(name: bytes, extra: bytes | None, data: bytes, captured_at: float) ->
     Raises:
         ValueError: It is not what ``pack()`` makes. The message says why, without payload.
     """
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        raise ValueError("the name of the event is no text") from None
     if extra is None:
-        return CapturedEvent(_text(name), data, None, None, captured_at)
+        return CapturedEvent(text, data, None, None, captured_at)
     try:
         members = orjson.loads(extra)
     except orjson.JSONDecodeError:
@@ -68,13 +72,4 @@ def unpack(name: bytes, extra: bytes | None, data: bytes, captured_at: float) ->
         members.get("key"),
         None if lifted is None else {name: value.encode() for name, value in lifted.items()},
     )
-    return CapturedEvent(
-        _text(name), data, members.get("lane"), None if beside == _NOTHING_BESIDE else beside, captured_at
-    )
-
-
-def _text(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        raise ValueError("the name of the event is no text") from None
+    return CapturedEvent(text, data, members.get("lane"), None if beside == _NOTHING_BESIDE else beside, captured_at)

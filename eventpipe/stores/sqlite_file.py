@@ -93,6 +93,7 @@ class SqliteFile:
             jobs = [job for job, _, _ in taken]
             touched: Set[str] = frozenset()
             try:
+                self.place.check()
                 touched = self.connection.run(jobs)
             except Exception as error:  # noqa: BLE001  # nobody is left without an answer
                 for job in jobs:

@@ -23,6 +23,11 @@ def put(
     )
 
 
+def has_any(db: sqlite3.Connection, consumer: Consumer) -> bool:
+    """Whether anything is marked; what lies before its position never is."""
+    return db.execute("SELECT 1 FROM marks WHERE consumer = ? LIMIT 1", (consumer.id,)).fetchone() is not None
+
+
 def between(db: sqlite3.Connection, consumer: Consumer, start: int, before: int) -> dict[int, tuple[int, int, int]]:
     """State, attempts and claim of what is marked from ``start`` to ``before``, by offset."""
     rows = db.execute(

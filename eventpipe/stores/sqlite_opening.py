@@ -7,7 +7,7 @@ import random
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
@@ -32,13 +32,13 @@ class Scheme(NamedTuple):
         what: What it is called in messages.
         application_id: The mark in its header.
         migrations: What makes version n of version n - 1, as SQL; as many as there are versions.
-        recovery: What is done each time it is opened, as one statement of SQL.
+        recovery: What is done each time it is opened, in a transaction; takes its path, for messages.
     """
 
     what: str
     application_id: int
     migrations: tuple[str, ...]
-    recovery: str
+    recovery: Callable[[sqlite3.Connection, str], None]
 
 
 class Place(NamedTuple):
@@ -51,6 +51,25 @@ class Place(NamedTuple):
 
     path: str
     identity: tuple[int, int]
+
+    def check(self) -> None:
+        """See that the path still leads to the file: what is written to another is nobody's to find.
+
+        Raises:
+            StoreError: It does not.
+        """
+        try:
+            status = os.stat(self.path)  # noqa: PTH116  # before each commit, and a Path costs as much again
+        except OSError:
+            what = "deleted, or cannot be reached any more"
+        else:
+            if (status.st_dev, status.st_ino) == self.identity:
+                return
+            what = "replaced by another file"
+        raise StoreError(
+            f"{self.path} was {what} while it was open, and is not used any more; put the file back that was there, or"
+            " close the store and open it anew"
+        )
 
 
 def find(path: str | os.PathLike[str]) -> Place:
@@ -108,6 +127,8 @@ def connect(
         except sqlite3.Error as error:
             if not is_busy(error) or time.monotonic() > began + _patience(path, is_shared=is_shared):
                 raise translated(error, path) from error
+        except UnicodeDecodeError as error:  # SQLite cites what it cannot read
+            raise StoreError(f"{path} is damaged; restore a copy, or take out what can be read with sqlite3") from error
         # Two that open a new file at once can be in each other's way, and both let go.
         time.sleep(random.uniform(0.005, 0.05))  # noqa: S311  # no secret
 
@@ -201,7 +222,7 @@ def _migrate(db: sqlite3.Connection, path: str, scheme: Scheme) -> None:
     if version < len(scheme.migrations):
         db.execute(f"PRAGMA application_id={scheme.application_id}")
         db.execute(f"PRAGMA user_version={len(scheme.migrations)}")
-    db.execute(scheme.recovery)
+    scheme.recovery(db, path)
     db.execute("COMMIT")
 
 

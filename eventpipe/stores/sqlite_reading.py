@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from eventpipe.events import CapturedEvent
 from eventpipe.stores.packing import checksum, unpack
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.stores.sqlite_schema import OFFSET_BITS, OFFSET_MASK, place_of
 from eventpipe.stores.sqlite_tables import Topic, find_topic, save_topic
 from eventpipe.stores.values import Damage, StoredEvent
 
-_COLUMNS: Final = "place, appended_at, name, extra, data, size, checksum"
 MISSING: Final = "it is missing"
 ALTERED: Final = "it does not pass its checksum"
 
 # One transaction's worth of a verification: about 10 ms, in which nobody else's job is done.
 VERIFY_STEP: Final = 4_000
+# Held in memory meanwhile: as much as a consumer holds at most.
+VERIFY_BYTES: Final = 32 * 1024 * 1024
 
-Kept = tuple[int, float, int, CapturedEvent | None, str | None, bytes]
-"""Offset, moment of the append, size, and event, fault and raw bytes, as ``StoredEvent`` has them."""
-
-_Row = tuple[int, float, bytes, bytes | None, bytes, int, int]
+EventT = TypeVar("EventT", bound=StoredEvent)
 
 
 class Fault(NamedTuple):
@@ -35,76 +32,94 @@ class Fault(NamedTuple):
     fault: str
 
 
-def scan(
-    db: sqlite3.Connection, topic: Topic, start: int, shift: float, faults: list[Fault]
-) -> Generator[Kept, None, None]:
-    """What is kept from ``start`` on, ascending; what is met on the way and does not pass goes to ``faults``.
+class Reading(Generic[EventT]):
+    """What is read at once, as long as there is room; it may be read in several pieces.
 
-    Close the iterator: it reads as it is asked. ``shift`` makes a moment on the loop clock of a stamp.
+    Attributes:
+        events: What was read.
+        faults: What was met on the way and does not pass.
+        is_full: Whether nothing more is read.
     """
-    expected = max(start, topic.first)
-    rows = db.execute(
-        f"SELECT {_COLUMNS} FROM events WHERE place >= ? AND place < ? ORDER BY place",  # noqa: S608  # constants
-        (place_of(topic.id, expected), place_of(topic.id, topic.end)),
-    )
-    try:
-        for row in rows:
-            offset = row[0] & OFFSET_MASK
-            if offset != expected:
-                faults += [Fault(missing, MISSING) for missing in range(expected, offset)]
-            expected = offset + 1
-            kept = _kept(row, offset, shift)
-            if kept is None:
-                faults.append(Fault(offset, ALTERED))
+
+    def __init__(
+        self, kind: Callable[..., EventT], rest: tuple[int, ...], *, max_events: int, max_bytes: int, shift: float
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            kind: Makes what is read, of the parts of a ``StoredEvent`` and ``rest``.
+            rest: What is the same for all of them.
+            max_events: At most so many.
+            max_bytes: At most so many bytes, but for the first.
+            shift: What makes a moment on the loop clock of a stamp.
+        """
+        self.events: list[EventT] = []
+        self.faults: list[Fault] = []
+        self.is_full = max_events < 1
+        self._kind = kind
+        self._rest = rest
+        self._most = max_events
+        self._room = max_bytes
+        self._shift = shift
+
+    def scan(self, db: sqlite3.Connection, topic: Topic, start: int, before: int) -> int:
+        """Read what is kept from ``start`` to ``before``, ascending, while there is room; where to go on.
+
+        One loop without a call that could be spared: every event that is handed out passes it.
+        """
+        if self.is_full or start >= before:
+            return start
+        events, faults, most, room, shift = self.events, self.faults, self._most, self._room, self._shift
+        kind, rest = self._kind, self._rest
+        expected = start
+        rows = db.execute(  # steps through them as they are asked for, and reads none beyond what fits
+            "SELECT place, appended_at, name, extra, data, size, checksum FROM events"
+            " WHERE place >= ? AND place < ? ORDER BY place",
+            (place_of(topic.id, start), place_of(topic.id, before)),
+        )
+        with closing(rows):
+            for place, moment, name, extra, data, size, check in rows:
+                offset = place & OFFSET_MASK
+                if offset != expected:
+                    if not expected < offset < before:  # its place was altered, and it is missing where it was
+                        continue
+                    faults += [Fault(missing, MISSING) for missing in range(expected, offset)]
+                try:
+                    is_sound = checksum(place, moment, name, extra, data, size) == check
+                except (TypeError, struct.error):  # a value has become one of another type
+                    is_sound = False
+                if not is_sound:
+                    faults.append(Fault(offset, ALTERED))
+                    expected = offset + 1
+                    continue
+                if size > room and events:
+                    expected = offset
+                    self.is_full = True
+                    break
+                room -= size
+                try:
+                    events.append(kind(offset, moment, unpack(name, extra, data, moment + shift), None, b"", *rest))
+                except ValueError as error:
+                    events.append(kind(offset, moment, None, str(error), data, *rest))
+                expected = offset + 1
+                if len(events) >= most:
+                    self.is_full = True
+                    break
             else:
-                yield kept
-        faults += [Fault(missing, MISSING) for missing in range(expected, topic.end)]
-    finally:
-        rows.close()
-
-
-def find(db: sqlite3.Connection, topic: Topic, offset: int, shift: float, faults: list[Fault]) -> Kept | None:
-    """What is kept at an offset; ``None``: it went to ``faults``."""
-    row = db.execute(
-        f"SELECT {_COLUMNS} FROM events WHERE place = ?",  # noqa: S608  # constants
-        (place_of(topic.id, offset),),
-    ).fetchone()
-    kept = None if row is None else _kept(row, offset, shift)
-    if kept is None:
-        faults.append(Fault(offset, MISSING if row is None else ALTERED))
-    return kept
-
-
-def _kept(row: _Row, offset: int, shift: float) -> Kept | None:
-    """What a row holds; ``None``: it does not pass."""
-    place, moment, name, extra, data, size, check = row
-    try:
-        if checksum(place, moment, name, extra, data, size) != check:
-            return None
-    except (TypeError, struct.error):  # a value has become one of another type
-        return None
-    try:
-        return offset, moment, size, unpack(name, extra, data, moment + shift), None, b""
-    except ValueError as error:
-        return offset, moment, size, None, str(error), data
+                faults += [Fault(missing, MISSING) for missing in range(expected, before)]
+                expected = before
+        self._room = room
+        return expected
 
 
 def read(transaction: Transaction, ask: tuple[str, int, int, int, float]) -> list[StoredEvent]:
     """Events of a topic from an offset on: topic, start, how many and how many bytes at most, and the shift."""
-    name, start, max_events, room, shift = ask
+    name, start, max_events, max_bytes, shift = ask
     topic = find_topic(transaction.db, name)
-    found: list[StoredEvent] = []
-    if topic is None or max_events < 1:
-        return found
-    with closing(scan(transaction.db, topic, start, shift, [])) as events:
-        for offset, moment, size, event, fault, raw in events:
-            room -= size
-            if found and room < 0:
-                break
-            found.append(StoredEvent(offset, moment, event, fault, raw))
-            if len(found) >= max_events:
-                break
-    return found
+    reading = Reading(StoredEvent, (), max_events=max_events, max_bytes=max_bytes, shift=shift)
+    if topic is not None:
+        reading.scan(transaction.db, topic, max(start, topic.first), topic.end)
+    return reading.events
 
 
 def set_aside(db: sqlite3.Connection, topic: Topic, faults: Iterable[Fault]) -> None:
@@ -124,21 +139,16 @@ def set_aside(db: sqlite3.Connection, topic: Topic, faults: Iterable[Fault]) -> 
 
 
 def verify(transaction: Transaction, ask: tuple[str, int]) -> int | None:
-    """Check the next ``VERIFY_STEP`` events of a topic from an offset on; where to go on, ``None``: nowhere."""
+    """Check the next events of a topic from an offset on; where to go on, ``None``: nowhere."""
     name, start = ask
     topic = find_topic(transaction.db, name)
     if topic is None:
         return None
-    faults: list[Fault] = []
-    follows = None
-    with closing(scan(transaction.db, topic, start, 0.0, faults)) as events:
-        for count, kept in enumerate(events, 1):
-            if count == VERIFY_STEP:
-                follows = kept[0] + 1
-                break
-    if faults:
-        set_aside(transaction.db, topic, faults)
-    return follows
+    reading = Reading(StoredEvent, (), max_events=VERIFY_STEP, max_bytes=VERIFY_BYTES, shift=0.0)
+    follows = reading.scan(transaction.db, topic, max(start, topic.first), topic.end)
+    if reading.faults:
+        set_aside(transaction.db, topic, reading.faults)
+    return follows if reading.is_full else None
 
 
 def damages(transaction: Transaction, name: str | None) -> list[Damage]:

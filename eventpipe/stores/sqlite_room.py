@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from eventpipe.errors import StoreFullError
 from eventpipe.stores import sqlite_marks as marks
+from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.stores.sqlite_schema import OFFSET_MASK, place_of
-from eventpipe.stores.sqlite_tables import Topic, consumers_of, save_consumer
+from eventpipe.stores.sqlite_tables import Topic, consumers_of, find_topic, save_consumer, save_topic
 
 # One transaction's worth: about 20 ms, in which nobody else's job is done.
 TRIM_STEP: Final = 4_000
 # On a full disk fewer, whose pages fit into the reserve.
 MIN_TRIM_STEP: Final = 60
+_MIN_ID_STEP: Final = 600
 
 
 class Ids(NamedTuple):
@@ -41,8 +45,16 @@ def has_room(topic: Topic, events: int, size: int) -> bool:
     )
 
 
-def make_room(db: sqlite3.Connection, topic: Topic, events: int, size: int, ids: Ids) -> None:
+def make_room(db: sqlite3.Connection, topic: Topic, events: int, size: int, ids: Ids, *, may_drop: bool = True) -> None:
     """Drop what stands in the way of an append: settled events, and others only where retention says so.
+
+    Args:
+        db: In a transaction.
+        topic: Where.
+        events: How many are to be appended.
+        size: Their encoded bytes.
+        ids: For how long their ids are known.
+        may_drop: Whether events that somebody has not settled make room, where retention says so.
 
     Raises:
         StoreFullError: That is not enough. Nothing was changed, but that the topic knows of somebody who may wait.
@@ -53,15 +65,23 @@ def make_room(db: sqlite3.Connection, topic: Topic, events: int, size: int, ids:
             f"topic {topic.name!r} can never hold {events} events of {size} bytes at once: it keeps at most"
             f" {_bounds(topic)}; append fewer at a time, or raise max_events or max_bytes of its retention",
             topic=topic.name,
+            can_ever_fit=False,
         )
     before = _first_without(db, topic, events, size)
-    if before > settled_before(db, topic) and topic.on_full != "drop_oldest":
-        raise StoreFullError(
-            f"topic {topic.name!r} is full: it keeps {topic.events} events of {topic.bytes} bytes, at most"
-            f" {_bounds(topic)}; let its consumers go on or remove those that are gone, raise the bounds of its"
-            " retention, or set on_full='drop_oldest'",
-            topic=topic.name,
-        )
+    if before > settled_before(db, topic):
+        kept = f"it keeps {topic.events} events of {topic.bytes} bytes, at most {_bounds(topic)}"
+        if topic.on_full != "drop_oldest":
+            raise StoreFullError(
+                f"topic {topic.name!r} is full: {kept}; let its consumers go on or remove those that are gone, raise"
+                " the bounds of its retention, or set on_full='drop_oldest'",
+                topic=topic.name,
+            )
+        if not may_drop:
+            raise StoreFullError(
+                f"topic {topic.name!r} is full, and a replay drops nothing that a consumer has not settled: {kept}; let"
+                " its consumers go on or remove those that are gone, or raise the bounds of its retention",
+                topic=topic.name,
+            )
     drop_before(db, topic, before, ids)
 
 
@@ -90,6 +110,41 @@ def trim(db: sqlite3.Connection, topic: Topic, before: int | None, limit: int, i
     return drop_before(db, topic, goal, ids)
 
 
+def relieve(transaction: Transaction, asks: Sequence[Ids]) -> list[int]:
+    """Drop some of what a full disk can do without, for all who ask at once; how much of it there was, for each.
+
+    That is what every consumer has settled, whatever its age, and ids whose time is over; where no event is left, and
+    the disk is full of ids alone, the oldest of these. It is so little at a time that what SQLite writes before it
+    deletes fits into the reserve.
+    """
+    db, ids = transaction.db, asks[-1]
+    count = _forget_some(db, ids.now)
+    found = db.execute(
+        "SELECT topics.name, min(position) FROM topics JOIN consumers ON consumers.topic = topics.id GROUP BY topics.id"
+        " HAVING min(position) > first ORDER BY min(position) - first DESC LIMIT 1"
+    ).fetchone()
+    topic = None if found is None else find_topic(db, found[0])
+    if topic is not None:
+        before = min(found[1], topic.first + MIN_TRIM_STEP)
+        count += before - topic.first
+        drop_before(db, topic, before, ids)
+        if topic.is_wanted:
+            topic.is_wanted = 0
+            transaction.touched.add(topic.name)
+        save_topic(db, topic)
+    if not count and db.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None:
+        count = _forget_some(db, math.inf)
+    return [count] * len(asks)
+
+
+def _forget_some(db: sqlite3.Connection, now: float) -> int:
+    return db.execute(
+        "DELETE FROM past_ids WHERE (topic, id) IN"
+        " (SELECT topic, id FROM past_ids WHERE ends_at <= ? ORDER BY ends_at LIMIT ?)",
+        (now, _MIN_ID_STEP),
+    ).rowcount
+
+
 def drop_before(db: sqlite3.Connection, topic: Topic, before: int, ids: Ids) -> int:
     """Drop all before an offset, and let each consumer know what of it was still to come; how many events it was."""
     if before <= topic.first:
@@ -99,12 +154,14 @@ def drop_before(db: sqlite3.Connection, topic: Topic, before: int, ids: Ids) -> 
     (count, size) = db.execute(
         "SELECT count(*), coalesce(sum(size), 0) FROM events WHERE place >= ? AND place < ?", span
     ).fetchone()
-    db.execute(
-        f"INSERT OR REPLACE INTO past_ids SELECT topic, id, place & {OFFSET_MASK}, appended_at + ? FROM events"  # noqa: S608
+    known = db.execute(
+        f"SELECT topic, id, place & {OFFSET_MASK}, appended_at + ? FROM events"  # noqa: S608  # a constant
         " WHERE place >= ? AND place < ? AND id IS NOT NULL AND appended_at > ?",
         (ids.window, *span, ids.now - ids.window),
-    )
+    ).fetchall()
     db.execute("DELETE FROM events WHERE place >= ? AND place < ?", span)
+    # After that, because a full disk has no other pages for them than those of the events.
+    db.executemany("INSERT OR REPLACE INTO past_ids VALUES (?, ?, ?, ?)", known)
     topic.first = before
     topic.events = max(topic.events - count, 0)
     topic.bytes = max(topic.bytes - size, 0) if topic.events else 0

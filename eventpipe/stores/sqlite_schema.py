@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
 from eventpipe.stores.sqlite_opening import Scheme
@@ -94,12 +95,16 @@ CREATE TABLE leases (
 MIGRATIONS: Final = (_VERSION_1,)
 """What makes version n of version n - 1, in one transaction."""
 
-# Only a process that has the file to itself holds leases without an end, and this one has just opened it.
-_RECOVERY: Final = "UPDATE leases SET holder = NULL WHERE holder IS NOT NULL AND ends_at IS NULL"
-
-SCHEME: Final = Scheme("log of eventpipe", APPLICATION_ID, MIGRATIONS, _RECOVERY)
-
 
 def place_of(topic: int, offset: int) -> int:
     """Where the event at an offset of a topic is."""
     return topic << OFFSET_BITS | offset
+
+
+def _recover(db: sqlite3.Connection, path: str) -> None:
+    from eventpipe.stores.sqlite_recovery import recover  # not above: it knows the tables, and so needs what is here
+
+    recover(db, path)
+
+
+SCHEME: Final = Scheme("log of eventpipe", APPLICATION_ID, MIGRATIONS, _recover)

@@ -227,8 +227,8 @@ def trim(transaction: Transaction, ask: tuple[str, int | None, int, Ids]) -> int
     return count
 
 
-def topics(transaction: Transaction, _: None) -> list[TopicInfo]:
-    """Every topic, by name."""
+def topics(transaction: Transaction, name: str | None) -> list[TopicInfo]:
+    """Every topic, by name, or the one of a name, if there is one."""
     db = transaction.db
     return [
         TopicInfo(
@@ -243,7 +243,8 @@ def topics(transaction: Transaction, _: None) -> list[TopicInfo]:
             dropped=topic.dropped,
             damaged=topic.damaged,
         )
-        for topic in all_topics(db)
+        for topic in (all_topics(db) if name is None else [find_topic(db, name)])
+        if topic is not None
     ]
 
 

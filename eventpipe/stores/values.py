@@ -31,8 +31,10 @@ class ConsumerKey(NamedTuple):
 
     @property
     def lease(self) -> str:
-        """The name of the lease that one holder of the consumer has at a time."""
-        return f"consumer:{self.topic}/{self.name}"
+        """The name of the lease that one holder of the consumer has at a time; no two consumers share one."""
+        # Names may have slashes in them: the first one here ends the topic, whatever it is called.
+        topic = self.topic.replace("%", "%25").replace("/", "%2F")
+        return f"consumer:{topic}/{self.name}"
 
 
 class StoredEvent:
@@ -178,13 +180,13 @@ class ConsumerInfo:
         claimed: Of these, handed out and neither settled nor given back.
         waiting: Of these, given back and not due yet.
         oldest_at: When the oldest pending event was appended, wall clock; ``None``: none is pending.
-        skipped: Events that its filter turned away.
+        skipped: Events that its filter turned away, or that are addressed to other consumers.
         dead: Events that went to the dead letters.
         dropped: Events that retention dropped before it had settled them.
         is_paused: Whether it is handed nothing until it is resumed.
         holder: Who holds its lease; ``None``: nobody.
         expires_in: Seconds that the lease goes on without being renewed; ``None``: nobody holds it, or it does not end.
-        last_error: Why an event was given back or died last; ``None``: none was.
+        last_error: Why an event was given back or died last, with the error where there was one; ``None``: none was.
     """
 
     topic: str

@@ -221,6 +221,8 @@ class TopicScenarios:
         offsets += await rig.fill(1, "two")
 
         two, zero = await rig.store.topics()
+        assert await rig.store.topics(two.name) == [two]
+        assert await rig.store.topics("no such topic") == []
 
         assert (two.name, two.first, two.events, two.dropped, two.damaged) == ("two", offsets[0], 3, 0, 0)
         assert two.end > offsets[-1]

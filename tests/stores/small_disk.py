@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from eventpipe.errors import StoreFullError
 from eventpipe.stores import SqliteStore
-from eventpipe.stores.values import ConsumerKey, Disposal, Disposition, StoredEvent
+from eventpipe.stores.values import ClaimedEvent, ConsumerKey, Disposal, Disposition
 from eventpipe.testing import make_event
 from eventpipe.testing.store_rig import MUCH
 
@@ -26,12 +26,11 @@ class Round(NamedTuple):
     accepted: int
     refusals: list[float]
     drained: int
-    trimmed: int
 
 
 def new_store(path: Path) -> SqliteStore:
-    """One whose events go with a trim at once."""
-    return SqliteStore(path, durability="process", dedupe_window=0)
+    """One as any other, but for the time that a disk takes."""
+    return SqliteStore(path, durability="process")
 
 
 async def until_full(store: SqliteStore) -> tuple[int, float]:
@@ -48,10 +47,10 @@ async def until_full(store: SqliteStore) -> tuple[int, float]:
         count += 5
 
 
-async def drained(store: SqliteStore) -> tuple[list[StoredEvent], list[int]]:
+async def drained(store: SqliteStore) -> tuple[list[ClaimedEvent], list[int]]:
     """All that a consumer is handed, settled; and what was set aside on the way."""
     token = await store.acquire(KEY.lease, "a test", None)
-    handed: list[StoredEvent] = []
+    handed: list[ClaimedEvent] = []
     damaged: list[int] = []
     while True:
         claims = await store.claim(KEY, token, max_events=70, max_bytes=MUCH)
@@ -74,9 +73,7 @@ async def fill_and_drain(folder: Path) -> list[Round]:
         accepted, first = await until_full(store)
         more, again = await until_full(store)
         handed, _ = await drained(store)
-        trimmed = await store.trim("orders")
-        await store.trim("orders")
-        rounds.append(Round(reserve, accepted + more, [first, again], len(handed), trimmed))
+        rounds.append(Round(reserve, accepted + more, [first, again], len(handed)))
     await store.aclose()
     return rounds
 

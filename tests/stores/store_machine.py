@@ -24,8 +24,9 @@ from tests.scale import SCALE
 from tests.stores.store_model import Copy, ModelConsumer, ModelTopic
 
 T = TypeVar("T")
-TOPIC = "orders"
-NAMES = ("audit", "billing")
+TOPIC = "orders/eu[1]"
+RIVALS = "billing/[%]"  # a consumer for whose events several compete, as a rule
+NAMES = ("audit", RIVALS)
 WINDOW = 100.0  # a dedupe window; the steps of time below never add up to it, or to a delay, exactly
 TTL = 45.0
 LEASE = 70.0
@@ -52,6 +53,7 @@ class StoreMachine(RuleBasedStateMachine):
     """
 
     keeps = True  # what it has over a restart
+    can_crash = False  # whether there is a crashed()
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,10 +73,14 @@ class StoreMachine(RuleBasedStateMachine):
         """The store over what a closed one kept, not open."""
         return self.store
 
+    def crashed(self) -> Store:
+        """A store over what is there of one that is in use, not open."""
+        raise NotImplementedError
+
     def run(self, step: Coroutine[Any, Any, T]) -> T:  # Any: what a coroutine is sent and yields
         return self.loop.run_until_complete(step)
 
-    @initialize(on_full=st.sampled_from(["reject", "drop_oldest"]))
+    @initialize(on_full=st.sampled_from(["reject", "wait", "drop_oldest"]))
     def declare(self, on_full: str) -> None:
         retention = Retention(max_events=MOST, on_full=on_full)  # type: ignore[arg-type]  # one of them
         self.drops = on_full == "drop_oldest"
@@ -103,13 +109,14 @@ class StoreMachine(RuleBasedStateMachine):
         uuids = [event.uuid for event in events]
         count = len(uuids) if is_replay else len({uuid for uuid in uuids if model.place_of(uuid, now) is None})
         needed = max(model.first, model.end + count - MOST)
+        may_drop = self.drops and not is_replay
         try:
             offsets = self.run(self.store.append(TOPIC, events, is_replay=is_replay))
         except StoreFullError:
-            assert not self.drops
+            assert not may_drop
             assert needed > model.settled_before()
             return
-        assert self.drops or needed <= model.settled_before()
+        assert may_drop or needed <= model.settled_before()
         for uuid, offset in zip(uuids, offsets, strict=True):
             place = None if is_replay else model.place_of(uuid, now)
             assert offset == (model.append(uuid, now, is_replay=is_replay) if place is None else place)
@@ -170,8 +177,8 @@ class StoreMachine(RuleBasedStateMachine):
     def claim(self, data: st.DataObject, name: str, count: int, mode: int, bound: int) -> None:
         key, consumer, now = ConsumerKey(TOPIC, name), self.model.consumers[name], self.clock.now
         tokens = self.tokens[name]
-        # Mostly as is usual for the consumer: audit by lease, billing competing; now and then with an old token.
-        is_competing = (name == "billing") == (mode > 0)
+        # Mostly as is usual for the consumer: audit by lease, the others competing; now and then with an old token.
+        is_competing = (name == RIVALS) == (mode > 0)
         token = None if is_competing or not tokens else tokens[0 if mode == 1 else -1]
         call = self.store.claim(key, token, max_events=count, max_bytes=bound, ttl=TTL)
         if token is not None and token != tokens[-1]:
@@ -253,7 +260,8 @@ class StoreMachine(RuleBasedStateMachine):
     def disturb(self, data: st.DataObject, name: str) -> None:
         """What is done to a consumer, or to the store, from outside: rare in life, and one rule of many here."""
         steps = [self._seek, self._pause, self._remove, self._give_the_lease_back, self._reopen]
-        data.draw(st.sampled_from(steps[: None if self.keeps else -1]))(data, name)
+        steps = [*steps[: None if self.keeps else -1], *([self._crash] if self.can_crash else [])]
+        data.draw(st.sampled_from(steps))(data, name)
 
     def _seek(self, data: st.DataObject, name: str) -> None:
         offset = data.draw(st.integers(self.model.first - 1, self.model.end + 1))
@@ -300,6 +308,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.aclose())
         self.store = self.remake()
         self.run(self.store.open())
+
+    def _crash(self, data: st.DataObject, name: str) -> None:
+        """End in the middle of everything: what was done is done, and leases go on until their time is over."""
+        del data, name
+        before, self.store = self.store, self.crashed()
+        self.run(self.store.open())
+        self.run(before.aclose())
 
     def _must_be_lost(self, call: Coroutine[Any, Any, object]) -> None:  # Any: what a coroutine is sent and yields
         with pytest.raises(LeaseLostError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -109,6 +110,33 @@ async def test_stores_of_one_file_have_the_same_options(tmp_path: Path) -> None:
         assert "is open in this process with shared=False" in await refusal(tmp_path / "log.db", shared=True)
         assert "durability='process'" in await refusal(tmp_path / "log.db")
         await store.append("orders", [make_event()])
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["exclusive", "shared"])
+@pytest.mark.parametrize("how", ["deleted", "replaced", "a folder"])
+async def test_file_that_is_gone_is_noticed_and_back_again_goes_on(tmp_path: Path, how: str, shared: bool) -> None:
+    """Nothing is acknowledged that nobody would find at the path, and nothing of what was there is lost."""
+    path, aside = tmp_path / "log.db", tmp_path / "aside.db"
+    before, after = make_event(), make_event()
+    async with opened(path, shared=shared) as store:
+        await store.append("orders", [before])
+        path.rename(aside)
+        if how == "replaced":
+            path.write_bytes(b"")
+        elif how == "a folder":
+            path.mkdir()
+
+        for refused in (store.append("orders", [after]), store.topics()):
+            with pytest.raises(StoreError, match=rf"^{re.escape(str(path))} was (deleted|replaced).*put the file back"):
+                await refused
+
+        if how == "a folder":
+            path.rmdir()
+        aside.rename(path)
+        await store.append("orders", [after])
+        assert await held(store) == [before.uuid, after.uuid]
+    async with opened(path, shared=shared) as store:
+        assert await held(store) == [before.uuid, after.uuid]
 
 
 async def test_open_twice_is_an_error(tmp_path: Path) -> None:
@@ -290,6 +318,7 @@ async def test_file_that_cannot_be_written_is_named(tmp_path: Path, file_mode: i
         ({"durability": "memory"}, "durability must be one of 'process', 'power', not 'memory'"),
         ({"dedupe_window": -1}, "dedupe_window must be a finite number of seconds, at least 0, not -1"),
         ({"dedupe_window": float("nan")}, "dedupe_window must be"),
+        ({"poll": 10**400}, "poll must be"),
         ({"poll": 0}, "poll must be a finite number of seconds, above 0, not 0"),
     ],
 )

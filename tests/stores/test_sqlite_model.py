@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,11 +18,25 @@ from tests.stores.store_machine import StoreMachine, machine_settings
 
 class SqliteMachine(StoreMachine):
     shared = False
+    can_crash = True
 
     def make(self, clock: Clock, dedupe_window: float) -> Store:
         self.folder = tempfile.TemporaryDirectory(dir=quick_folder())
-        path = Path(self.folder.name) / "log.db"
-        return SqliteStore(path, shared=self.shared, durability="process", dedupe_window=dedupe_window, clock=clock)
+        self.path = Path(self.folder.name) / "log.db"
+        self.window = dedupe_window
+        return self._store()
+
+    def crashed(self) -> Store:
+        before, self.path = self.path, self.path.with_name(f"after {self.path.name}")
+        for end in ("", "-wal"):
+            if Path(f"{before}{end}").exists():
+                shutil.copy(f"{before}{end}", f"{self.path}{end}")
+        return self._store()
+
+    def _store(self) -> Store:
+        return SqliteStore(
+            self.path, shared=self.shared, durability="process", dedupe_window=self.window, clock=self.clock
+        )
 
     def teardown(self) -> None:
         super().teardown()
