@@ -128,14 +128,21 @@ CHAPTERS = (
         "A hundred producers, each of which waits for its append, and in memory also events that are encoded already, "
         "500 at a time. Beside SQLite the floor commits ready-made rows to the same tables by hand, as many at a time "
         "as the log's commits had, and in memory appends ready-made objects to a list: it has no ids, checksums, "
-        "bounds, wake-ups or answers.",
+        "bounds, wake-ups or answers. The awaited floor does the same in a thread for a hundred producers, each of "
+        "which waits for its row.",
+    ),
+    Chapter(
+        "log_bounded",
+        "The log: a topic that is full",
+        "The same producers, and a topic of 10 000 events that drops its oldest for each new one, beside one without "
+        "bounds in the same file.",
     ),
     Chapter(
         "log_consume",
         "The log: consuming",
         "A consumer whose sink does nothing, from the first event to the last. The floor reads the same rows in the "
         "same batches and keeps its cursor after each: it checks no checksum, makes no events of the rows, and has no "
-        "lease, attempts or order.",
+        "lease, attempts or order. The checked reads compare each checksum and make the events, as any reader has to.",
     ),
     Chapter(
         "log_backlog",

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.log_loads import PRODUCERS, Found, append_memory, append_sqlite, backlog, consume_sqlite
+from benchmarks.log_loads import PRODUCERS, Found, append_bounded, append_memory, append_sqlite, backlog, consume_sqlite
 from benchmarks.log_parked import parked
 from benchmarks.promises import LOG, PROMISES, Promise
 from benchmarks.report import judged
@@ -50,6 +50,7 @@ LOADS = (
     Load("append_power", append_sqlite, ("power",), 8, 20_000),
     Load("append_process", append_sqlite, ("process",), 8, 20_000),
     Load("consume", consume_sqlite, (), 6, 50_000),
+    Load("append_bounded", append_bounded, (), 8, 20_000),
     Load("append_memory", append_memory, (), 10, 100_000),
     Load("backlog_memory", backlog, ("memory",), 50, 5_000_000),
     Load("backlog_sqlite", backlog, ("sqlite",), 25, 1_000_000),

@@ -1,22 +1,26 @@
 """The floor of a log: bare loops over the same rows in the same tables, which promise nothing.
 
 The file is set up as the log's own, with the same journal, durability and checkpoints. The rows are ready-made: nothing
-is encoded, no id is looked up, no checksum is made or compared, nobody is answered, and no event is made of what is
-read. There is no thread but the caller's.
+is encoded, no id is looked up, no checksum is made, and nobody is answered. What is read stays a row; where it is
+checked, its checksum is compared, and it becomes an event. There is no thread but the caller's, where nobody waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from eventpipe.events import UUID_AT, CapturedEvent
+from eventpipe.stores.packing import checksum, unpack
 from eventpipe.stores.sqlite_opening import SqliteDurability, connect
 from eventpipe.stores.sqlite_reserve import Reserve
 from eventpipe.stores.sqlite_schema import SCHEME, place_of
 
 Row = tuple[int, int, bytes, float, int, int, bytes, None, bytes]
+Kept = tuple[int, float, bytes, bytes | None, bytes, int, int]  # the columns of a row that are read
 
 _TOPIC = 1
 
@@ -35,8 +39,43 @@ class Bare:
             db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows[first : first + group])
             db.execute("COMMIT")
 
-    def read(self, events: int, batch: int) -> int:
-        """Read the first so many, a batch at a time, and keep after each how far this is; how many were read."""
+    async def write_awaited(self, rows: Sequence[Row], producers: int) -> None:
+        """Commit rows for so many producers, each of which waits for the commit of one before it has another.
+
+        What is there when a commit ends is committed next, in a thread: the least that any log does for those who wait.
+        """
+        loop = asyncio.get_running_loop()
+        waiting: list[tuple[Row, asyncio.Future[None]]] = []
+        stir = asyncio.Event()
+
+        async def produce(share: Sequence[Row]) -> None:
+            for row in share:
+                future = loop.create_future()
+                waiting.append((row, future))
+                stir.set()
+                await future
+
+        async def commit() -> None:
+            while await stir.wait():
+                stir.clear()
+                taken = waiting[:]
+                waiting.clear()
+                group = [row for row, _ in taken]
+                await loop.run_in_executor(thread, self.write, group, len(group))
+                for _, future in taken:
+                    future.set_result(None)
+
+        with ThreadPoolExecutor(1) as thread:
+            committing = loop.create_task(commit())
+            await asyncio.gather(*(produce(rows[number::producers]) for number in range(producers)))
+            committing.cancel()
+
+    def read(self, events: int, batch: int, *, checked: bool = False) -> int:
+        """Read the first so many, a batch at a time, and keep after each how far this is; how many were read.
+
+        As rows; or, ``checked``, compared with their checksums and made into events, which any reader of the file does
+        who is to use them.
+        """
         db = self.db
         (consumer,) = db.execute(
             "INSERT INTO consumers (topic, name, position, next, handed, claims, fence)"
@@ -49,7 +88,7 @@ class Bare:
                 " WHERE place >= ? AND place < ? ORDER BY place LIMIT ?",
                 (place_of(_TOPIC, offset), place_of(_TOPIC, events), batch),
             ).fetchall()
-            found += len(rows)
+            found += len(_events_of(rows) if checked else rows)
             db.execute("BEGIN IMMEDIATE")
             db.execute("UPDATE consumers SET position = ? WHERE id = ?", (offset + len(rows), consumer))
             db.execute("COMMIT")
@@ -66,6 +105,15 @@ def bare(path: Path, durability: SqliteDurability) -> Iterator[Bare]:
         yield opened
     finally:
         opened.db.close()
+
+
+def _events_of(rows: Sequence[Kept]) -> list[CapturedEvent]:
+    """Those that pass their checksums."""
+    return [
+        unpack(name, extra, data, moment)
+        for place, moment, name, extra, data, size, check in rows
+        if checksum(place, moment, name, extra, data, size) == check
+    ]
 
 
 def rows_of(events: Sequence[CapturedEvent], first: int) -> list[Row]:

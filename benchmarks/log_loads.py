@@ -27,6 +27,7 @@ from eventpipe.encoding import Encoder
 from eventpipe.events import CapturedEvent
 from eventpipe.log.consumer import Consumer
 from eventpipe.log.eventlog import EventLog
+from eventpipe.retention import Retention
 from eventpipe.stores.base import Store
 from eventpipe.stores.memory import MemoryStore
 from eventpipe.stores.sqlite import SqliteStore
@@ -76,7 +77,7 @@ class Found:
         """Add the ratios to a floor that took the same turns."""
         for name in floor.figures:
             for ours, theirs in zip(self.figures[name], floor.figures[name], strict=True):
-                self.beside("floor", name, ours / theirs)
+                self.beside(floor.subject, name, ours / theirs)
 
 
 class Stopwatch:
@@ -116,9 +117,14 @@ async def each(events: int, work: Callable[[Sequence[Captured]], Awaitable[None]
 
 
 async def append_sqlite(turns: int, events: int, durability: SqliteDurability) -> list[Found]:
-    """Producers that wait for each append, and ready-made rows in groups of the size that the log's commits had."""
+    """Producers that wait for each append, and ready-made rows in groups of the size that the log's commits had.
+
+    The bare loop over the rows waits for nobody. Beside it, as many producers as the log's wait each for its row.
+    """
     parameters = {"store": "sqlite", "durability": durability, "call": "append"}
-    ours, floor = (Found("log_append", subject, parameters) for subject in ("eventpipe", "floor"))
+    ours, floor, awaited = (
+        Found("log_append", subject, parameters) for subject in ("eventpipe", "floor", "awaited floor")
+    )
     with tempfile.TemporaryDirectory() as folder, bare(Path(folder, "floor.db"), durability) as file:
         store = SqliteStore(Path(folder, "log.db"), durability=durability)
         async with EventLog(store) as log:
@@ -127,19 +133,55 @@ async def append_sqlite(turns: int, events: int, durability: SqliteDurability) -
                 commits = store.version(TOPIC)
                 rates = await each(events, partial(_append_each, log, taken))
                 group = round(events / (store.version(TOPIC) - commits))
-                rows = rows_of(captured(events), turn * events)
+                rows = rows_of(captured(events), 2 * turn * events)
                 watch = Stopwatch()
                 file.write(rows, group)
+                written = watch.rates(events)
+                rows = rows_of(captured(events), (2 * turn + 1) * events)
+                watch = Stopwatch()
+                await file.write_awaited(rows, PRODUCERS)
                 if turn:
-                    floor.add(**watch.rates(events))
+                    awaited.add(**watch.rates(events))
+                    floor.add(**written)
                     late = sorted(taken)
                     ours.add(**rates, p50_ms=percentile(late, 50) * 1e3, p99_ms=percentile(late, 99) * 1e3)
                     ours.add(events_per_commit=group)
-            ours.captured = floor.captured = events * (turns + 1)
+            ours.captured = floor.captured = awaited.captured = events * (turns + 1)
             ours.delivered = (await log.topic(TOPIC)).events
-        (floor.delivered,) = file.db.execute("SELECT count(*) FROM events").fetchone()
+        (rows_there,) = file.db.execute("SELECT count(*) FROM events").fetchone()
+        floor.delivered = awaited.delivered = rows_there // 2
     ours.hold_against(floor)
-    return [ours, floor]
+    ours.hold_against(awaited)
+    return [ours, floor, awaited]
+
+
+async def append_bounded(turns: int, events: int) -> list[Found]:
+    """A topic that is full and drops its oldest events, and one without bounds, in one file."""
+    full, free = (
+        Found("log_bounded", "eventpipe", {"store": "sqlite", "durability": "process", "topic": topic})
+        for topic in ("full, drop_oldest", "no bounds")
+    )
+    bounds = {"full": Retention(max_events=SHORT, on_full="drop_oldest")}
+    with tempfile.TemporaryDirectory() as folder:
+        async with EventLog(SqliteStore(Path(folder, "log.db"), durability="process"), topics=bounds) as log:
+            await log.append_many("full", captured(SHORT))
+            for turn in range(turns + 1):
+                rates = {}
+                for topic, found in (("full", full), ("free", free)):
+                    before = (await log.topic(topic)).end if topic == "full" or turn else 0
+                    rates[topic] = await each(events, partial(_append_share, log, topic))
+                    found.delivered += (await log.topic(topic)).end - before
+                    found.captured += events
+                if turn:
+                    for topic, found in (("full", full), ("free", free)):
+                        found.add(**rates[topic])
+                    full.beside("no bounds", "cpu_us", rates["full"]["cpu_us"] / rates["free"]["cpu_us"])
+    return [full, free]
+
+
+async def _append_share(log: EventLog, topic: str, share: Sequence[Captured]) -> None:
+    for event, who, properties in share:
+        await log.append(topic, event, distinct_id=who, properties=properties)
 
 
 async def _append_each(log: EventLog, taken: array[float], share: Sequence[Captured]) -> None:
@@ -180,11 +222,7 @@ async def append_memory(turns: int, events: int) -> list[Found]:
 
 
 async def _append_all(log: EventLog, made: Sequence[CapturedEvent]) -> dict[str, float]:
-    async def produce(share: Sequence[Captured]) -> None:
-        for event, who, properties in share:
-            await log.append(TOPIC, event, distinct_id=who, properties=properties)
-
-    return await each(len(made), produce)
+    return await each(len(made), partial(_append_share, log, TOPIC))
 
 
 async def _append_many(log: EventLog, made: Sequence[CapturedEvent]) -> dict[str, float]:
@@ -219,9 +257,14 @@ class Nothing:
 
 
 async def consume_sqlite(turns: int, events: int) -> list[Found]:
-    """A consumer with a sink, from the first event to the last, and the same rows read by hand in the same batches."""
+    """A consumer with a sink, from the first event to the last, and the same read by hand in the same batches.
+
+    By hand as rows, and beside that as events that were compared with their checksums.
+    """
     parameters = {"store": "sqlite", "durability": "power", "batch_events": BATCH}
-    ours, floor = (Found("log_consume", subject, parameters) for subject in ("eventpipe", "floor"))
+    ours, floor, checked = (
+        Found("log_consume", subject, parameters) for subject in ("eventpipe", "floor", "checked reads")
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "log.db")
         await _fill(EventLog(SqliteStore(path)), events)
@@ -236,12 +279,17 @@ async def consume_sqlite(turns: int, events: int) -> list[Found]:
             with bare(path, "power") as file:
                 watch = Stopwatch()
                 floor.delivered += file.read(events, BATCH)
+                as_rows = watch.rates(events)
+                watch = Stopwatch()
+                checked.delivered += file.read(events, BATCH, checked=True)
                 if turn:
-                    floor.add(**watch.rates(events))
+                    checked.add(**watch.rates(events))
+                    floor.add(**as_rows)
                     ours.add(**rates)
-        ours.captured = floor.captured = events * (turns + 1)
+        ours.captured = floor.captured = checked.captured = events * (turns + 1)
     ours.hold_against(floor)
-    return [ours, floor]
+    ours.hold_against(checked)
+    return [ours, floor, checked]
 
 
 async def _fill(log: EventLog, events: int) -> None:

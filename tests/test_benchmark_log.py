@@ -51,7 +51,7 @@ def test_run_is_the_median_of_its_turns() -> None:
 def test_promise_that_is_not_kept_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """With both numbers; what was not measured is not judged."""
     promise = next(promise for promise in PROMISES if promise.command == LOG and "a consumer's" in promise.what)
-    ours, floor = (Found("log_consume", "eventpipe", {"store": "sqlite"}) for _ in range(2))
+    ours, floor = (Found("log_consume", subject, {"store": "sqlite"}) for subject in ("eventpipe", "floor"))
     ours.add(per_second=59.0)
     floor.add(per_second=100.0)
     ours.hold_against(floor)
