@@ -10,7 +10,7 @@ EventPipeError
 │   ├── TransientSinkError   worth another attempt; retry_after
 │   └── PermanentSinkError   the same batch would fail again; scope
 └── StoreError               a log's store cannot do it
-    ├── StoreFullError       no room; topic
+    ├── StoreFullError       no room; topic, can_ever_fit
     ├── UnknownConsumerError also a LookupError; topic, consumer
     ├── CursorError          also a ValueError; offset, first, last
     ├── LeaseHeldError       somebody else has it; holder, remaining
@@ -166,11 +166,14 @@ class StoreFullError(StoreError):
 
     Attributes:
         topic: The topic.
+        can_ever_fit: Whether it may be tried again as it is. Where not, the topic could not take as much at once if it
+            were empty: append in parts.
     """
 
-    def __init__(self, message: str, *, topic: str) -> None:
+    def __init__(self, message: str, *, topic: str, can_ever_fit: bool = True) -> None:
         super().__init__(message)
         self.topic = topic
+        self.can_ever_fit = can_ever_fit
 
 
 class UnknownConsumerError(StoreError, LookupError):
@@ -198,7 +201,11 @@ class CursorError(StoreError, ValueError):
     """
 
     def __init__(self, topic: str, offset: int, *, first: int, last: int) -> None:
-        super().__init__(f"offset {offset} is not in topic {topic!r}, which has {first} to {last}")
+        kept = f"keeps {first} to {last - 1}, and {last} is" if last > first else f"keeps none, and {last} is"
+        super().__init__(
+            f"offset {offset} is not in topic {topic!r}, which {kept} where the next event goes; give one of these,"
+            " 'earliest' or 'latest'"
+        )
         self.offset = offset
         self.first = first
         self.last = last

@@ -74,8 +74,6 @@ def dead_letters(
         CommandError: There is no such topic, consumer or letter, or the file cannot be used.
     """
     options.check(action, offsets)
-    if topic.endswith(DEAD_SUFFIX):
-        raise UsageError(f"name the topic that they failed in: {topic.removesuffix(DEAD_SUFFIX)}")
     return run(_dead_letters(file, topic, action, offsets, options, out), out)
 
 
@@ -85,6 +83,9 @@ async def _dead_letters(
     is_changing = action in ("replay", "delete")
     async with opened(file) if is_changing else opened_to_read(file) as log:
         await topic_of(log, topic)
+        if topic.endswith(DEAD_SUFFIX) and all(info.name != topic + DEAD_SUFFIX for info in await log.topics()):
+            # No consumer of these letters has given one up: those that they are themselves are meant.
+            raise UsageError(f"name the topic that they failed in: {topic.removesuffix(DEAD_SUFFIX)}")
         if is_changing:
             return await _settle(log, topic, action, offsets, options, out)
         if action == "show":

@@ -13,6 +13,7 @@ from eventpipe.cli.consumers import ConsumersOptions, consumers
 from eventpipe.cli.dead_letters import Action, DeadLettersOptions, dead_letters
 from eventpipe.cli.export import ExportOptions, export
 from eventpipe.cli.moving import ReplayOptions, SeekOptions, replay, seek
+from eventpipe.cli.resharding import ReshardOptions, reshard
 from eventpipe.cli.switching import SwitchOptions, switch
 from eventpipe.cli.tail import TailOptions, tail
 from eventpipe.cli.topics import TopicsOptions, topics
@@ -27,6 +28,7 @@ _CONSUMERS = ConsumersOptions()
 _DEAD_LETTERS = DeadLettersOptions()
 _EXPORT = ExportOptions()
 _IMPORT = ImportOptions()
+_RESHARD = ReshardOptions()
 _SEEK = SeekOptions()
 _SWITCH = SwitchOptions()
 _TAIL = TailOptions()
@@ -46,6 +48,7 @@ def add_log_commands(app: App) -> None:
         ("pause", _pause),
         ("resume", _resume),
         ("remove", _remove),
+        ("reshard", _reshard),
         ("dead-letters", _dead_letters),
         ("verify", _verify),
         ("export", _export),
@@ -71,7 +74,7 @@ def _consumers(
 ) -> int:
     """Show the consumers of a log: where each is, what is pending and for how long, who holds it, its last error.
 
-    A cursor is the lowest offset that is not settled, and `never` before the first was.
+    A cursor is the lowest offset that is not settled; where there is never, the consumer has settled none.
 
     Args:
         file: The SQLite file of the log.
@@ -170,6 +173,24 @@ def _remove(file: Path, topic: str, consumer: str, /, *, options: Annotated[Swit
         options: How it is told.
     """
     return switch(file, ConsumerKey(topic, consumer), "remove", options, Console())
+
+
+def _reshard(
+    file: Path, topic: str, name: str, count: int, /, *, options: Annotated[ReshardOptions, _FLAT] = _RESHARD
+) -> int:
+    """Divide a consumer among another number of shards, while none of them runs; no event is lost.
+
+    Some may be handed out again: none where the shards that there are have settled equally far, so let them finish
+    before. What was interrupted is done by the same command again.
+
+    Args:
+        file: The SQLite file of the log.
+        topic: The consumer's topic.
+        name: Its name, without a shard.
+        count: How many shards there are to be; 1 makes one consumer of them again.
+        options: How it is told.
+    """
+    return reshard(file, ConsumerKey(topic, name), count, options, Console())
 
 
 def _dead_letters(

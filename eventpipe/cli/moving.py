@@ -12,6 +12,7 @@ from rich.console import Console
 
 from eventpipe.cli import log_words as words
 from eventpipe.cli.display import say
+from eventpipe.cli.failures import UsageError
 from eventpipe.cli.log_file import consumer_of, opened, run
 from eventpipe.cli.positions import parse_position
 from eventpipe.cli.text import count
@@ -146,7 +147,9 @@ async def _replay(
         before = await consumer_of(log, *key)
         topic = await log.topic(key.topic)
         first, last = await offset_of(log.store, topic, start), await offset_of(log.store, topic, end)
-        number = max(0, last - first) if options.dry_run else await log.replay(*key, first, last)
+        if first > last and end != "latest":
+            raise UsageError(f"--from must not come after --to: they are offsets {first} and {last}")
+        number = max(0, last - first) if options.dry_run else await log.replay(*key, first, max(first, last))
         after = await log.consumer(*key)
     if options.json:
         said = {

@@ -47,7 +47,8 @@ class SendOptions:
             May be given more than once for webhooks, while one takes the place of another.
         source: Who sends, for CloudEvents: a URI reference such as /shop/checkout.
         compression: How bodies are compressed; formats whose far ends read no gzip are sent plain unless given.
-        lane: Mark all events as an import of old ones, or as those of language models; for PostHog.
+        lane: Mark all events as an import of old ones, or as those of language models; for PostHog. Unless given, a
+            line in our own form has the lane that it says.
         format: How lines are read; by the file's suffix unless given, and NDJSON from standard input.
         event_field: The field that has an event's name.
         distinct_id_field: The field that says whom an event is about.

@@ -35,7 +35,8 @@ class LogSink(BaseSink):
 
     An event is delivered once it is committed. A batch that is sent again, because nobody knows what became of it, is
     known by the ids of its events. A log that is full, or does not run, is worth another attempt; where a topic has
-    ``on_full="wait"`` the attempt lasts until there is room.
+    ``on_full="wait"`` the attempt lasts until there is room. A batch that the topic could not take if it were empty is
+    halved, and an event that alone is too large for it is dropped.
 
     Args:
         log: The log; whoever made it starts and stops it, and stops it after the client.
@@ -74,7 +75,7 @@ class LogSink(BaseSink):
         Raises:
             ClosedError: ``aclose()`` was called before.
             TransientSinkError: The log is full, does not run, or its store failed.
-            PermanentSinkError: No topic can have that name.
+            PermanentSinkError: No topic can have that name, or one can never take so much at once.
 
         Cancellation:
             Of each topic all events are appended, or none.
@@ -86,7 +87,9 @@ class LogSink(BaseSink):
             try:
                 await self._append(topic, [events[place] for place in places])
             except SinkError as error:
-                if len(places) == len(events):
+                # Too much at once: the halves are sent in its place, and what was appended before is known by its ids.
+                is_too_large = isinstance(error, PermanentSinkError) and error.scope == "size" and len(places) > 1
+                if len(places) == len(events) or is_too_large:
                     raise
                 for place in places:
                     verdicts[place] = _verdict(error)
@@ -110,6 +113,8 @@ class LogSink(BaseSink):
         try:
             await self._log.append_many(topic, events)
         except StoreFullError as error:
+            if not error.can_ever_fit:
+                raise PermanentSinkError(str(error), scope="size") from error
             raise TransientSinkError(str(error), reason="log_full") from error
         except ClosedError as error:
             raise TransientSinkError(str(error), reason="log_closed") from error

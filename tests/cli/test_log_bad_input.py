@@ -25,6 +25,11 @@ class Bad:
     code: int = 1
 
 
+OUTSIDE = (
+    "offset 11 is not in topic 'orders', which keeps 0 to 9, and 10 is where the next event goes; give one of these,"
+    " 'earliest' or 'latest'"
+)
+
 BAD = {
     "topic": Bad("tail {log} order", "there is no topic 'order'; did you mean 'orders'?"),
     "other topic": Bad("export {log} zzz", "there is no topic 'zzz'; there are: empty, orders, orders.dead"),
@@ -40,16 +45,22 @@ BAD = {
     "consumer to remove": Bad(
         "remove {log} orders audits", "topic 'orders' has no consumer 'audits'; did you mean 'audit'?"
     ),
+    "consumer to reshard": Bad(
+        "reshard {log} orders biling 2", "topic 'orders' has no consumer 'biling'; did you mean 'billing'?"
+    ),
+    "topic to reshard": Bad("reshard {log} order billing 2", "there is no topic 'order'; did you mean 'orders'?"),
+    "number of shards": Bad("reshard {log} orders billing 0", "COUNT: must be at least 1, not 0", 2),
+    "range to replay": Bad(
+        "replay {log} orders billing --from 3 --to 1", "--from must not come after --to: they are offsets 3 and 1", 2
+    ),
     "consumer of letters": Bad(
         "dead-letters {log} orders replay --all --consumer audits",
         "topic 'orders' has no consumer 'audits'; did you mean 'audit'?",
     ),
-    "offset to seek": Bad("seek {log} orders billing 11", "offset 11 is not in topic 'orders', which has 0 to 10"),
-    "offset to try": Bad(
-        "seek {log} orders billing 11 --dry-run", "offset 11 is not in topic 'orders', which has 0 to 10"
-    ),
-    "offset to tail": Bad("tail {log} orders --from 11", "offset 11 is not in topic 'orders', which has 0 to 10"),
-    "offset to export": Bad("export {log} orders --to 11", "offset 11 is not in topic 'orders', which has 0 to 10"),
+    "offset to seek": Bad("seek {log} orders billing 11", OUTSIDE),
+    "offset to try": Bad("seek {log} orders billing 11 --dry-run", OUTSIDE),
+    "offset to tail": Bad("tail {log} orders --from 11", OUTSIDE),
+    "offset to export": Bad("export {log} orders --to 11", OUTSIDE),
     "place": Bad("seek {log} orders billing soon", f"TO: 'soon' {_PLACES}", 2),
     "place beyond the calendar": Bad(
         "tail {log} orders --from 0001-01-01T00:00+01:00", f"--from: '0001-01-01T00:00+01:00' {_PLACES}", 2
@@ -136,6 +147,7 @@ LOOKING = {
     "pause": ("pause", "orders", "billing"),
     "resume": ("resume", "orders", "billing"),
     "remove": ("remove", "orders", "billing"),
+    "reshard": ("reshard", "orders", "billing", "2"),
 }
 
 

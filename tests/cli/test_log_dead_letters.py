@@ -152,3 +152,20 @@ def test_what_was_named_and_is_no_letter_is_told(at_rest: Path, shell: Shell) ->
     assert shell.run("dead-letters", at_rest, "orders", "delete", "7").stdout == (
         "0 dead letters of 'orders' deleted\noffset 7 was left as it is: no letter\n"
     )
+
+
+async def give_up_letters(path: Path) -> None:
+    """Both letters of ``orders``, which a consumer of letters gives up."""
+    async with EventLog(SqliteStore(path)) as log:
+        await log.add_consumer("orders.dead", "mail")
+        await bury(log, "orders.dead", "mail")
+
+
+def test_letters_that_a_consumer_of_letters_gave_up_are_listed(at_rest: Path, shell: Shell) -> None:
+    """As those of any topic; until there are some, the topic in which events failed is asked for."""
+    asyncio.run(give_up_letters(at_rest))
+
+    [first, second] = shell.lines("dead-letters", at_rest, "orders.dead", "list", "--json")
+
+    assert [(letter["topic"], letter["consumer"]) for letter in (first, second)] == [("orders.dead", "mail")] * 2
+    assert shell.run("dead-letters", at_rest, "orders.dead", "replay", "--all").code == 0

@@ -40,6 +40,7 @@ def test_what_goes_wrong_in_a_log_is_told_in_its_words() -> None:
         "pause",
         "resume",
         "remove",
+        "reshard",
         "dead-letters",
         "verify",
         "export",

@@ -8,7 +8,7 @@ import pytest
 from eventpipe.cli.moving import Effect, effect_of
 from eventpipe.retention import UNBOUNDED
 from eventpipe.stores.values import ConsumerInfo, TopicInfo
-from tests.cli.logs import Kept, Shell
+from tests.cli.logs import Holder, Kept, Shell
 
 pytestmark = pytest.mark.wallclock
 
@@ -130,6 +130,46 @@ def test_a_switch_is_told_to_programs(at_rest: Path, shell: Shell) -> None:
 
     assert (said["was"]["is_paused"], said["is"]["is_paused"]) == (True, False)
     assert shell.json("remove", at_rest, "orders", "audit")["is"] is None
+
+
+def test_a_consumer_is_divided_anew(log: Kept, shell: Shell) -> None:
+    """The new shards begin where the old one was, and its name is gone; a second time nothing changes."""
+    divided = shell.run("reshard", log, "orders", "audit", "2")
+    again = shell.run("reshard", log, "orders", "audit", "2")
+    shell.run("seek", log, "orders", "audit[0/2]", "7")
+    said = shell.json("reshard", log, "orders", "audit", "1")
+
+    assert divided.stdout == (
+        "'audit' of 'orders' had 1 shard and has 2 shards, which begin at 0; its shards were level\n"
+    )
+    assert again.stdout == "'audit' of 'orders' has 2 shards already; nothing changes\n"
+    assert (said["topic"], said["consumer"], said["shards"]) == ("orders", "audit", 1)
+    assert [(was["name"], was["position"]) for was in said["was"]] == [("audit[0/2]", 7), ("audit[1/2]", 0)]
+    assert [(now["name"], now["position"]) for now in said["is"]] == [("audit", 0)]
+    assert {known["name"] for known in shell.json("consumers", log)["consumers"]} == {"audit", "billing"}
+
+
+def test_a_consumer_that_runs_is_not_divided(at_rest: Path, holder: Holder, shell: Shell) -> None:
+    """Who has it is told, and nothing is changed."""
+    holder.ask("share", at_rest)
+
+    ended = shell.run("reshard", at_rest, "orders", "billing", "2")
+
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("eventpipe: consumer 'billing' of topic 'orders' is held by the holder, for ")
+    assert {known["name"] for known in shell.json("consumers", at_rest)["consumers"]} == {"audit", "billing"}
+    holder.ask("close")
+
+
+def test_shards_that_are_not_level_repeat_events(at_rest: Path, shell: Shell) -> None:
+    """How many at most is told."""
+    shell.run("reshard", at_rest, "orders", "billing", "2")
+    shell.run("seek", at_rest, "orders", "billing[0/2]", "7")
+
+    assert shell.run("reshard", at_rest, "orders", "billing", "3").stdout == (
+        "'billing' of 'orders' had 2 shards and has 3 shards, which begin at 4 to 7; up to 3 events may be handed out"
+        " again\n"
+    )
 
 
 @pytest.mark.parametrize(

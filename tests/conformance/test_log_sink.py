@@ -18,7 +18,7 @@ from eventpipe.testing.sink_rig import Refusal, SinkRig
 
 T = TypeVar("T")
 
-TOPICS = {"full": Retention(max_events=1), "waits": Retention(max_events=100, on_full="wait")}
+TOPICS = {"full": Retention(max_events=100), "waits": Retention(max_events=100, on_full="wait")}
 NOWHERE = "no topic"  # which has a space
 
 
@@ -85,8 +85,8 @@ class TestLogSink(SinkContract):
     @pytest_asyncio.fixture
     async def rig(self) -> AsyncIterator[SinkRig]:
         async with EventLog(MemoryStore(), topics=TOPICS) as log:
-            await log.append("full", "there is one")
-            await log.append_many("waits", ["there are many"] * 100)
+            for topic in TOPICS:
+                await log.append_many(topic, ["there are many"] * 100)
             wire = LogWire(log)
             sink = LogSink(wire, wire.topic_of)
             yield SinkRig(sink, wire, retry_after=False, partial=True)

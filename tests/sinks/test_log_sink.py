@@ -11,9 +11,11 @@ import pytest
 from eventpipe import AsyncClient
 from eventpipe.errors import ClosedError, PermanentSinkError, StoreError, StoreFullError, TransientSinkError
 from eventpipe.events import CapturedEvent
+from eventpipe.log.consumer import Consumer
 from eventpipe.log.eventlog import EventLog
+from eventpipe.log.handling import ConsumedEvent
 from eventpipe.outcomes import OutcomeKind
-from eventpipe.retention import Retention
+from eventpipe.retention import OnFull, Retention
 from eventpipe.sinks import LogSink
 from eventpipe.stores.memory import MemoryStore
 from eventpipe.testing import check_ledger
@@ -133,6 +135,71 @@ async def test_a_batch_that_is_sent_again_is_appended_once() -> None:
         await sink.send(batch)
 
         assert len(await names(log, "orders")) == 5
+
+
+@pytest.mark.parametrize("on_full", ["reject", "drop_oldest", "wait"])
+@pytest.mark.parametrize("bound", [{"max_events": 100}, {"max_bytes": 20_000}], ids=["events", "bytes"])
+async def test_a_batch_that_can_never_fit_is_appended_in_parts(on_full: OnFull, bound: dict[str, int]) -> None:
+    """Every event finds its way through a topic that holds less than a batch, while a consumer makes room."""
+    topics = {"orders": Retention(**bound, on_full=on_full)}
+    taken: list[str] = []
+
+    async def take(consumed: ConsumedEvent) -> None:
+        taken.append(consumed.event.name)
+
+    async with (
+        EventLog(MemoryStore(), topics=topics) as log,
+        Consumer(log, "orders", "billing", take),
+        AsyncClient(LogSink(log, "orders")) as client,
+    ):
+        for number in range(500):
+            await client.capture(f"{number}")
+        report = await client.flush()
+        check_ledger(client)
+        await asyncio.sleep(60)
+
+    assert (report.delivered, report.dropped) == (500, 0)
+    if on_full != "drop_oldest":
+        assert sorted(taken, key=int) == [f"{number}" for number in range(500)]
+
+
+async def test_an_event_that_can_never_fit_is_dropped_for_its_size() -> None:
+    """With the reason in the store's words; its neighbours, of its topic and of others, are appended once."""
+    topics = {"small": Retention(max_bytes=1024)}
+    events = [
+        make_event(name, properties={"text": "x" * size}) for name, size in (("s1", 9), ("large", 5000), ("t", 9))
+    ]
+    async with EventLog(MemoryStore(), topics=topics) as log:
+        sink = LogSink(log, lambda event: "other" if event.name == "t" else "small")
+
+        with pytest.raises(PermanentSinkError, match="can never hold 2 events") as caught:
+            await sink.send(make_batch(events))
+        assert caught.value.scope == "size"
+        verdicts = await sink.send(make_batch(events[1:]))
+        await sink.send(make_batch(events[:1]))
+        with pytest.raises(PermanentSinkError, match="can never hold 1 events") as alone:
+            await sink.send(make_batch(events[1:2]))
+
+        assert verdicts is not None
+        assert [(verdict.kind, verdict.reason) for verdict in verdicts] == [(DROPPED, "too_large"), (DELIVERED, None)]
+        assert (alone.value.scope, alone.value.reason) == ("size", "too_large")
+        assert (await names(log, "small"), await names(log, "other")) == (["s1"], ["t"])
+
+
+async def test_a_captured_event_that_is_addressed_is_for_every_consumer() -> None:
+    """The header of the log's own is left out; the event is neither lost nor kept from anybody."""
+    async with EventLog(MemoryStore()) as log:
+        async with AsyncClient(LogSink(log, "orders")) as client:
+            await client.capture("plain", headers={"eventpipe-consumer": "ghost"})
+            await client.capture("traced", headers={"eventpipe-consumer": "ghost", "trace": "t1"}, key="k")
+            report = await client.flush()
+
+        stored = [one.event async for one in log.read("orders") if one.event is not None]
+        assert (report.delivered, report.dropped) == (2, 0)
+        assert [(event.name, event.headers, event.key) for event in stored] == [
+            ("plain", {}, None),
+            ("traced", {"trace": "t1"}, "k"),
+        ]
 
 
 async def test_a_foreign_error_passes_through() -> None:
