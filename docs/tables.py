@@ -22,6 +22,7 @@ from eventpipe.cli.demo import DemoOptions
 from eventpipe.cli.doctor import DoctorOptions
 from eventpipe.cli.export import ExportOptions
 from eventpipe.cli.moving import ReplayOptions, SeekOptions
+from eventpipe.cli.resharding import ReshardOptions
 from eventpipe.cli.run import RunOptions
 from eventpipe.cli.schema import SchemaOptions
 from eventpipe.cli.send import SendOptions
@@ -172,6 +173,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "import": partial(command, ImportOptions),
     "pause": partial(command, SwitchOptions),
     "replay": partial(command, ReplayOptions),
+    "reshard": partial(command, ReshardOptions),
     "run": partial(command, RunOptions),
     "schema": partial(command, SchemaOptions),
     "seek": partial(command, SeekOptions),

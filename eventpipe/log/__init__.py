@@ -9,6 +9,7 @@ from eventpipe.log.letters import DeadLetter
 from eventpipe.log.receiver import Receiver
 from eventpipe.log.reports import ConsumerError, ConsumerReport, ConsumerStatistics, Lag, PassReport
 from eventpipe.log.shards import Shard, migration, shard_name, shard_of
+from eventpipe.log.totals import LogStatistics
 
 __all__ = [
     "ConsumedEvent",
@@ -21,6 +22,7 @@ __all__ = [
     "Delivery",
     "EventLog",
     "Lag",
+    "LogStatistics",
     "PassReport",
     "Receiver",
     "Shard",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from eventpipe.checked import shown
 from eventpipe.errors import UnknownConsumerError
 from eventpipe.log import positions
 from eventpipe.log.dead_letters import DEAD_LETTERS
 from eventpipe.log.letters import addressed, addressee
 from eventpipe.log.positions import Position, check_position, offset_of
 from eventpipe.log.reading import pages
+from eventpipe.log.resharding import reshard
 from eventpipe.log.running import RunningLog, check_retention, no_topic
+from eventpipe.log.totals import LogStatistics
 from eventpipe.log.trimming import trim_all
 from eventpipe.retention import Retention
 from eventpipe.stores.names import check_name
@@ -31,11 +34,24 @@ class AdministeredLog(RunningLog):
         Raises:
             StoreError: There is none; the message names the one that is spelt nearly so.
         """
-        known = await self.topics()
-        for info in known:
-            if info.name == name:
-                return info
-        raise no_topic(name, [info.name for info in known])
+        self._check_running()
+        info = await self._find_topic(name)
+        if info is None:
+            raise no_topic(name, [known.name for known in await self.topics()])
+        return info
+
+    async def statistics(self) -> LogStatistics:
+        """How the log stands as a whole: what it keeps, and what is pending in total.
+
+        Raises:
+            StoreError: The engine failed.
+            ClosedError: The log is not running.
+
+        Cancellation:
+            Safe.
+        """
+        self._check_running()
+        return LogStatistics.of(await self.store.topics(), await self.store.consumers())
 
     async def declare(self, topic: str, retention: Retention) -> None:
         """Make a topic, or change what it keeps from now on.
@@ -110,9 +126,16 @@ class AdministeredLog(RunningLog):
         self.settled()  # what was kept for it alone can go
 
     async def consumers(self, topic: str | None = None) -> list[ConsumerInfo]:
-        """Every consumer of a topic, or of all, by topic and name."""
+        """Every consumer of a topic, or of all, by topic and name.
+
+        Raises:
+            StoreError: There is no such topic.
+        """
         self._check_running()
-        return await self.store.consumers(topic)
+        found = await self.store.consumers(topic)
+        if topic is not None and not found:
+            await self.topic(topic)
+        return found
 
     async def consumer(self, topic: str, name: str) -> ConsumerInfo:
         """One consumer, as it is now.
@@ -120,19 +143,25 @@ class AdministeredLog(RunningLog):
         Raises:
             UnknownConsumerError: There is none; the message names the one that is spelt nearly so.
         """
-        known = await self.consumers(topic)
+        self._check_running()
+        known = await self.store.consumers(topic)
         for info in known:
             if info.name == name:
                 return info
         raise UnknownConsumerError(topic, name, [info.name for info in known])
 
     async def pause(self, topic: str, name: str) -> None:
-        """Hand out nothing more to a consumer until ``resume()``; what it has in hand can be settled.
+        """Hand out nothing more to a consumer until ``resume()``; what it is at work with can be settled.
+
+        What a holder in this process has claimed, and not begun with, is given back unharmed. One in another process
+        learns of it at its next claim: what it has in hand by then, it hands out.
 
         Raises:
             UnknownConsumerError: There is none.
         """
-        await self.store.pause((await self.consumer(topic, name)).key, True)
+        key = (await self.consumer(topic, name)).key
+        await self.store.pause(key, True)
+        self.holders.paused(key)
 
     async def resume(self, topic: str, name: str) -> None:
         """Go on handing out events to a consumer.
@@ -163,6 +192,35 @@ class AdministeredLog(RunningLog):
         self.holders.moved(key)
         self.settled()
 
+    async def reshard(self, topic: str, name: str, count: int) -> list[ConsumerInfo]:
+        """Divide a consumer among another number of shards, while none of them runs; no event is lost.
+
+        Each new shard begins where it is handed all that the old ones of its keys had not settled, and the old names
+        are forgotten. Some events may be handed out again, as ``migration()`` says: none where the old shards are
+        level, so let them finish before. Attempts begin at one again. Where an old shard is paused, the new ones are.
+
+        Args:
+            topic: Its topic.
+            name: Its name, without a shard.
+            count: How many shards there are to be; 1: the consumer is not divided any more, and has the name itself.
+
+        Returns:
+            The new shards, by index. Where there are so many already, nothing was done.
+
+        Raises:
+            LeaseHeldError: One of the shards runs. Nothing was changed.
+            UnknownConsumerError: There is no such consumer, divided or not.
+            StoreError: There is no such topic; a shard was never registered; there are shards of several counts.
+            ValueError: ``count`` is below 1, or no consumer can have such a name.
+
+        Cancellation:
+            As where it fails: nothing is lost, no consumer of either count starts, and the same call does the rest.
+        """
+        await self.topic(topic)
+        made = await reshard(self.store, topic, check_name("consumer", name), count)
+        self.settled()  # what was kept for the old ones alone can go
+        return made
+
     async def replay(self, topic: str, name: str, start: Position, end: Position = "latest") -> int:
         """Hand a range of events to one consumer again, running or not, without moving it.
 
@@ -182,7 +240,9 @@ class AdministeredLog(RunningLog):
         Raises:
             CursorError: An offset outside of what the topic keeps.
             UnknownConsumerError: There is none.
-            StoreFullError: There is no room, as for ``append()``.
+            StoreFullError: There is no room, as for ``append()``; also with ``on_full="drop_oldest"``: a replay drops
+                nothing that some consumer has not settled.
+            ValueError: ``start`` comes after ``end``.
 
         Cancellation:
             As where it fails: some are replayed, from the first on.
@@ -192,6 +252,10 @@ class AdministeredLog(RunningLog):
         await self.consumer(topic, name)
         info = await self.topic(topic)
         first, last = await offset_of(self.store, info, start), await offset_of(self.store, info, end)
+        if first > last and end != "latest":  # where a time is after the end, there is nothing yet
+            raise ValueError(
+                f"start must not come after end: {shown(start)} is offset {first}, {shown(end)} is offset {last}"
+            )
         replayed = 0
         async for page in pages(self.store, topic, first, last):
             events = [stored.event for stored in page if stored.event is not None]

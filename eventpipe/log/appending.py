@@ -95,7 +95,7 @@ class Appending:
             await patience.outlast(self._store.wait(topic, seen))
 
     async def _info(self, topic: str) -> TopicInfo | None:
-        return next((info for info in await self._store.topics() if info.name == topic), None)
+        return next(iter(await self._store.topics(topic)), None)
 
 
 class _Line:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from eventpipe.clock import Clock
 from eventpipe.core.retry import backoff
+from eventpipe.log.claimed import is_used_up
 from eventpipe.log.handling import Handled
-from eventpipe.log.letters import letter_of
-from eventpipe.log.lines import Held
+from eventpipe.log.letters import MAX_TEXT, letter_of
 from eventpipe.log.reports import Tally
 from eventpipe.options import RetryPolicy
 from eventpipe.outcomes import DropReason, Outcome, OutcomeKind
@@ -18,19 +20,31 @@ from eventpipe.stores.values import ClaimedEvent, ConsumerKey, Disposal, Disposi
 NO_ROOM = "dead_letters_full"
 """Why an event was given back that should have died: the topic of dead letters had no room."""
 
+# From all five fields: there is one for every event, and by its own way to be made it costs nearly twice as much.
+_made: Final = partial(tuple.__new__, Disposition)
+_offset_of: Final = attrgetter("claimed.offset")
+
 
 class Booked(NamedTuple):
     """What becomes of events, to be told to the store in one commit.
 
     Attributes:
-        events: Each with its disposal, and the seconds until it is due again.
+        parts: What is told of it, each event in one, with its disposal and the seconds until it is due again.
         dispositions: The same for the store, with what was turned away behind each event.
-        handled: What is told of it, each event in one.
     """
 
-    events: list[tuple[Held, Disposal, float]]
+    parts: list[tuple[Handled, Disposal, float]]
     dispositions: list[Disposition]
-    handled: list[Handled]
+
+    @property
+    def handled(self) -> list[Handled]:
+        """What is told of it."""
+        return [handled for handled, _, _ in self.parts]
+
+    @property
+    def skipped(self) -> int:
+        """Events that were turned away behind others."""
+        return len(self.dispositions) - sum(len(handled.events) for handled, _, _ in self.parts)
 
     def add_to(self, tally: Tally) -> None:
         """Count what is settled now."""
@@ -43,25 +57,20 @@ class Booked(NamedTuple):
                 tally.dead += events
             else:
                 tally.retried += events
-            tally.failed(f"{handled.reason}: {handled.error}" if handled.error else str(handled.reason))
+            tally.failed(_why(handled))
 
-    def without_letters(self, policy: RetryPolicy) -> Booked:
-        """The same, but that nothing dies: what should is given back, and tried again later."""
-        delay = policy.max_delay
+    def without_letters(self, delay: float) -> Booked:
+        """The same, but that nothing dies: what should is given back, and tried again ``delay`` seconds later."""
         return Booked(
             [
-                (held, Disposal.NACK, delay) if disposal is Disposal.DEAD else (held, disposal, due)
-                for held, disposal, due in self.events
+                (handled._replace(kind=OutcomeKind.RETRY, reason=NO_ROOM), Disposal.NACK, delay)
+                if disposal is Disposal.DEAD
+                else (handled, disposal, due)
+                for handled, disposal, due in self.parts
             ],
             [
                 Disposition(said.claimed, Disposal.NACK, delay, NO_ROOM) if said.disposal is Disposal.DEAD else said
                 for said in self.dispositions
-            ],
-            [
-                handled._replace(kind=OutcomeKind.RETRY, reason=NO_ROOM)
-                if handled.kind is OutcomeKind.DROPPED
-                else handled
-                for handled in self.handled
             ],
         )
 
@@ -103,7 +112,7 @@ class Booking:
             outbox: What the attempts led to.
             delay: Seconds until what failed is due again; ``None``: the policy says.
         """
-        booked = Booked([], [], [])
+        booked = Booked([], [])
         for handled in outbox:
             if handled.kind is OutcomeKind.DELIVERED:
                 self._add(booked, handled, Disposal.ACK)
@@ -111,6 +120,8 @@ class Booking:
                 self._add(booked, handled, Disposal.DEAD)
             else:
                 self._add_failed(booked, handled, delay)
+        if booked.skipped:  # in order, so that the store can move over all of them at once
+            booked.dispositions.sort(key=_offset_of)
         return booked
 
     def outcomes(self, handled: Sequence[Handled]) -> tuple[list[Outcome], list[list[int]]]:
@@ -119,16 +130,16 @@ class Booking:
             Outcome(
                 one.kind,
                 self._key.name,
-                max(held.claimed.attempt for held in one.events),
+                max([held.claimed.attempt for held in one.events]),
                 one.reason,
                 one.status,
                 one.durations,
                 one.error,
-                tuple(held.claimed.event for held in one.events if held.claimed.event is not None),
+                tuple([event for held in one.events if (event := held.claimed.event) is not None]),
             )
             for one in handled
         ]
-        return told, [[held.offset for held in one.events] for one in handled]
+        return told, [[held.claimed.offset for held in one.events] for one in handled]
 
     def _add_failed(self, booked: Booked, handled: Handled, delay: float | None) -> None:
         last = [held for held in handled.events if self._is_last(held.claimed)]
@@ -149,21 +160,25 @@ class Booking:
         return self._max_attempts is not None and claimed.attempt >= self._max_attempts
 
     def _add(self, booked: Booked, handled: Handled, disposal: Disposal, delay: float = 0.0) -> None:
-        reason = None if disposal is Disposal.ACK else str(handled.reason)
-        for held in handled.events:
-            letter = None
-            if disposal is Disposal.DEAD:
-                letter = letter_of(
-                    self._as_attempted(held.claimed), self._key, str(reason), handled.error, self._clock.time()
-                )
-            booked.events.append((held, disposal, delay))
-            booked.dispositions.append(Disposition(held.claimed, disposal, delay, reason, letter))
-            booked.dispositions.extend(Disposition(claimed, Disposal.SKIP) for claimed in held.behind)
-        booked.handled.append(handled)
+        booked.parts.append((handled, disposal, delay))
+        said = booked.dispositions
+        if disposal is Disposal.ACK:
+            said += [_made((held.claimed, disposal, 0.0, None, None)) for held in handled.events]
+        else:
+            said += [self._failed(held.claimed, handled, disposal, delay) for held in handled.events]
+        behind = [held.behind for held in handled.events if held.behind]
+        said += [Disposition(claimed, Disposal.SKIP) for turned_away in behind for claimed in turned_away]
+
+    def _failed(self, claimed: ClaimedEvent, handled: Handled, disposal: Disposal, delay: float) -> Disposition:
+        if disposal is not Disposal.DEAD:
+            return Disposition(claimed, disposal, delay, _why(handled))
+        reason, error = str(handled.reason), handled.error
+        letter = letter_of(self._as_attempted(claimed), self._key, reason, error, self._clock.time())
+        return Disposition(claimed, disposal, delay, _why(handled), letter)
 
     def _as_attempted(self, claimed: ClaimedEvent) -> ClaimedEvent:
         """An event as it was at its last attempt: one that used all of them up is claimed once more to be given up."""
-        if self._max_attempts is None or claimed.attempt <= self._max_attempts:
+        if not is_used_up(claimed, self._max_attempts):
             return claimed
         return ClaimedEvent(
             claimed.offset,
@@ -174,3 +189,8 @@ class Booking:
             claimed.attempt - 1,
             claimed.claim,
         )
+
+
+def _why(handled: Handled) -> str:
+    """The reason and the error, bounded."""
+    return (f"{handled.reason}: {handled.error}" if handled.error else str(handled.reason))[:MAX_TEXT]

@@ -24,6 +24,7 @@ WhenHeld = Literal["wait", "raise"]
 _logger = contained_logger(__name__)
 
 _claim_of = attrgetter("claim")
+_order_of = attrgetter("claim", "offset")
 
 
 class ConsumedLog(Protocol):
@@ -57,7 +58,10 @@ class Claimant:
         is_closed: Whether it claims nothing more.
         lease: The right to the consumer; ``None`` for one that shares it.
         gap: Events that retention dropped before the consumer had settled them, as far as this holder was told.
+        due: Loop clock, as of the last claim: when what was given back is due. ``None``: nothing is, or it is paused.
         damaged: Events that did not pass their checksum, which this holder was told of.
+        foreign: Events that are addressed to other consumers, and that this holder has passed over.
+        claimed_at: When the last claim began that was answered, on the loop clock: its time runs from then at most.
         moves: How often what was claimed turned out, or was said, to be worth nothing any more: the consumer was moved
             or taken over.
     """
@@ -91,25 +95,26 @@ class Claimant:
         if not competing:
             # A reference to us, and ours to it: the holder is in no circle, and is gone when it is forgotten.
             self.lease = Lease(log.store, key.lease, ttl=ttl, heartbeat=heartbeat, on_lost=lambda _: self._wake())
-        self.gap = 0
-        self.damaged = 0
+        self.gap = self.damaged = self.foreign = 0
         self.moves = 0
+        self.claimed_at = 0.0
         self._log = log
         self._store = log.store
         self._start = start
         self._ttl = ttl
         self._when_held = when_held
         self._token: int | None = None
-        self._held: dict[int, ClaimedEvent] = {}  # by offset
-        self._claiming: asyncio.Task[Claims] | None = None  # a claim whose answer nobody has taken
+        self._held: set[ClaimedEvent] = set()  # the very ones: an offset may be claimed anew
+        self._claiming: asyncio.Task[Claims | None] | None = None  # a claim whose answer nobody has taken
         self._claiming_since = 0  # moves when it began
-        self._kept: list[
-            ClaimedEvent
-        ] = []  # claimed, and not handed to a caller, because the next could not be settled
+        self._claiming_at = 0.0  # loop clock: when it began
+        self._callers = 0  # who wait for an answer
+        # Claimed, and not handed to a caller, because what is addressed to others could not be settled.
+        self._kept: list[ClaimedEvent] = []
         self._foreign: list[Disposition] = []  # claimed, and to be passed over: they are addressed to other consumers
         self._gap = 0  # events missed that no caller was told of
         self._seen: int | None = None  # the topic's version before the last claim; None: there was none
-        self._due: float | None = None  # loop clock: when something may be claimed although nothing moved
+        self.due: float | None = None
         self._parked: asyncio.Timeout | None = None  # of whoever waits
         self._closing: asyncio.Task[None] | None = None
 
@@ -168,24 +173,33 @@ class Claimant:
             ClosedError: This was closed, or the log does not run.
 
         Cancellation:
-            Safe. The claim goes on, and the next call has its answer, whatever it asks for.
+            Safe. The claim goes on, and the next call has its answer, whatever it asks for. Where the consumer is
+            shared and nobody calls meanwhile, it is given back, for others to claim.
         """
-        while True:
-            self._refuse_closed()
-            if self._claiming is None:
-                self._claiming_since = self.moves
-                self._claiming = begin(self._claim(max_events, max_bytes))
-            claiming = self._claiming
-            if not claiming.done():
-                await asyncio.wait({claiming})
-                if self._claiming is not claiming:  # another caller had its answer
+        self._callers += 1  # before it begins: it may be done at once
+        try:
+            while True:
+                self._refuse_closed()
+                if self._claiming is None:
+                    self._claiming_since = self.moves
+                    self._claiming_at = asyncio.get_running_loop().time()
+                    self._claiming = begin(self._claim(max_events, max_bytes))
+                claiming = self._claiming
+                if not claiming.done():
+                    await asyncio.wait({claiming})
+                    if self._claiming is not claiming:  # another caller had its answer
+                        continue
+                self._claiming = None
+                claims = claiming.result()
+                if claims is None:
                     continue
-            self._claiming = None
-            claims = claiming.result()
-            if self._claiming_since == self.moves:
-                return claims
-            self._gap += claims.gap
-            await self.give_back(claims.events)
+                if self._claiming_since == self.moves:
+                    self.claimed_at = self._claiming_at
+                    return claims
+                self._gap += claims.gap
+                await self.give_back(claims.events)
+        finally:
+            self._callers -= 1
 
     async def wait(self, timeout: float | None = None) -> None:
         """Park until another claim is worth it, or for ``timeout`` seconds; may return without a reason.
@@ -202,8 +216,8 @@ class Claimant:
         if self._seen is None or self._claiming is not None or self.is_closed or self._is_lost:
             return
         deadline = Deadline.after(timeout)
-        if self._due is not None and (deadline.when is None or self._due < deadline.when):
-            deadline = Deadline.at(self._due)
+        if self.due is not None and (deadline.when is None or self.due < deadline.when):
+            deadline = Deadline.at(self.due)
         if deadline.expired:
             return
         with contextlib.suppress(TimeoutError):
@@ -263,7 +277,7 @@ class Claimant:
 
     def let_go(self, claimed: ClaimedEvent) -> None:
         """Leave an event to somebody who settles it in their own time: ``close()`` does not give it back."""
-        self._held.pop(claimed.offset, None)
+        self._held.discard(claimed)
 
     async def close(self) -> None:
         """Claim nothing more, give back unharmed what is held, and release the lease; may come twice.
@@ -279,7 +293,8 @@ class Claimant:
             self._closing = begin(self._close())
         await ended(self._closing)
 
-    async def _claim(self, max_events: int, max_bytes: int) -> Claims:
+    async def _claim(self, max_events: int, max_bytes: int) -> Claims | None:
+        """Claim what is due; ``None``: nobody waits for it any more, and it was given back."""
         while True:
             await self._pass_over()
             if self._kept:
@@ -295,16 +310,19 @@ class Claimant:
                 ttl=self._ttl if self.is_competing else None,
             )
             due_in = claims.due_in
-            self._due = None if due_in is None else asyncio.get_running_loop().time() + due_in
+            self.due = None if due_in is None else asyncio.get_running_loop().time() + due_in
             self.gap += claims.gap
             self._gap += claims.gap
             self.damaged += len(claims.damaged)
             log_missing(self.key, claims)
             if not claims.events and not claims.damaged:
                 break
-            self._held.update({claimed.offset: claimed for claimed in claims.events})
+            self._held.update(claims.events)
             self._kept, self._foreign = told_apart(self.key.name, claims.events)
         kept, self._kept = self._kept, []
+        if self.is_competing and not self._callers:
+            await self.give_back(kept)
+            return None
         gap, self._gap = self._gap, 0
         return Claims(kept, gap)
 
@@ -313,9 +331,9 @@ class Claimant:
         if self._foreign:
             try:
                 await self._settle(self._foreign)
+                self.foreign += len(self._foreign)
             except LeaseLostError:  # moved, or lost: then all of that claim is, and the next claim says which
-                for claimed in self._kept:
-                    self._held.pop(claimed.offset, None)
+                self._held.difference_update(self._kept)
                 self._kept = []
             self._foreign = []
 
@@ -338,11 +356,7 @@ class Claimant:
 
     def _forget(self, dispositions: Sequence[Disposition]) -> None:
         """Hold these no more: they were settled or given back, or are lost."""
-        held = self._held
-        for disposition in dispositions:
-            claimed = disposition.claimed
-            if held.get(claimed.offset) is claimed:  # it may have been given back, and claimed anew
-                del held[claimed.offset]
+        self._held.difference_update([claimed for claimed, _, _, _, _ in dispositions])
 
     async def _give_back(self, groups: Iterable[list[ClaimedEvent]]) -> None:
         for group in groups:
@@ -359,7 +373,7 @@ class Claimant:
             await asyncio.wait({claiming})
             if not claiming.cancelled():
                 claiming.exception()  # nobody else asks for it
-        held = sorted(self._held.values(), key=_claim_of)
+        held = sorted(self._held, key=_order_of)
         try:
             await self.give_back(held)
         except UnknownConsumerError:

@@ -9,9 +9,10 @@ from typing import Final, Unpack
 from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.group import STOP_TIMEOUT
+from eventpipe.core.life import Life
 from eventpipe.core.log import contained_logger
-from eventpipe.core.retry import backoff
 from eventpipe.core.service import Service, ServiceState
+from eventpipe.core.stopping import StopReport
 from eventpipe.errors import ClosedError, LeaseHeldError, LeaseLostError, StoreError
 from eventpipe.log.claimant import Claimant
 from eventpipe.log.consumer_options import ConsumerOptions, ConsumerOptionsDict
@@ -23,12 +24,16 @@ from eventpipe.log.positions import Position, check_position
 from eventpipe.log.reports import ConsumerError, ConsumerReport, ConsumerStatistics, Lag, PassReport, Tally
 from eventpipe.log.shards import check_shards
 from eventpipe.log.shift import Shift
+from eventpipe.log.standby import Standby
 from eventpipe.outcomes import OutcomeKind
 from eventpipe.subscriptions import Filter, Subscription, SubscriptionOverflow
 
 _logger = contained_logger(__name__)
 
 _ALIVE: Final = (ServiceState.STARTING, ServiceState.RUNNING, ServiceState.STOPPING)
+
+# What a stop may take beyond its deadline, as that of a group: what is cut off ends, and what it had is given back.
+_END_TIME: Final = 0.25
 
 
 class Consumer(Service):
@@ -99,9 +104,10 @@ class Consumer(Service):
         self._tally = Tally()
         self._shift: Shift | None = None
         self._first: Claimant | None = None  # of a life that raises where somebody else has the consumer
-        self._standby: asyncio.Timeout | None = None  # while it waits for the lease
+        self._standby = Standby(log, self._plan, self.options, self._tally)
         self._is_last_pass = False
-        self._passing: asyncio.Lock | None = None
+        self._passing = asyncio.Lock()  # who makes a pass; each loop has its own
+        self._passing_loop: asyncio.AbstractEventLoop | None = None
         self._is_sink_closed = False
         self._stragglers: list[str] = []
         self._pending: int | None = None  # at the end of the last life
@@ -136,15 +142,16 @@ class Consumer(Service):
             raise RuntimeError(f"{self.name} is {self.state}: process() is for one that does not run by itself")
         self._refuse_closed_sink()
         deadline = Deadline.after(timeout)
-        if self._passing is None or not self._passing.locked():
-            self._passing = asyncio.Lock()  # of this loop
+        loop = asyncio.get_running_loop()
+        if self._passing_loop is not loop:
+            self._passing, self._passing_loop = asyncio.Lock(), loop
         tally = Tally()
         async with contextlib.AsyncExitStack() as stack:
             async with deadline.scope():
                 await stack.enter_async_context(self._passing)
                 await self._register()
                 end = (await self.log.topic(self.key.topic)).end
-                claimant = await self._claimant(is_waiting=self.options.when_held == "wait")
+                claimant = await self._standby.claimant(is_waiting=self.options.when_held == "wait")
             shift = self._shift = Shift(self.log, claimant, self._plan, self._outcomes, tally=tally, end=end)
             if deadline.when is not None:
                 shift.limit(deadline)
@@ -219,19 +226,33 @@ class Consumer(Service):
         )
 
     async def stop(self, timeout: float | None = None) -> ConsumerReport:
-        """Stop, as every service does, and say what stays pending.
+        """Make a last pass, stop, and say what stays pending; at once when there is nothing to stop.
 
         Args:
-            timeout: Seconds on the loop clock; ``None`` waits as long as the last pass takes.
+            timeout: Seconds on the loop clock until what still runs is cut off and given back; the earliest of several
+                stops counts. ``None`` waits as long as the last pass takes.
+
+        Returns:
+            How its life ended, and what it left; it comes within 0.25 s of the deadline, whatever sinks and handlers
+            do.
 
         Raises:
-            TimeoutError: It is still stopping, and ``stop()`` may come again.
+            TimeoutError: It is still stopping, because its store does not answer; ``stop()`` may come again.
             RuntimeError: Called by the consumer's own main task.
 
         Cancellation:
             Safe. The stop goes on.
         """
-        report = await super().stop(timeout)
+        life = self._current()
+        if life is None:
+            report = self._last_report()
+        else:
+            deadline = Deadline.after(timeout)
+            try:
+                async with Deadline.after(None if timeout is None else max(timeout, 0.0) + _END_TIME).scope():
+                    report = await self._stop(life, deadline)
+            except TimeoutError:
+                raise TimeoutError(f"{self.name} did not stop within {timeout} s") from None
         return ConsumerReport(
             report.stopped,
             report.cancelled,
@@ -268,7 +289,7 @@ class Consumer(Service):
         self._pending = None
         await self._register()
         if self.options.when_held == "raise":
-            self._first = await self._claimant(is_waiting=False)
+            self._first = await self._standby.claimant(is_waiting=False)
         self._outcomes.open()
 
     async def _serve(self) -> None:
@@ -290,18 +311,21 @@ class Consumer(Service):
             self._shift.limit(deadline)
         elif self._shift is not None:
             self._shift.request_stop(deadline)
-        if self._standby is not None:
-            self._standby.reschedule(0.0)
+        self._standby.leave()
 
     async def _close(self) -> None:
         first, self._first = self._first, None
         try:
             if first is not None:
                 await first.close()
-            with contextlib.suppress(StoreError, ClosedError):
+            with contextlib.suppress(StoreError, ClosedError, OSError):
                 self._pending = (await self.log.consumer(*self.key)).pending
         finally:
             await self._outcomes.close()
+
+    def _report(self, life: Life) -> StopReport:
+        stragglers, self._stragglers = self._stragglers, []  # else stop() would name them once more
+        return super()._report(life) + StopReport(stragglers=tuple(stragglers))
 
     async def _take_office(self, losses: int) -> Claimant | None:
         """Wait until nobody else has the consumer; ``None``: asked to stop."""
@@ -312,16 +336,7 @@ class Consumer(Service):
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None) as self._standby:
-                try:
-                    if losses > 1:
-                        await asyncio.sleep(backoff(self.options.retry, losses, self._plan.booking.random))
-                    await self.log.consumer(*self.key)  # one that was removed is not registered again
-                    return await self._claimant(is_waiting=True)
-                finally:
-                    self._standby = None
-        return None
+        return await self._standby.wait(losses)
 
     async def _make_last_pass(self) -> None:
         """Hand out what is pending and was not claimed when the stop came, each event once, until the deadline."""
@@ -332,13 +347,13 @@ class Consumer(Service):
         self._is_last_pass = True
         try:
             end = (await self.log.topic(self.key.topic)).end
-            claimant = await self._claimant(is_waiting=False)
+            claimant = await self._standby.claimant(is_waiting=False)
             self._shift = Shift(self.log, claimant, self._plan, self._outcomes, tally=self._tally, end=end)
             self._shift.limit(life.deadline)
             await self._work(self._shift)
         except LeaseHeldError:
             pass  # whoever has it goes on
-        except (StoreError, ClosedError) as error:
+        except (StoreError, ClosedError, OSError) as error:
             _logger.warning("%s made no last pass: %s", self.name, error)
         finally:
             self._is_last_pass = False
@@ -358,20 +373,9 @@ class Consumer(Service):
     async def _register(self) -> None:
         shard = self.options.shard
         if shard is not None:
-            consumers = await self.log.consumers(self.key.topic)
+            consumers = await self.log.store.consumers(self.key.topic)  # of a topic that may not be there yet
             check_shards([info.name for info in consumers], self._name, shard.count)
         await self.log.add_consumer(*self.key, self._start)
-
-    async def _claimant(self, *, is_waiting: bool) -> Claimant:
-        claimant = Claimant(
-            self.log,
-            self.key,
-            ttl=self.options.ttl,
-            heartbeat=self.options.heartbeat,
-            when_held="wait" if is_waiting else "raise",
-        )
-        await claimant.open()
-        return claimant
 
     def _refuse_closed_sink(self) -> None:
         if self._is_sink_closed:

@@ -73,8 +73,11 @@ class ConsumerOptions(Checked):
         10,
         "attempts",
         "An event that was handed out so often, counted in the store, goes to the dead letters. With the default "
-        "delays ten attempts span one to two minutes. None: it is tried until it succeeds, so that an outage of the "
-        "far end, however long, costs nothing but time.",
+        "delays ten attempts span one to two minutes. What a process has in hand when it is killed has used up an "
+        "attempt too, begun with or not, but none is given up that was not handed out at the last one: from the third "
+        "on, and at the last, events are claimed one by one. With 1, what was in hand is handed out once more, one by "
+        "one. None: it is tried until it succeeds, so that an outage of the far end, however long, costs nothing but "
+        "time.",
         ge=1,
     )
     timeout: float = option(

@@ -12,6 +12,7 @@ from eventpipe.core.lease import Lease
 from eventpipe.log.appending import Appending
 from eventpipe.log.letters import DeadLetter, addressee, dead_letter, restored
 from eventpipe.log.reading import PAGE_BYTES, PAGE_EVENTS
+from eventpipe.log.shards import read_shard_name
 from eventpipe.retention import Retention
 from eventpipe.stores.base import Store
 from eventpipe.stores.values import DEAD_SUFFIX, ClaimedEvent, ConsumerKey, Disposal, Disposition
@@ -80,21 +81,22 @@ class Letterbox:
     async def replay(self, selection: Selection) -> list[DeadLetter]:
         """Append the events of the letters that are meant, and take these out; those that were taken out, by offset.
 
-        What could not be decoded, and what nobody is there for, stays.
+        What could not be decoded, and what nobody is there for, stays. A shard of another number than there is now has
+        heirs: one of the shards that there are has the key of its event.
 
         Raises:
             LeaseLostError: As ``delete()``; letters whose events were just appended are still there.
-            StoreFullError: There is no room.
+            StoreFullError: There is no room, and none that nobody waits for.
         """
         replayed: list[DeadLetter] = []
-        names = {consumer.name for consumer in await self._store.consumers(self._topic)}
+        names = {read_shard_name(consumer.name)[0] for consumer in await self._store.consumers(self._topic)}
         retentions = [topic.retention for topic in await self._store.topics() if topic.name == self._topic]
         async with self._open(min(map(_appendable, retentions), default=PAGE_EVENTS)) as pages:
             async for page in pages:
                 chosen = [
                     (claimed, letter)
                     for claimed, letter in _chosen(page, selection)
-                    if letter.is_decodable and letter.consumer in names
+                    if letter.is_decodable and read_shard_name(letter.consumer)[0] in names
                 ]
                 if chosen:
                     # Before they are taken out: what happens in between doubles an event, and loses none.

@@ -142,7 +142,7 @@ class Delivery:
 
     @property
     def attempt(self) -> int:
-        """How many times this consumer has been handed it, counted from 1; also across restarts and crashes."""
+        """How many times this consumer has claimed it, counted from 1; also across restarts and crashes."""
         return self._claimed.attempt
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from eventpipe.encoding import Encoder
 from eventpipe.errors import InvalidEventError
 from eventpipe.events import Capturable, CapturedEvent, DistinctId, Event, Properties
+from eventpipe.log.letters import ADDRESSEE, addressee, unaddressed
 from eventpipe.unfolding import Unfit
 
 Appendable = Capturable | CapturedEvent
@@ -27,8 +28,11 @@ def captured(
 ) -> CapturedEvent:
     """Encode an event as a client does; one that was captured already is taken as it is.
 
+    What a client captured is as it was, but for an addressee: whoever captured it is not there to be told, and the
+    event is not to be lost, or kept from anybody, for a header of ours.
+
     Raises:
-        InvalidEventError: It has no name, or its properties cannot be read.
+        InvalidEventError: It has no name, its properties cannot be read, or its headers address it.
         TypeError: Arguments were given beside an event that has them already.
     """
     kind = type(event)  # isinstance() would ask the object, which may raise
@@ -41,7 +45,7 @@ def captured(
         if any(argument is not None for argument in (distinct_id, properties, timestamp, uuid, headers, key)):
             name = "a CapturedEvent" if is_captured else "an Event"
             raise TypeError(f"{name} has all arguments of append() already; give them to the event, or its name alone")
-        return event if is_captured else _encoded(encoder, event)  # type: ignore[return-value, arg-type]  # as just asked
+        return unaddressed(event) if is_captured else _encoded(encoder, event)  # type: ignore[arg-type]  # as just asked
     return _encoded(encoder, Event(event, distinct_id, properties, timestamp, uuid, headers, key))  # type: ignore[arg-type]  # checked by the encoder
 
 
@@ -54,7 +58,7 @@ def all_captured(encoder: Encoder, events: Iterable[Appendable]) -> list[Capture
     made: list[CapturedEvent] = []
     for event in events:
         if issubclass(type(event), CapturedEvent):
-            made.append(event)  # type: ignore[arg-type]  # as just asked
+            made.append(event if event.extra is None else unaddressed(event))  # type: ignore[union-attr, arg-type]  # as just asked
             continue
         try:
             made.append(captured(encoder, event))
@@ -66,7 +70,7 @@ def all_captured(encoder: Encoder, events: Iterable[Appendable]) -> list[Capture
 def _encoded(encoder: Encoder, event: Event) -> CapturedEvent:
     if type(event.event) is Unfit:  # what a typed event came to
         raise event.event.error
-    return encoder.encode(
+    made = encoder.encode(
         event.event,
         event.distinct_id,
         event.properties,
@@ -76,3 +80,9 @@ def _encoded(encoder: Encoder, event: Event) -> CapturedEvent:
         event.key,
         event.lane,
     )
+    if addressee(made) is not None:
+        raise InvalidEventError(
+            f"header {ADDRESSEE!r} is the log's own and says for whom an event is replayed; leave it out: what is"
+            " appended is for every consumer of the topic, each of which may have a filter"
+        )
+    return made

@@ -103,7 +103,7 @@ class EventLog(AdministeredLog):
             Its offset; that of the event with the same id, where there is one.
 
         Raises:
-            InvalidEventError: It has no name, or its properties cannot be read.
+            InvalidEventError: It has no name, its properties cannot be read, or its headers are the log's own.
             TimeoutError: There was no room in time. Nothing was appended.
             StoreFullError: The topic is full and does not wait, it can never take so much, or the disk is full. Nothing
                 was appended.
@@ -191,11 +191,13 @@ class EventLog(AdministeredLog):
 
         Raises:
             CursorError: An offset outside of what the topic keeps.
-            StoreError: The engine failed.
+            StoreError: There is no such topic, and ``start`` is an offset above 0; or the engine failed.
             ClosedError: The log is not running when this begins.
         """
         self._check_topic(topic)
         check_position("start", start)
+        if isinstance(start, int) and start:  # such an offset was of another topic
+            await self.topic(topic)
         info = await self._find_topic(topic)
         first = 0 if info is None else await offset_of(self.store, info, start)
         async for stored in reading.follow(self.store, topic, first):
@@ -225,9 +227,10 @@ class EventLog(AdministeredLog):
             consumer: Those of one consumer. ``None``: of all.
 
         Raises:
+            StoreError: There is no such topic.
             ClosedError: The log is not running.
         """
-        return await self._letterbox(topic).letters(Selection(consumer))
+        return await (await self._letterbox(topic)).letters(Selection(consumer))
 
     async def replay_dead_letters(
         self, topic: str, offsets: Iterable[int] | None = None, *, consumer: str | None = None
@@ -248,14 +251,15 @@ class EventLog(AdministeredLog):
 
         Raises:
             UnknownConsumerError: There is no such consumer.
-            StoreFullError: There is no room, as for ``append()``.
+            StoreFullError: There is no room, as for ``replay()``.
+            StoreError: There is no such topic.
             LeaseLostError: The store was so slow that somebody else has the letters now.
             ClosedError: The log is not running.
 
         Cancellation:
             Some are replayed, from the first on.
         """
-        box = self._letterbox(topic)
+        box = await self._letterbox(topic)
         if consumer is not None:
             await self.consumer(topic, consumer)
         replayed = await box.replay(_selection(consumer, offsets))
@@ -277,14 +281,15 @@ class EventLog(AdministeredLog):
 
         Raises:
             LeaseLostError: The store was so slow that somebody else has the letters now.
+            StoreError: There is no such topic.
             ClosedError: The log is not running.
         """
-        deleted = await self._letterbox(topic).delete(_selection(consumer, offsets))
+        deleted = await (await self._letterbox(topic)).delete(_selection(consumer, offsets))
         self.settled()
         return deleted
 
-    def _letterbox(self, topic: str) -> Letterbox:
-        self._check_topic(topic)
+    async def _letterbox(self, topic: str) -> Letterbox:
+        await self.topic(topic)
         return Letterbox(self.store, self._appending, topic)
 
 

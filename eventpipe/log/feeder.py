@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from eventpipe.clock import Clock
 from eventpipe.encoding.lifting import lifted_out
 from eventpipe.errors import ClosedError, LeaseLostError, StoreError, UnknownConsumerError
 from eventpipe.log.claimant import Claimant
+from eventpipe.log.handling import Handled
 from eventpipe.log.lines import Held
 from eventpipe.log.reports import Tally
 from eventpipe.log.sieve import Sieve
-from eventpipe.log.window import Window
-from eventpipe.stores.values import ClaimedEvent, ConsumerInfo
+from eventpipe.log.window import MAX_BEHIND, Window
+from eventpipe.stores.values import ClaimedEvent, ConsumerInfo, Disposal, Disposition
 
 
 class FedLog(Protocol):
@@ -29,9 +30,10 @@ class Feeder:
     """Claims for one window, and turns away what the consumer does not want.
 
     Attributes:
-        skips: Events turned away that can be settled by themselves; others are settled with the event before them.
+        aside: What becomes of events that nobody was handed: turned away, and not settled with the event before them;
+            or given back.
         room: Set when there may be room in the window again.
-        last: The last event taken in, while it is not settled.
+        last: The last event taken in, until it is about to be settled.
         is_done: Whether it claims nothing more.
     """
 
@@ -64,7 +66,7 @@ class Feeder:
             on_error: Called when the store failed, with the number of failures in a row; says for how many seconds to
                 leave it alone, or raises.
         """
-        self.skips: list[ClaimedEvent] = []
+        self.aside: list[Disposition] = []
         self.room = asyncio.Event()
         self.last: Held | None = None
         self.is_done = False
@@ -78,8 +80,25 @@ class Feeder:
         self._end = end
         self._on_claim = on_claim
         self._on_error = on_error
+        self._pauses = 0
+        self._back: list[ClaimedEvent] = []  # claimed, and to be given back before anything else is claimed
         self._was_running = False  # looked at before the last claim: whether the consumer was not paused
         self._damaged = 0  # events that the claimant was told of so far
+        self._foreign = 0  # events that it has passed over so far
+
+    def leave(self, handled: Sequence[Handled]) -> None:
+        """Have nothing more settled with these events, which are about to be."""
+        if self.last is not None and any(self.last in one.events for one in handled):
+            self.last = None
+
+    def paused(self) -> None:
+        """Give back all that is not handed out, because the consumer was paused, and what is being claimed too."""
+        self._pauses += 1
+        for held in self._window.let_go():
+            self.aside.append(Disposition(held.claimed, Disposal.RELEASE))
+            self.aside += [Disposition(claimed, Disposal.SKIP) for claimed in held.behind]
+        self.last = None
+        self._on_claim()
 
     async def run(self) -> None:
         """Claim until it is done.
@@ -122,14 +141,31 @@ class Feeder:
 
     async def _take(self, events: int, size: int) -> bool:
         """Claim once; whether nothing was due."""
+        await self._give_back()
+        pauses = self._pauses
         claims = await self._claimant.claim(events, size)
         self._tally.gap += claims.gap
         self._tally.damaged += self._claimant.damaged - self._damaged
         self._damaged = self._claimant.damaged
-        if claims.events:
+        self._tally.skipped += self._claimant.foreign - self._foreign
+        self._foreign = self._claimant.foreign
+        due = self._claimant.due
+        if claims.events or due is not None:  # else it may be paused, and nothing is said of what is to come
+            self._window.expect(self._claimant.claimed_at, due, claims.events)
+        if self._pauses != pauses:
+            self._back = claims.events
+        elif claims.events:
             self._was_running = False
-            await self._take_in(claims.events)
+            self._take_in(claims.events)
+        await self._give_back()
+        if claims.gap:  # what was given back may be in it, and is not to come
+            self._window.dropped((await self._log.consumer(*self._claimant.key)).position)
         return not claims.events
+
+    async def _give_back(self) -> None:
+        if self._back:
+            await self._claimant.give_back(self._back)
+            self._back = []
 
     async def _park(self, now: float) -> None:
         """Wait until another claim is worth it."""
@@ -148,24 +184,38 @@ class Feeder:
         again = self._window.due_back_at(now)
         await self._claimant.wait(None if again is None else again - now)
 
-    async def _take_in(self, events: list[ClaimedEvent]) -> None:
-        if self._end is not None and events[-1].offset >= self._end - 1:
-            self.is_done = True
-            later = [claimed for claimed in events if claimed.offset >= self._end]
-            events = [claimed for claimed in events if claimed.offset < self._end]
-            await self._claimant.give_back(later)
+    def _take_in(self, events: list[ClaimedEvent]) -> None:
+        are_plain = self._sieve.lets_all_in(events)
         now, wall = asyncio.get_running_loop().time(), self._clock.time()
+        together = len(events) if are_plain else self._window.together(events, now)
+        events, back = events[:together], events[together:]
+        if self._end is not None and events and events[-1].offset >= self._end - 1:
+            self.is_done = True
+            back = [claimed for claimed in events if claimed.offset >= self._end] + back
+            events = [claimed for claimed in events if claimed.offset < self._end]
+        again = self._window.held_of([claimed.offset for claimed in events])
+        if again:
+            key = self._claimant.key
+            raise LeaseLostError(f"consumer {key} was moved: it was handed offset {min(again)} again")
+        if events and are_plain and not self._lifted:
+            self.last = self._window.add_fresh(events, now, wall)
+        else:
+            self._take_wanted(events, now, wall)
+        if back and self._window.is_suspicious(back[0]):
+            self._window.is_careful = True
+        self._back = back
+
+    def _take_wanted(self, events: list[ClaimedEvent], now: float, wall: float) -> None:
         for claimed in events:
-            if self._window.holds(claimed.offset):
-                key = self._claimant.key
-                raise LeaseLostError(f"consumer {key} was moved: it was handed offset {claimed.offset} again")
             is_wanted, fault = self._sieve.judge(claimed)
             if is_wanted:
                 if self._lifted and claimed.event is not None:
                     with contextlib.suppress(ValueError):  # no JSON, which whoever reads it finds out
                         claimed.event = lifted_out(claimed.event, self._lifted)
                 self.last = self._window.add(claimed, now, wall, fault)
-            elif self.last is not None:
-                self.last.behind.append(claimed)
+                continue
+            if self.last is not None and self._window.turned_away < MAX_BEHIND:
+                self.last.turn_away(claimed)
             else:
-                self.skips.append(claimed)
+                self.aside.append(Disposition(claimed, Disposal.SKIP))
+            self._window.turn_away(claimed)

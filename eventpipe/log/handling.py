@@ -112,6 +112,7 @@ class Handling:
         """
         self._sink = far if isinstance(far, Sink) else None
         self._handler = None if isinstance(far, Sink) else far
+        self._fault = "handler_error" if self._sink is None else "sink_error"  # what raises no error of a sink
         self._key = key
         self._timeout = timeout
         self._clock = clock
@@ -137,25 +138,40 @@ class Handling:
             began = loop.time()
             work.began = work.began or began
             work.attempts += 1
-            answer = await self._attempt(part)
+            batch = self._batch(part)
+            answer = await self._attempt(part, batch)
             durations = self._durations(part, work.began, began, loop.time())
             work.running = ()
-            if not self._sort(work, part, answer, durations):
+            if answer.delivered is batch.events:  # all of them, without a word: nothing is to be told apart
+                work.handled.append(Handled(part, OutcomeKind.DELIVERED, durations=durations))
+            elif not self._sort(work, part, answer, durations):
                 return
 
-    async def _attempt(self, part: tuple[Held, ...]) -> Answer:
-        batch = self._batch(part)
+    def cancelled(self, work: Work) -> None:
+        """Note that what was attempted cancelled its own task: that costs an attempt, as any error of its own."""
+        part, work.running = work.running, ()
+        if part:
+            durations = self._durations(part, work.began, work.began, asyncio.get_running_loop().time())
+            error = _NotedError("it cancelled its own task", reason=self._fault)
+            work.handled.append(_failed(part, error, durations))
+
+    async def _attempt(self, part: tuple[Held, ...], batch: Batch) -> Answer:
         sink = _Call(self._handler, self._consumed(part[0])) if self._handler is not None else self._sink
         assert sink is not None  # noqa: S101  # there is the one or the other
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         try:
             async with asyncio.timeout(self._timeout):
                 return await attempt(sink, batch)
         except TimeoutError:  # ours: attempt() lets none of theirs out
-            error = TransientSinkError(f"did not end within {self._timeout:g} s", reason="timeout")
+            error = _NotedError(f"did not end within {self._timeout:g} s", reason="timeout")
             return Answer(again=batch.events, error=error)
+        except GeneratorExit as raised:
+            if asyncio.current_task(loop) is not task:  # nobody raised it: its loop was closed under it
+                raise
+            return Answer(again=batch.events, error=_NotedError(describe(raised), reason=self._fault))
 
     def _batch(self, part: tuple[Held, ...]) -> Batch:
-        events = tuple(held.claimed.event for held in part if held.claimed.event is not None)
+        events = tuple([event for held in part if (event := held.claimed.event) is not None])
         if len(events) == 1:
             id_ = events[0].uuid
         else:
@@ -163,7 +179,7 @@ class Handling:
             ids = b"".join([event.data[UUID_AT] for event in events])
             own = self._key.lease.encode()
             id_ = str(uuidlib.UUID(bytes=hashlib.blake2b(ids, digest_size=16, key=own[:64]).digest(), version=5))
-        attempts = max(held.claimed.attempt for held in part)
+        attempts = max([held.claimed.attempt for held in part])
         return Batch(id_, events[0].lane, events, self._clock.time(), attempts)
 
     def _consumed(self, held: Held) -> ConsumedEvent:
@@ -204,7 +220,7 @@ class Handling:
             return False
         if len(again) == 1 or error.scope not in ("size", "event"):
             reason = DropReason.listed(error.reason)
-            text = describe(error)
+            text = _text(error)
             work.handled.append(Handled(again, OutcomeKind.DROPPED, reason, text, error.status, durations=durations))
             return True
         if error.scope == "event":
@@ -217,6 +233,10 @@ class Handling:
         middle = (len(again) + 1) // 2
         work.left.extendleft((again[middle:], again[:middle]))
         return True
+
+
+class _NotedError(TransientSinkError):
+    """What happened to an attempt that raised no error of a sink: its text says all, and its class nothing."""
 
 
 class _Call:
@@ -238,7 +258,7 @@ class _Call:
         except (SinkError, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, it costs this event an attempt and nobody else
-            raise TransientSinkError(describe(error), reason="handler_error") from None
+            raise _NotedError(describe(error), reason="handler_error") from None
         return None
 
     async def aclose(self) -> None:
@@ -250,8 +270,12 @@ def _failed(events: tuple[Held, ...], error: SinkError, durations: Durations) ->
     retry_after = error.retry_after if isinstance(error, TransientSinkError) else None
     if retry_after is not None and not retry_after > 0:  # NaN too
         retry_after = None
-    text = describe(error)
+    text = _text(error)
     return Handled(events, OutcomeKind.RETRY, error.reason, text, error.status, retry_after, durations)
+
+
+def _text(error: SinkError) -> str:
+    return str(error) if isinstance(error, _NotedError) else describe(error)
 
 
 def _at_fault(part: tuple[Held, ...]) -> Handled:

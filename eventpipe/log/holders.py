@@ -1,4 +1,4 @@
-"""Who holds consumers of a log, and is told when one is moved, and when the log stops."""
+"""Who holds consumers of a log, and is told when one is moved or paused, and when the log stops."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from typing import Protocol
 
+from eventpipe.core.deadline import Deadline
 from eventpipe.stores.values import ConsumerKey
 
 
@@ -21,8 +22,14 @@ class Holder(Protocol):
     def moved(self) -> None:
         """See that the consumer was moved or removed: what was claimed before can be settled no more."""
 
+    def paused(self) -> None:
+        """See that the consumer was paused: hand out no more of what was claimed before."""
+
+    def limit(self, deadline: Deadline) -> None:
+        """Cut off at ``deadline`` what still runs then, because the log stops. A later one changes nothing."""
+
     async def aclose(self) -> None:
-        """Give back what was not begun with, because the log stops. May come twice."""
+        """Begin with nothing more, end what runs, and give back the rest, because the log stops. May come twice."""
 
 
 class Holders:
@@ -45,6 +52,36 @@ class Holders:
             if holder.key == key:
                 holder.moved()
 
+    def paused(self, key: ConsumerKey) -> None:
+        """Tell whoever holds a consumer that it was paused, once the store has done so."""
+        for holder in list(self._holders):
+            if holder.key == key:
+                holder.paused()
+
+    def limit(self, deadline: Deadline) -> None:
+        """Tell everybody by when the log is to be let go."""
+        for holder in list(self._holders):
+            holder.limit(deadline)
+
     async def aclose(self) -> None:
-        """Let everybody give back what they have, before the store is closed."""
-        await asyncio.gather(*(holder.aclose() for holder in list(self._holders)))
+        """Let everybody give back what they have, before the store is closed; nobody is told again.
+
+        Raises:
+            Exception: What the first of them raised, once all have ended.
+
+        Cancellation:
+            Safe. Who has not ended is told again by the next call.
+        """
+        ends = await asyncio.gather(*(self._end(holder) for holder in list(self._holders)), return_exceptions=True)
+        for error in filter(None, ends):
+            raise error
+
+    async def _end(self, holder: Holder) -> None:
+        try:
+            await holder.aclose()
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self.remove(holder)
+            raise
+        self.remove(holder)

@@ -12,10 +12,11 @@ import orjson
 
 from eventpipe.clock import format_stamp
 from eventpipe.events import CLOSING, CapturedEvent, Extra
+from eventpipe.log.shards import read_shard_name
 from eventpipe.stores.values import ClaimedEvent, ConsumerKey, StoredEvent
 
 ADDRESSEE: Final = "eventpipe-consumer"
-"""The header of an event that one consumer alone is handed: the others skip it."""
+"""The header of an event that one consumer alone is handed, without it: the others skip it. Replays alone set it."""
 
 UNDECODABLE: Final = "eventpipe.undecodable"
 """The name of a letter whose event could not be decoded; its properties carry what is kept of it."""
@@ -31,6 +32,8 @@ _REASON: Final = _PREFIX + "reason"
 _ERROR: Final = _PREFIX + "error"
 _AT: Final = _PREFIX + "at"
 
+_PLAIN: Final = Extra()
+
 # What an event that is a letter itself, and could not be handled as such, has of these; any number of times.
 _EARLIER: Final = _PREFIX + "was-"
 
@@ -45,7 +48,8 @@ class DeadLetter:
         topic: The topic in which it failed.
         consumer: The name of the consumer that gave it up.
         source_offset: The event's offset in that topic.
-        attempts: How many times it was handed out.
+        attempts: At which attempt it was handed out last. Of those before, the first two may have been none: what a
+            killed process had claimed, and not begun with, has used one up.
         reason: Why it was given up, in a word or two.
         error: The last error; ``None``: there was none, or nothing may be said of it.
         at: When, wall clock.
@@ -134,6 +138,26 @@ def addressee(event: CapturedEvent) -> str | None:
     return None if extra is None or extra.headers is None else extra.headers.get(ADDRESSEE)
 
 
+def unaddressed(event: CapturedEvent) -> CapturedEvent:
+    """The same event, for every consumer; itself where it is."""
+    if addressee(event) is None:
+        return event
+    return _with_headers(event, {name: value for name, value in event.headers.items() if name != ADDRESSEE})
+
+
+def is_for(consumer: str, event: CapturedEvent) -> bool:
+    """Whether a consumer is handed ``event``, as far as its addressee says.
+
+    One that was addressed to a shard when there was another number of them is for every shard there is now, of which
+    one has its key.
+    """
+    name = addressee(event)
+    if name is None or name == consumer:
+        return True
+    (base, shard), (own_base, own_shard) = read_shard_name(name), read_shard_name(consumer)
+    return base == own_base and shard.count != own_shard.count
+
+
 def _put_away(header: str) -> str:
     return _EARLIER + header.removeprefix(_PREFIX) if header.startswith(_PREFIX) else header
 
@@ -143,7 +167,9 @@ def _taken_out(header: str) -> str:
 
 
 def _with_headers(event: CapturedEvent, headers: dict[str, str]) -> CapturedEvent:
-    extra = Extra(headers) if event.extra is None else event.extra._replace(headers=headers)
+    extra: Extra | None = Extra(headers) if event.extra is None else event.extra._replace(headers=headers or None)
+    if extra == _PLAIN:
+        extra = None
     return CapturedEvent(event.name, event.data, event.lane, extra, event.captured_at)
 
 

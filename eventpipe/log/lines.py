@@ -15,29 +15,37 @@ class Held:
         key: Of which line it is.
         size: Its encoded bytes.
         fault: Why it cannot be handed to anybody; ``None``: it can.
-        ready_at: Before this moment on the loop clock it does not leave.
-        leaves_at: From this moment on it waits for no others.
+        since: When it was appended, on the loop clock; no later than it was claimed, whatever the wall clock says.
         line: Its line, once it stands in one.
         behind: Events turned away that came right behind it; they are settled with it, so that the cursor need not be
             told of them one by one.
     """
 
-    __slots__ = ("behind", "claimed", "fault", "key", "leaves_at", "line", "ready_at", "size")
+    __slots__ = ("behind", "claimed", "fault", "key", "line", "since", "size")
 
     line: Line
 
-    def __init__(self, claimed: ClaimedEvent, key: object, size: int, fault: str | None) -> None:
+    def __init__(self, claimed: ClaimedEvent, key: object, fault: str | None, now: float, shift: float) -> None:
+        """Take in hand what was claimed at ``now``; ``shift`` makes a moment on the loop clock of a stamp."""
         self.claimed = claimed
         self.key = key
-        self.size = size
+        event = claimed.event
+        self.size = len(claimed.raw) if event is None else len(event.data) if event.extra is None else event.held
         self.fault = fault
-        self.ready_at = self.leaves_at = 0.0
-        self.behind: list[ClaimedEvent] = []
+        since = claimed.appended_at + shift
+        self.since = since if since < now else now
+        self.behind: list[ClaimedEvent] | tuple[()] = ()  # nearly always: no list for every event
 
     @property
     def offset(self) -> int:
         """Its place in the topic."""
         return self.claimed.offset
+
+    def turn_away(self, claimed: ClaimedEvent) -> None:
+        """Have an event settled with this one that came right behind it."""
+        if not self.behind:
+            self.behind = []
+        self.behind.append(claimed)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.offset}>"  # payloads stay out of logs
@@ -81,10 +89,14 @@ class Line:
         """Whether nothing is left of it."""
         return not (self.events or self.out or self.away)
 
+    def goes_on_at(self, offset: int) -> bool:
+        """Whether an event there would be the last one."""
+        return not self.events or self.events[-1].offset < offset
+
     def insert(self, held: Held) -> None:
         """Put an event at its place, which is the last one unless it comes again."""
         self.size += held.size
-        if not self.events or self.events[-1].offset < held.offset:
+        if self.goes_on_at(held.offset):
             self.events.append(held)
             return
         place = 0  # what comes again is before nearly all others

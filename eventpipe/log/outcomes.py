@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from eventpipe.core.log import contained_logger
 from eventpipe.core.own import own_context
 from eventpipe.core.service import ServiceState
-from eventpipe.errors import EventPipeError
+from eventpipe.errors import EventPipeError, StoreFullError
 from eventpipe.events import Event
 from eventpipe.outcomes import Outcome
 from eventpipe.stores.values import ConsumerKey
@@ -40,8 +41,8 @@ class AppendingLog(Protocol):
 class OutcomeTopic:
     """Appends outcomes to a topic as events, by a task that is there while some wait: none per event, none at rest.
 
-    What the topic does not take costs nothing but these outcomes: they are counted as lost. Outcomes of events that
-    tell of outcomes themselves are left out, so that consumers of outcomes topics do not feed each other.
+    What the topic does not take costs nothing but these outcomes: they are counted as lost. Events that tell of
+    outcomes themselves are left out, so that consumers of outcomes topics do not feed each other.
 
     Attributes:
         topic: Its name.
@@ -65,12 +66,13 @@ class OutcomeTopic:
             offsets: Those of the events of each outcome, in the order of its events.
         """
         for outcome, places in zip(outcomes, offsets, strict=True):
-            if any(event.name == OUTCOME for event in outcome.captured):
+            told = _without_outcomes(outcome, places)
+            if told is None:
                 continue
             if len(self._waiting) >= _MAX_WAITING:
                 self.lost += 1
             else:
-                self._waiting.append(self._event(outcome, places))
+                self._waiting.append(self._event(*told))
         if self._waiting and (self._task is None or self._task.done()):
             loop = asyncio.get_running_loop()
             self._task = loop.create_task(
@@ -95,15 +97,22 @@ class OutcomeTopic:
         await asyncio.wait({task}, timeout=_GRACE)
 
     async def _append(self) -> None:
-        while self._waiting:
-            events = list(self._waiting)
-            self._waiting.clear()
+        parts: deque[list[Event]] = deque()  # each is one commit
+        while parts or self._waiting:
+            if not parts:
+                parts.append(list(self._waiting))
+                self._waiting.clear()
+            events = parts.popleft()
             try:
                 await self._log.append_many(self.topic, events, timeout=_APPEND_TIMEOUT)
             except asyncio.CancelledError:
-                self.lost += len(events)
+                self.lost += len(events) + sum(map(len, parts))
                 raise
             except (EventPipeError, TimeoutError, OSError) as error:
+                if isinstance(error, StoreFullError) and not error.can_ever_fit and len(events) > 1:
+                    middle = len(events) // 2
+                    parts.extendleft((events[middle:], events[:middle]))
+                    continue
                 self.lost += len(events)
                 if not self._is_failing:
                     _logger.warning("outcomes topic %s takes none of consumer %s: %s", self.topic, self._key, error)
@@ -131,6 +140,16 @@ class OutcomeTopic:
                 "duration": outcome.durations.send,
             },
         )
+
+
+def _without_outcomes(outcome: Outcome, offsets: Sequence[int]) -> tuple[Outcome, Sequence[int]] | None:
+    """An outcome without those of its events that tell of outcomes, and the offsets; ``None``: nothing is left."""
+    told = [(event, offset) for event, offset in zip(outcome.captured, offsets, strict=False) if event.name != OUTCOME]
+    if len(told) == len(outcome.captured):  # also where the event could not be decoded, and is not among them
+        return outcome, offsets
+    if not told:
+        return None
+    return replace(outcome, captured=tuple(event for event, _ in told)), [offset for _, offset in told]
 
 
 class Outcomes:

@@ -12,10 +12,10 @@ from eventpipe.core.hook import is_async, is_plain
 from eventpipe.events import CapturedEvent
 from eventpipe.log.booking import Booking
 from eventpipe.log.consumer_options import ConsumerOptions
+from eventpipe.log.filling import Rules
 from eventpipe.log.handling import Handler, Handling
 from eventpipe.log.shards import Shard, shard_name
 from eventpipe.log.sieve import Sieve, Wanted
-from eventpipe.log.window import Rules
 from eventpipe.options import RetryPolicy
 from eventpipe.stores.names import check_name
 from eventpipe.stores.values import ConsumerKey
@@ -125,7 +125,8 @@ def _functions(options: ConsumerOptions, traits: Traits | None) -> dict[str, Wan
         functions["shard"] = is_ours
     if wanted is not None:
         if not is_plain(wanted):
-            raise TypeError(f"filter must be a plain function of the captured event, not {shown(wanted)}")
+            given = "an async one: it is asked where nothing can wait" if is_async(wanted) else shown(wanted)
+            raise TypeError(f"filter must be a plain function of the captured event, not {given}")
         functions["filter"] = wanted
     if traits is not None and traits.where is not None:
         functions["where"] = traits.where
@@ -151,5 +152,6 @@ def _rules(options: ConsumerOptions, traits: Traits | None) -> Rules:
         max(options.batch_events, ahead * batch_events),
         ahead * options.max_batch_bytes,
         options.max_attempts,
+        options.concurrency,
         lane_of,
     )

@@ -17,6 +17,7 @@ from eventpipe.core.deadline import Deadline
 from eventpipe.core.log import contained_logger
 from eventpipe.errors import ClosedError, LeaseLostError, StoreFullError
 from eventpipe.log.claimant import Claimant, ConsumedLog, WhenHeld
+from eventpipe.log.claimed import alone_from
 from eventpipe.log.delivery import Delivery, Settler
 from eventpipe.log.holders import Holders
 from eventpipe.log.positions import Position, check_position
@@ -79,7 +80,8 @@ class Receiver:
 
     It claims a few events at a time and has them in line. The first claim is of one, and each is of twice as many as
     the one before, up to ``prefetch_events``: an event that kills its process counts an attempt for what is in line
-    with it, and after the restart it stands there alone.
+    with it, and after the restart it stands there alone. From the third attempt on, and at the last, nothing is in line
+    behind what is handed out: so no event uses up its attempts that was not handed out at the last of them.
 
     The iteration ends when the receiver or its log is closed. A receiver is opened and closed once.
 
@@ -117,13 +119,14 @@ class Receiver:
             prefetch_events: Events that are claimed at once, at most. ``None``: 100; where the consumer is shared 1,
                 because what is in line here is kept from the others.
             prefetch_bytes: Encoded bytes that are claimed at once, at most, but for one event.
-            max_attempts: How often an event is handed out at most.
+            max_attempts: How often an event is handed out at most. What was in line when a process was killed has used
+                up an attempt too, but never the last. With 1 nothing is ever in line: each event is a claim.
             when_held: What opening does while another receiver has the consumer: ``"wait"`` for it, or ``"raise"``.
             ttl: Seconds that the consumer, or an event of a shared one, is held unless renewed; others may have it
                 then.
             heartbeat: Seconds between renewals of the consumer's lease; below half of ``ttl``.
-            retry: How long an event waits that ``async with delivery`` gave back after an error; its ``max_attempts``
-                is not used. ``None``: the default policy.
+            retry: How long an event waits that ``async with delivery`` gave back; its ``max_attempts`` is not used.
+                ``None``: the default policy.
             random: A source of floats, uniform in ``[0, 1)``, for those delays.
 
         Raises:
@@ -152,10 +155,12 @@ class Receiver:
         self._prefetch_events = prefetch_events or (1 if competing else PREFETCH_EVENTS)
         self._prefetch_bytes = prefetch_bytes
         self._page = 1  # events of the next claim
+        self._alone_from = alone_from(max_attempts)  # attempt: from there on, none waits in line
         self._line: deque[ClaimedEvent] = deque()  # claimed, and handed out to nobody
         self._moves = 0  # of the consumer, when what is in line was claimed
         self._line_until: float | None = None  # loop clock: then what is in line may be somebody else's
         self._exhausted: list[ClaimedEvent] = []  # claimed, to be given up
+        self._back: list[ClaimedEvent] = []  # claimed, to be given back
         self._gap = 0  # events missed before the next in line
         self._goes_on = False  # the last claim had events
         self._turn = asyncio.Lock()  # of who claims and waits; the others wait for their turn
@@ -192,7 +197,8 @@ class Receiver:
             StoreError: The engine failed; it may be called again.
 
         Cancellation:
-            Safe. The event that this call was woken for goes to the next one.
+            Safe. The event that this call was woken for goes to the next one; where the consumer is shared, of whoever
+            asks first.
         """
         return self._next_in_line() or await self._next(1, timeout)
 
@@ -232,6 +238,13 @@ class Receiver:
     def moved(self) -> None:
         """See that the consumer was moved; for the log, which says so. What is in line is dropped."""
         self._claimant.moved()
+
+    def paused(self) -> None:
+        """See that the consumer was paused; for the log, which says so. What is in line is given back."""
+        self._claimant.moved()
+
+    def limit(self, deadline: Deadline) -> None:
+        """Nothing: what was handed out is in other hands; for the log, which says by when it is to be let go."""
 
     def __aiter__(self) -> Self:
         return self
@@ -308,8 +321,8 @@ class Receiver:
         async with deadline.scope():
             await self._turn.acquire()
         try:
-            if stale := self._take_stale():
-                await self._claimant.give_back(stale)
+            self._drop_stale()
+            await self._give_back()
             if len(self._line) < wanted:  # it may have been filled by who had the turn before
                 await self._claim(wanted - len(self._line))
             while not self._line:
@@ -325,33 +338,46 @@ class Receiver:
         """Put what is due at the end of the line."""
         if self._goes_on:
             await asyncio.sleep(0)  # a backlog is handed out without a wait: others on the loop have their turn
-        began = asyncio.get_running_loop().time()
         claims = await self._claimant.claim(max(self._page, wanted), self._prefetch_bytes)
         # Nothing waits from here to the end of the line: what was claimed is in it, whoever is cancelled.
-        stale = self._take_stale()
+        self._drop_stale()
         self._gap += claims.gap
         self._goes_on = bool(claims.events)
-        self._page = min(2 * self._page, self._prefetch_events)
+        events, back = self._together(claims.events, wanted)
+        self._back += back
         self._moves = self._claimant.moves
         if self._claimant.is_competing and not self._line:  # else what is in line already ends first
-            self._line_until = began + self._ttl
-        for claimed in claims.events:
+            self._line_until = self._claimant.claimed_at + self._ttl
+        for claimed in events:
             (self._exhausted if self._settler.is_exhausted(claimed) else self._line).append(claimed)
-        if stale:
-            await self._claimant.give_back(stale)
+        await self._give_back()
         if self._exhausted:
             await self._give_up()
+
+    def _together(self, events: list[ClaimedEvent], wanted: int) -> tuple[list[ClaimedEvent], list[ClaimedEvent]]:
+        """Part what may be in line from what is to be claimed anew; ``wanted`` are handed out at once."""
+        for number, claimed in enumerate(events):
+            if claimed.attempt >= self._alone_from:
+                self._page = 1
+                number = max(number, wanted)
+                return events[:number], events[number:]
+        self._page = min(2 * self._page, self._prefetch_events)
+        return events, []
 
     def _refuse_closed(self) -> None:
         if not self._is_open or self._is_closed:
             state = "closed" if self._is_closed else "not open; use `async with`"
             raise ClosedError(f"the receiver of consumer {self.key} is {state}") from None
 
-    def _take_stale(self) -> list[ClaimedEvent]:
-        stale = list(self._line) if self._is_stale else []
-        if stale:
+    def _drop_stale(self) -> None:
+        if self._is_stale:
+            self._back += self._line
             self._line.clear()
-        return stale
+
+    async def _give_back(self) -> None:
+        if self._back:
+            await self._claimant.give_back(self._back)
+            self._back = []
 
     async def _give_up(self) -> None:
         """Send to the dead letters what was handed out often enough, one by one; what fails stays for the next call."""

@@ -20,9 +20,10 @@ class PassReport:
         delivered: Events that it took.
         retried: Events that failed and were given back, for a later pass.
         dead: Events that went to the dead letters.
-        skipped: Events that the filter, or another shard, turned away.
+        skipped: Events that the filter or the shard turned away, or that are addressed to other consumers.
         pending: Events of the topic that the consumer has not settled, at the end of the pass.
-        gap: Events that retention dropped before the consumer had settled them.
+        gap: Events that retention dropped before the consumer had settled them; those in hand then are counted too,
+            although they may be delivered.
         errors: Why events failed, each way once, the first ten.
     """
 
@@ -88,9 +89,10 @@ class ConsumerStatistics:
         delivered: Events that it took, and that are settled.
         retried: Times that an event failed and was given back.
         dead: Events that went to the dead letters.
-        skipped: Events that the filter, or another shard, turned away.
+        skipped: Events that the filter or the shard turned away, or that are addressed to other consumers.
         interrupted: Times that an event was in an attempt that was cut off, and does not count.
-        gap: Events that retention dropped before they were settled.
+        gap: Events that retention dropped before they were settled; those in hand then are counted too, although they
+            may be delivered.
         damaged: Events that did not pass their checksum.
         attempts: Calls of the handler, or of ``send``.
         filter_errors: Calls of the filter that raised.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
 from eventpipe.checked import shown, suggestion
 from eventpipe.clock import Clock
 from eventpipe.core.deadline import Deadline
+from eventpipe.core.group import STOP_TIMEOUT
 from eventpipe.core.service import Service, ServiceState
 from eventpipe.errors import ClosedError, StoreError
 from eventpipe.log.appending import Appending
@@ -18,9 +20,17 @@ from eventpipe.stores.base import Store
 from eventpipe.stores.names import check_name
 from eventpipe.stores.values import TopicInfo
 
+# What is kept, of the time that a stop has, for giving back what was cut off and for the last commit; of a short one, a
+# tenth. As a pipeline does.
+_CLOSE_TIME: Final = 0.5
+_CLOSE_SHARE: Final = 0.1
+
 
 class RunningLog(Service):
     """A service that opens a store, declares its topics, trims it now and then, and closes it.
+
+    Before it is closed, whoever still holds a consumer gives back what was not begun with. What runs has until the
+    deadline of the stop, and 15 s at most.
 
     Attributes:
         store: Where everything is kept.
@@ -67,7 +77,7 @@ class RunningLog(Service):
         self._usable.add(check_name("topic", topic))
 
     async def _find_topic(self, name: str) -> TopicInfo | None:
-        return next((info for info in await self.store.topics() if info.name == name), None)
+        return next(iter(await self.store.topics(name)), None)
 
     async def _open(self) -> None:
         await self.store.open()
@@ -77,6 +87,10 @@ class RunningLog(Service):
             await self.store.declare(topic, retention)
 
     async def _serve(self) -> None:
+        await self._trim_on()
+        await self.holders.aclose()  # what they have in hand is given back while there is somebody to take it
+
+    async def _trim_on(self) -> None:
         idle: float | None = 0.0  # seconds to the next pass, beside the interval; an earlier life may have left work
         while True:
             await self._trimming.wanted(idle)
@@ -88,11 +102,14 @@ class RunningLog(Service):
     def _request_stop(self, deadline: Deadline) -> None:
         self._usable.clear()
         self._trimming.touch()  # its wait ends, and the stop is seen
+        left = min(deadline.remaining(), STOP_TIMEOUT)
+        self.holders.limit(Deadline.after(left - min(_CLOSE_TIME, left * _CLOSE_SHARE)))
 
     async def _close(self) -> None:
         self._usable.clear()
         try:
-            await self.holders.aclose()  # what they have in hand is given back while there is somebody to take it
+            self.holders.limit(Deadline.after(0))
+            await self.holders.aclose()  # who came too late, or all, where this was cut off or has failed
         finally:
             await self.store.aclose()
 

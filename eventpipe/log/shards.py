@@ -119,8 +119,9 @@ def check_shards(consumers: Iterable[str], name: str, count: int) -> None:
     if others:
         names = ", ".join(others[:_SHOWN]) + (f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else "")
         raise ValueError(
-            f"consumer {name!r} cannot have {count} shard{'s' * (count > 1)} while the topic has {names}: move their"
-            f" cursors with migrate, or let them finish and remove them"
+            f"consumer {name!r} cannot have {count} shard{'s' * (count > 1)} while the topic has {names}: reshard() of"
+            " the log moves their cursors, or eventpipe reshard FILE TOPIC NAME COUNT; or let them finish, and remove"
+            " them"
         )
 
 

@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.log import contained_logger
 from eventpipe.core.own import own_context
 from eventpipe.core.pool import Pool
 from eventpipe.core.retry import backoff
-from eventpipe.errors import ClosedError, LeaseLostError, StoreError, StoreFullError, UnknownConsumerError
-from eventpipe.log.booking import Booked
+from eventpipe.errors import LeaseLostError
 from eventpipe.log.claimant import Claimant
 from eventpipe.log.episodes import Episodes
 from eventpipe.log.feeder import FedLog, Feeder
+from eventpipe.log.finishing import finish
 from eventpipe.log.handling import Handled, Work
 from eventpipe.log.lines import Held
 from eventpipe.log.planning import Plan
 from eventpipe.log.reports import Tally
+from eventpipe.log.settling import Settling, Teller
 from eventpipe.log.window import Window
-from eventpipe.outcomes import Durations, Outcome, OutcomeKind
-from eventpipe.stores.values import Disposal, Disposition
+from eventpipe.outcomes import Durations, OutcomeKind
 
 # Seconds that what is cut off has to end; with it a stop stays within a quarter of a second beyond its deadline.
-CUT_GRACE: Final = 0.1
+CUT_GRACE: Final = 0.05
 
 # A sink that says that it is misconfigured is tried again so often: somebody has to change something first.
 PROBE_INTERVAL: Final = 60.0
 
-# In a pass, what failed is left alone until its end: longer than any pass. The next holder is handed it at once.
-_AFTER_THE_PASS: Final = 86_400.0
-
 _TURNS: Final = 16  # events that a handler that never waits is given before others on the loop have their turn
 
 _logger = contained_logger(__name__)
-
-
-class Teller(Protocol):
-    """Who is told of outcomes."""
-
-    def tell(self, outcomes: Sequence[Outcome], offsets: Sequence[Sequence[int]]) -> None:
-        """See these, in order."""
 
 
 class _Desk:
@@ -77,7 +65,8 @@ class Shift:
             plan: What to do.
             teller: Who is told of outcomes.
             tally: Where it counts.
-            end: A pass: it ends once everything before this offset was attempted. ``None``: it goes on.
+            end: A pass: it ends once everything before this offset was attempted, or waits for something that does not
+                happen in it. ``None``: it goes on.
         """
         self.key = plan.key
         self.tally = tally
@@ -85,7 +74,6 @@ class Shift:
         self.blame: str | None = None
         self._claimant = claimant
         self._plan = plan
-        self._teller = teller
         self._end = end
         self._window = Window(plan.rules)
         self._stir = asyncio.Event()
@@ -105,14 +93,24 @@ class Shift:
             on_claim=self._stir.set,
             on_error=self._store_failed,
         )
+        self._settling = Settling(
+            claimant,
+            plan,
+            self._window,
+            self._feeder,
+            self._episodes,
+            teller,
+            tally,
+            is_pass=end is not None,
+            on_error=self._store_failed,
+        )
         self._over = asyncio.Event()
-        self._outbox: list[Handled] = []
         self._feeding: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
-        self._is_cut = self._is_closed = False
-        self._settle_from = 0.0  # loop clock: the store failed, and is left alone until then
-        self._settle_failures = 0
+        self._is_ending = self._is_cut = self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None  # in which it runs
+        self._cancelling = 0  # cancellations that this one was told of before
 
     @property
     def held(self) -> int:
@@ -141,6 +139,9 @@ class Shift:
         Cancellation:
             As at a deadline: what runs is cancelled, and what was not begun with is given back.
         """
+        self._task = asyncio.current_task()
+        assert self._task is not None  # noqa: S101  # a coroutine of a task
+        self._cancelling = self._task.cancelling()
         try:
             lease = self._claimant.lease
             assert lease is not None  # noqa: S101  # a consumer has its events for itself
@@ -162,8 +163,8 @@ class Shift:
         self._stir.set()
 
     def limit(self, deadline: Deadline) -> None:
-        """Cut off at ``deadline`` what still runs then."""
-        if deadline.when is not None:
+        """Cut off at ``deadline`` what still runs then. A later one changes nothing."""
+        if deadline.when is not None and (self._timer is None or deadline.when < self._timer.when()):
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = asyncio.get_running_loop().call_at(deadline.when, self._cut)
@@ -172,8 +173,13 @@ class Shift:
         """See that the consumer was moved or removed: what is in hand can be settled no more."""
         self._fail(LeaseLostError(f"consumer {self.key} was moved"))
 
+    def paused(self) -> None:
+        """See that the consumer was paused: give back what is not begun with."""
+        self._feeder.paused()
+
     async def aclose(self) -> None:
-        """End in order, because the log stops; may come twice."""
+        """Begin with nothing more, wait for what runs, and give back the rest: the log stops. May come twice."""
+        self._is_ending = True
         self.request_stop()
         await self._over.wait()
 
@@ -183,9 +189,13 @@ class Shift:
         loop = asyncio.get_running_loop()
         while True:
             self._stir.clear()
-            if loop.time() >= self._settle_from:
-                await self._settle()
+            if loop.time() >= self._settling.not_before:
+                await self._settling.settle()
             self._employ()
+            if self._end is not None and not self._is_busy() and self._window.appetite(loop.time())[0] <= 0:
+                # Its hands are full of what may not leave before the pass is over: no other event will make room.
+                self._feeder.is_done = self._window.is_flushing = True
+                self._employ()
             self._feeder.room.set()
             if self._failure is not None:
                 raise self._failure
@@ -198,7 +208,8 @@ class Shift:
         now = loop.time()
         # A worker that is free takes what becomes due; where all are busy, each looks for itself when it is done.
         moments = [self._window.due_at()] if self._pool.free else []
-        moments += [self._window.due_back_at(now), self._settle_from if self._settle_from > now else None]
+        not_before = self._settling.not_before
+        moments += [self._window.due_back_at(now), not_before if not_before > now else None]
         due = min((moment for moment in moments if moment is not None), default=None)
         timer = None if due is None else loop.call_at(max(due, now), self._stir.set)
         try:
@@ -208,7 +219,7 @@ class Shift:
                 timer.cancel()
 
     def _is_busy(self) -> bool:
-        return bool(self._pool.running or self._outbox or self._feeder.skips)
+        return bool(self._pool.running) or not self._settling.is_idle
 
     def _cut(self) -> None:
         self._is_cut = True
@@ -234,7 +245,7 @@ class Shift:
     def _employ(self) -> None:
         """Give each free worker a batch, while there are any."""
         now = asyncio.get_running_loop().time()
-        if self._outbox and self._plan.handling.takes_batches:
+        if self._settling.outbox and self._plan.handling.takes_batches:
             return  # what a kill repeats is one batch for each worker, also while the store fails
         while self._pool.free and self._may_begin() and (events := self._window.take(now)):
             if not self._pool.try_acquire():  # it is being stopped
@@ -245,12 +256,22 @@ class Shift:
 
     async def _hand_out(self, desk: _Desk) -> None:
         """Hand out one batch, and to a handler one event after the other, while there are any."""
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101  # a coroutine of a task
         turns = 0
         while (work := desk.work) is not None:
             try:
                 self.tally.handed += len(work.events)
                 await self._plan.handling.handle(work)
+                if task.cancelling():
+                    await asyncio.sleep(0)  # else the next event would meet it
+                    raise asyncio.CancelledError
+            except asyncio.CancelledError:
+                if self._is_ending or self._is_being_cancelled():
+                    raise
+                self._plan.handling.cancelled(work)
+                while task.uncancel():
+                    pass
             except Exception as error:
                 self._fail(error)  # a fault of ours: with the same event it would come again, without end
                 raise
@@ -266,20 +287,23 @@ class Shift:
             if not self._is_closed and self._may_begin() and (events := self._window.take(loop.time())):
                 desk.work = Work(events)
 
+    def _is_being_cancelled(self) -> bool:
+        """Whether a cancellation of its workers is one of the shift, by somebody who cancels all tasks there are."""
+        return self._task is not None and self._task.cancelling() > self._cancelling
+
     def _may_begin(self) -> bool:
         if not self._claimant.is_trusted:
             self._fail(LeaseLostError(f"consumer {self.key} was held for longer than its lease lasts"))
-        return self._failure is None
+        return self._failure is None and not self._is_ending
 
     def _note(self, work: Work) -> None:
         """Keep what became of a batch, until it is settled."""
         now = asyncio.get_running_loop().time()
         self.tally.attempts += work.attempts
         for handled in work.handled:
-            self._outbox.append(handled)
+            self._settling.outbox.append(handled)
             if handled.kind is OutcomeKind.DELIVERED:
-                for held in handled.events:
-                    self._window.handled(held)
+                self._window.handled(handled.events)
                 if self._window.succeeded():
                     self._episodes.well_configured()
             elif handled.retry_after is not None:
@@ -302,57 +326,8 @@ class Shift:
             self._note(desk.work)
 
     def _interrupted(self, work: Work, now: float) -> None:
-        self.tally.interrupted += len(work.running)
-        began = work.began
-        handled = Handled(work.running, OutcomeKind.INTERRUPTED, durations=Durations(0.0, 0.0, now - began))
-        self._teller.tell(*self._plan.booking.outcomes([handled]))
-
-    # -- settling -----------------------------------------------------------------------------------------------------
-
-    async def _settle(self) -> None:
-        """Settle what was handled since the last time, in one commit."""
-        if not self._outbox and not self._feeder.skips:
-            return
-        (outbox, self._outbox), (skips, self._feeder.skips) = (self._outbox, []), (self._feeder.skips, [])
-        booked = self._plan.booking.book(outbox, None if self._end is None else _AFTER_THE_PASS)
-        dispositions = [Disposition(claimed, Disposal.SKIP) for claimed in skips]
-        try:
-            try:
-                await self._claimant.settle(dispositions + booked.dispositions)
-            except StoreFullError as error:
-                self._episodes.no_room(error)
-                booked = booked.without_letters(self._plan.policy)
-                await self._claimant.settle(dispositions + booked.dispositions)
-        except (LeaseLostError, UnknownConsumerError, ClosedError):
-            self._outbox[:0] = outbox
-            raise
-        except (StoreError, OSError) as error:
-            self._outbox[:0], self._feeder.skips[:0] = outbox, skips
-            self._settle_failures += 1
-            delay = self._store_failed(error, self._settle_failures)
-            self._settle_from = asyncio.get_running_loop().time() + delay
-            return
-        self._settle_failures = 0
-        self._episodes.store_is_well()
-        self._booked(booked, len(skips))
-
-    def _booked(self, booked: Booked, skipped: int) -> None:
-        """See that everything that was said of these events is so now."""
-        now = asyncio.get_running_loop().time()
-        for held, disposal, delay in booked.events:
-            skipped += len(held.behind)
-            if held is self._feeder.last:
-                self._feeder.last = None
-            if disposal is Disposal.ACK:
-                self._window.settled(held)
-            elif disposal is Disposal.DEAD:
-                self._window.died(held)
-            else:
-                self._window.given_back(held, now + delay)
-        booked.add_to(self.tally)
-        self.tally.skipped += skipped
-        self._episodes.handled(booked.handled)
-        self._teller.tell(*self._plan.booking.outcomes(booked.handled))
+        durations = Durations(0.0, 0.0, now - work.began)
+        self._settling.interrupted([Handled(work.running, OutcomeKind.INTERRUPTED, durations=durations)])
 
     def _store_failed(self, error: Exception, failures: int) -> float:
         """Count it; how long to leave the store alone.
@@ -370,6 +345,7 @@ class Shift:
 
     async def _end_all(self) -> None:
         """End what runs, settle what is known, give the rest back."""
+        self._is_ending = True
         if self._timer is not None:
             self._timer.cancel()
         try:
@@ -384,17 +360,10 @@ class Shift:
                     self._interrupted(desk.work, now)
             self._is_closed = True
             try:
-                await self._settle_the_last()
+                if self._failure is None:
+                    await finish(self._settling.settle_the_last())
+                else:
+                    self._settling.give_up()
             finally:
                 await self._claimant.close()
                 self._over.set()
-
-    async def _settle_the_last(self) -> None:
-        lease = self._claimant.lease
-        if self._failure is None and lease is not None and lease.token is not None:
-            with contextlib.suppress(StoreError, ClosedError, OSError):
-                await self._settle()
-        # What is not settled now will be handed out again, whatever became of it here.
-        lost = [handled._replace(kind=OutcomeKind.INTERRUPTED, reason=None) for handled in self._outbox]
-        self.tally.interrupted += sum(len(handled.events) for handled in lost)
-        self._teller.tell(*self._plan.booking.outcomes(lost))

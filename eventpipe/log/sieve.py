@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from eventpipe.core.hook import Hook, HookError
 from eventpipe.events import CapturedEvent
+from eventpipe.log.claimed import is_used_up
 from eventpipe.log.handling import UNDECODABLE
 from eventpipe.outcomes import DropReason
 from eventpipe.stores.values import ClaimedEvent
@@ -43,6 +44,10 @@ class Sieve:
         """Calls that raised."""
         return sum(hook.errors for hook in self._hooks)
 
+    def lets_all_in(self, events: Sequence[ClaimedEvent]) -> bool:
+        """Whether none of them is to be judged: nobody turns events away, and none was handed out before or damaged."""
+        return not self._hooks and not [1 for claimed in events if claimed.attempt != 1 or claimed.event is None]
+
     def wants(self, claimed: ClaimedEvent) -> bool:
         """Whether an event is not turned away.
 
@@ -56,7 +61,7 @@ class Sieve:
         """Why an event can be handed to nobody; ``None``: it can."""
         if claimed.event is None:
             return UNDECODABLE
-        if self._max_attempts is not None and claimed.attempt > self._max_attempts:
+        if is_used_up(claimed, self._max_attempts):
             return DropReason.EXHAUSTED
         return None
 

@@ -6,53 +6,26 @@ Moments are on the loop clock and come in as arguments, but for ``appended_at``,
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from eventpipe.events import UUID_AT, CapturedEvent
+from eventpipe.log.away import Away
+from eventpipe.log.claimed import alone_from
+from eventpipe.log.filling import Filling, Rules
 from eventpipe.log.lines import Held, Line
 from eventpipe.stores.values import ClaimedEvent
-
-OrderedBy = Literal["topic", "key"]
 
 # Events of keys that failed wait in hand for their turn while others go on. As a client's queue: 10 000 and 32 MiB.
 MAX_HELD: Final = 10_000
 MAX_HELD_BYTES: Final = 32 * 1024 * 1024
 
-# An event that was given back is due by the store's wall clock. One that did not come back so long after that on the
-# loop clock is not waited for any more: it was trimmed, or the consumer was moved.
-GRACE: Final = 1.0
+# So many events that were turned away wait in hand for those before them, to be settled with them; more are settled by
+# themselves, which the store has to keep one by one. Half of the window leaves room for what is wanted.
+MAX_BEHIND: Final = MAX_HELD // 2
 
-# From this attempt on, an event that nobody gave back may be what ended its process twice: it is claimed alone, so that
-# it does not use up the attempts of those that were in hand with it.
-SUSPICIOUS: Final = 3
-
-
-class Rules(NamedTuple):
-    """How events leave.
-
-    Attributes:
-        ordered_by: What is kept in order.
-        batch_events: Events that leave at once, at most.
-        batch_bytes: Their encoded bytes, at most, unless it is one event.
-        max_batch_age: Seconds from the append that a batch waits for more events.
-        delay: Seconds from the append before which no event leaves.
-        target: Events to have in hand while there are more.
-        target_bytes: Their encoded bytes.
-        max_attempts: How often an event is handed out; ``None``: without end.
-        lane_of: Names the lane of an event; ``None``: there are none. A batch has one lane.
-    """
-
-    ordered_by: OrderedBy | None
-    batch_events: int
-    batch_bytes: int
-    max_batch_age: float
-    delay: float
-    target: int
-    target_bytes: int
-    max_attempts: int | None
-    lane_of: Callable[[CapturedEvent], str | None] | None = None
+_TOPIC: Final = ""  # the key of the one line that there is where all of a topic is in order
 
 
 class Window:
@@ -65,6 +38,7 @@ class Window:
         held: Events claimed and not settled.
         held_bytes: Their encoded bytes.
         out: Of these, handed out.
+        turned_away: Events that nobody is handed, claimed and not settled; they take up room as those that are held.
         is_flushing: Whether batches leave however small and young they are.
         is_careful: Whether events are claimed one by one, because one of them may end the process.
     """
@@ -73,6 +47,7 @@ class Window:
         self.held = 0
         self.held_bytes = 0
         self.out = 0
+        self.turned_away = 0
         self.is_flushing = False
         self._rules = rules
         self._offsets: set[int] = set()  # of what is held
@@ -81,7 +56,8 @@ class Window:
         self._eligible = 0
         self._eligible_bytes = 0
         self._later: deque[Held] = deque()  # too young to leave, in order
-        self._away: dict[int, tuple[float, Line]] = {}  # given back, by offset: when it is due, and its line
+        self._away = Away()
+        self._alone_from = max(2, alone_from(rules.max_attempts))
         self._paused_until = 0.0
         self._is_probing = False
         self.is_careful = True
@@ -93,25 +69,43 @@ class Window:
         rules = self._rules
         if self.is_careful:
             return (0 if self.held else 1), rules.target_bytes
+        # However much is held: what failed is handed out before all else, and its line waits for it.
+        due, is_last = self._away.due(now)
+        if is_last:
+            # Claimed when somebody can begin with it: it would die of a kill although nobody was handed it.
+            return int(self._can_begin), rules.target_bytes
         # What is blocked by a failure does not count, so that others go on: in one line there are no others.
         at_hand = self.held if rules.ordered_by == "topic" else self._eligible + self.out
-        lacking = min(rules.target - at_hand, MAX_HELD - self.held - len(self._away))
+        lacking = min(rules.target - at_hand, MAX_HELD - self.held - len(self._away) - self.turned_away)
         if self._eligible and 2 * lacking < rules.target:
             lacking = 0  # as claims cost a call each, one at a time is too few
         lacking_bytes = rules.target_bytes - self._eligible_bytes
         if lacking_bytes <= 0 or self.held_bytes >= MAX_HELD_BYTES:
             lacking = 0
-        # However much is held: what failed is handed out before all else, and its line waits for it.
-        due = sum(due <= now for due, _ in self._away.values())
         return max(lacking, due), max(lacking_bytes, 1)
 
-    def holds(self, offset: int) -> bool:
-        """Whether an event is in hand already: claimed again, it shows that the consumer was moved."""
-        return offset in self._offsets
+    def held_of(self, offsets: Iterable[int]) -> set[int]:
+        """Which of these are in hand already: claimed again, they show that the consumer was moved."""
+        return self._offsets.intersection(offsets)
 
-    def is_away(self, offset: int) -> bool:
-        """Whether an event was given back by this holder, and is waited for."""
-        return offset in self._away
+    def is_suspicious(self, claimed: ClaimedEvent) -> bool:
+        """Whether it is to be claimed alone, as nobody gave it back."""
+        return claimed.attempt >= self._alone_from and claimed.offset not in self._away
+
+    def together(self, events: Sequence[ClaimedEvent], now: float) -> int:
+        """How many of these, from the first on, may be in hand together; the rest is to be claimed again.
+
+        Args:
+            events: What one claim brought, by offset.
+            now: The loop clock.
+        """
+        for number, claimed in enumerate(events):
+            if self._away.is_last(claimed.offset):  # by the store's clock it was due before
+                self._away.put_off([later.offset for later in events[number:]], now)
+                return number or int(self._can_begin)
+            if self.is_suspicious(claimed):
+                return max(number, 1)
+        return len(events)
 
     def add(self, claimed: ClaimedEvent, now: float, wall: float, fault: str | None = None) -> Held:
         """Take in a claimed event.
@@ -122,80 +116,103 @@ class Window:
             wall: The wall clock.
             fault: Why it cannot be handed to anybody; ``None``: it can.
         """
-        age = max(wall - claimed.appended_at, 0.0)
-        event = claimed.event
-        held = Held(claimed, self._key_of(claimed), len(claimed.raw) if event is None else event.held, fault)
-        held.ready_at = now + max(self._rules.delay - age, 0.0)
-        held.leaves_at = now + max(self._rules.delay + self._rules.max_batch_age - age, 0.0)
-        away = self._away.pop(claimed.offset, None)
-        if away is None:
-            suspicious = max(2, min(SUSPICIOUS, self._rules.max_attempts or SUSPICIOUS))
-            self.is_careful = claimed.attempt >= suspicious
-        else:
-            away[1].away.discard(claimed.offset)
+        held = Held(claimed, self._key_of(claimed), fault, now, now - wall)
+        if self._away.take(claimed.offset) is None:
+            self.is_careful = claimed.attempt >= self._alone_from
         self.held += 1
         self.held_bytes += held.size
         self._offsets.add(claimed.offset)
-        if held.ready_at > now or (self._later and self._later[-1].offset < held.offset):
+        if self._ready_at(held) > now or (self._later and self._later[-1].offset < held.offset):
             self._later.append(held)
         else:
             self._enlist(held)
         return held
 
+    def add_fresh(self, events: Sequence[ClaimedEvent], now: float, wall: float) -> Held:
+        """As ``add()`` for each of them; the last one. In one line, where nothing is amiss, all of them at once.
+
+        Args:
+            events: By offset, at least one; intact, at their first attempt, and none of them held.
+            now: The loop clock.
+            wall: The wall clock.
+        """
+        rules = self._rules
+        line = self._line_of(_TOPIC) if rules.ordered_by == "topic" else None
+        if line is None or not line.goes_on_at(events[0].offset) or rules.delay or self._away:
+            return [self.add(claimed, now, wall) for claimed in events][-1]
+        shift = now - wall
+        added = [Held(claimed, _TOPIC, None, now, shift) for claimed in events]
+        for held in added:
+            held.line = line
+        size = sum([held.size for held in added])
+        self.is_careful = False
+        self.held += len(added)
+        self.held_bytes += size
+        self._offsets.update([claimed.offset for claimed in events])
+        line.events += added
+        line.size += size
+        self._refresh(line)
+        return added[-1]
+
+    def turn_away(self, claimed: ClaimedEvent) -> None:
+        """See that a claimed event is handed to nobody."""
+        self.turned_away += 1
+        claimed.event = None  # which may be large
+        self.is_careful = claimed.attempt >= self._alone_from
+
+    def expect(self, asked: float, due: float | None, claimed: Sequence[ClaimedEvent]) -> None:
+        """See when what was given back, and should have come, is due by the store's clock, which somebody may have set.
+
+        Args:
+            asked: When the store was asked, on the loop clock.
+            due: When the next is due, on the loop clock. ``None``: none is to come; so it was dropped, or the consumer
+                was moved.
+            claimed: What came.
+        """
+        late = self._away.late(asked, claimed)
+        if due is None:
+            self._wait_no_more(late)
+        else:
+            self._away.put_off(late, due)
+
     def expire(self, now: float) -> None:
-        """Wait no more for what is overdue: it was trimmed, or the consumer was moved."""
-        for offset, (due, line) in list(self._away.items()):
-            if due + GRACE <= now:
-                del self._away[offset]
-                line.away.discard(offset)
-                self._refresh(line)
+        """Wait no more for what is overdue."""
+        self._wait_no_more(self._away.overdue(now))
+
+    def dropped(self, before: int) -> None:
+        """Wait no more for what lies before an offset, because it was dropped, or the consumer was moved."""
+        self._wait_no_more(self._away.before(before))
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
     def take(self, now: float) -> list[Held]:
-        """Events to hand out now as one batch, by offset; empty when there are none.
-
-        An event at a later attempt leaves with fewer others each time, and alone at the last one: a fault that a far
-        end does not put down to one event ends with that event, and not with its neighbours.
-        """
+        """Events to hand out now as one batch, by offset; empty when there are none."""
         self._ripen(now)
         if now < self._paused_until or (self._is_probing and self.out) or not self._is_due(now):
             return []
-        rules = self._rules
-        batch: list[Held] = []
-        ids: set[bytes] = set()
+        filling = Filling(self._rules)
         aside: list[Line] = []
         taken: dict[Line, int] = {}
-        limit, room, lane = rules.batch_events, rules.batch_bytes, None
-        while len(batch) < limit and (line := self._first_line()) is not None:
-            held = line.events[0]
-            limit_with_it = min(limit, self._limit(held))
-            if batch and (held.fault is not None or len(batch) >= limit_with_it or held.size > room):
-                break
-            its_lane = None if held.fault is not None else self._lane(held)
-            its_id = b"" if held.claimed.event is None else held.claimed.event.data[UUID_AT]
+        while not filling.is_full and len(aside) < filling.most and (line := self._first_line()) is not None:
             heapq.heappop(self._heads)
             line.in_heads = None
-            if batch and (its_lane != lane or its_id in ids):
+            events, size = len(filling.batch), filling.size
+            other = self._heads[0][0] if self._heads else math.inf
+            goes_on = filling.fill(line.events, min(other, min(line.away, default=math.inf)))
+            if len(filling.batch) > events:
+                taken[line] = taken.get(line, 0) + len(filling.batch) - events
+                line.size -= filling.size - size
+            if goes_on:
+                self._put_first(line)
+            else:
                 aside.append(line)
-                if len(aside) >= limit:
-                    break
-                continue
-            self._leave_line(line)
-            batch.append(held)
-            ids.add(its_id)
-            taken[line] = taken.get(line, 0) + 1
-            limit, room, lane = limit_with_it, room - held.size, its_lane
-            if held.fault is not None:
-                break
-            self._put_first(line)
         for line, events in taken.items():
             line.out += events
             self._refresh(line)
         for line in aside:
             self._put_first(line)
-        self.out += len(batch)
-        return batch
+        self.out += len(filling.batch)
+        return filling.batch
 
     def put_back(self, events: Sequence[Held]) -> None:
         """Take back what was handed out and not begun with."""
@@ -207,29 +224,46 @@ class Window:
             self.out -= 1
             self._refresh(line)
 
-    def handled(self, held: Held) -> None:
-        """Let the line go on behind an event that was handled well, before that is settled."""
-        self._end(held)
+    def let_go(self) -> list[Held]:
+        """Give up all that is not handed out; in no order."""
+        events = list(self._later)
+        self._later.clear()
+        for line in list(self._lines.values()):
+            events += line.events
+            line.events.clear()
+            line.size = 0
+            self._refresh(line)
+        self._forget(events)
+        return events
+
+    def handled(self, events: Sequence[Held]) -> None:
+        """Let lines go on behind events that were handled well, before those are settled."""
+        self._end(events)
 
     # -- settling -----------------------------------------------------------------------------------------------------
 
-    def settled(self, held: Held) -> None:
-        """Forget an event that was handled well, now that it is settled."""
-        self._forget(held)
+    def settled(self, events: Sequence[Held]) -> None:
+        """Forget events that were handled well, now that they are settled."""
+        self._forget(events)
 
-    def died(self, held: Held) -> None:
-        """Forget an event that is in the dead letters; its line goes on."""
-        self._end(held)
-        self._forget(held)
+    def died(self, events: Sequence[Held]) -> None:
+        """Forget events that are in the dead letters; their lines go on."""
+        self._end(events)
+        self._forget(events)
 
-    def given_back(self, held: Held, due: float) -> None:
-        """Wait for an event that was given back until ``due``; its line waits too, where there is an order."""
-        line = held.line
-        if self._rules.ordered_by is not None:
-            line.away.add(held.offset)
-        self._away[held.offset] = (due, line)
-        self._end(held)
-        self._forget(held)
+    def given_back(self, events: Sequence[Held], due: float) -> None:
+        """Wait for events that were given back until ``due``; their lines wait too, where there is an order.
+
+        Those that are never due take up no room: they are not waited for, and their lines go on no more.
+        """
+        for held in events:
+            if self._rules.ordered_by is not None:
+                held.line.away.add(held.offset)
+            if due == math.inf:
+                continue
+            self._away.give(held, due, is_last=held.claimed.attempt + 1 == self._rules.max_attempts)
+        self._end(events)
+        self._forget(events)
 
     def pause(self, until: float, *, is_probing: bool = True) -> None:
         """Hand out nothing before ``until``, and then, with ``is_probing``, one batch at a time until one succeeds."""
@@ -247,48 +281,33 @@ class Window:
 
     def due_at(self) -> float | None:
         """When ``take()`` may have more to give although nothing comes in; ``None``: never."""
-        moments = [self._later[0].ready_at] if self._later else []
+        moments = [self._ready_at(self._later[0])] if self._later else []
         line = self._first_line()
         if line is not None:
-            moments.append(max(line.events[0].leaves_at, self._paused_until))
+            moments.append(max(self._leaves_at(line.events[0]), self._paused_until))
         return min(moments, default=None)
 
     def due_back_at(self, now: float) -> float | None:
         """When to look again for events that were given back; ``None``: there are none, or all are overdue."""
-        moments = [due if due > now else due + GRACE for due, _ in self._away.values()]
-        return min((moment for moment in moments if moment > now), default=None)
+        return self._away.look_at(now)
 
     def is_overdue(self, now: float) -> bool:
         """Whether an event that was given back should have come again."""
-        return any(due + GRACE <= now for due, _ in self._away.values())
+        return bool(self._away.overdue(now))
 
     # -- within -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _can_begin(self) -> bool:
+        """Whether what is claimed now is handed out at once."""
+        return not self._eligible and self.out < self._rules.concurrency
 
     def _key_of(self, claimed: ClaimedEvent) -> object:
         """Of which line an event is; one that has no key keeps no order with any other."""
         if self._rules.ordered_by == "topic":
-            return ""
+            return _TOPIC
         key = claimed.event.key if self._rules.ordered_by == "key" and claimed.event is not None else None
         return claimed.offset if key is None else key
-
-    def _limit(self, held: Held) -> int:
-        attempt = held.claimed.attempt
-        if attempt == 1:
-            return self._rules.batch_events
-        if attempt == self._rules.max_attempts:
-            return 1
-        return max(self._rules.batch_events >> (attempt - 1), 1)
-
-    def _lane(self, held: Held) -> str | None:
-        lane_of, event = self._rules.lane_of, held.claimed.event
-        if lane_of is None or event is None:
-            return None
-        try:
-            return lane_of(event)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001  # a codec's fault costs its event the lane alone
-            return None
 
     def _is_due(self, now: float) -> bool:
         line = self._first_line()
@@ -297,17 +316,30 @@ class Window:
         if self.is_flushing or self._eligible >= self._rules.batch_events:
             return True
         first = line.events[0]
-        return self._eligible_bytes >= self._rules.batch_bytes or first.leaves_at <= now or first.fault is not None
+        return (
+            self._eligible_bytes >= self._rules.batch_bytes or self._leaves_at(first) <= now or first.fault is not None
+        )
 
     def _ripen(self, now: float) -> None:
-        while self._later and self._later[0].ready_at <= now:
+        while self._later and self._ready_at(self._later[0]) <= now:
             self._enlist(self._later.popleft())
 
-    def _enlist(self, held: Held) -> None:
-        line = self._lines.get(held.key)
+    def _ready_at(self, held: Held) -> float:
+        """Before this moment it does not leave."""
+        return held.since + self._rules.delay
+
+    def _leaves_at(self, held: Held) -> float:
+        """From this moment on it waits for no others."""
+        return held.since + self._rules.delay + self._rules.max_batch_age
+
+    def _line_of(self, key: object) -> Line:
+        line = self._lines.get(key)
         if line is None:
-            line = self._lines[held.key] = Line(held.key)
-        held.line = line
+            line = self._lines[key] = Line(key)
+        return line
+
+    def _enlist(self, held: Held) -> None:
+        line = held.line = self._line_of(held.key)
         goes_last = line.counted and line.events[-1].offset < held.offset
         line.insert(held)
         if not goes_last:
@@ -330,14 +362,6 @@ class Window:
                 line.in_heads = None
         return None
 
-    def _leave_line(self, line: Line) -> None:
-        held = line.events.popleft()
-        line.size -= held.size
-        line.counted -= 1
-        line.counted_bytes -= held.size
-        self._eligible -= 1
-        self._eligible_bytes -= held.size
-
     def _put_first(self, line: Line) -> None:
         if not line.is_blocked and line.in_heads != line.events[0].offset:
             line.in_heads = line.events[0].offset
@@ -354,14 +378,20 @@ class Window:
         if line.is_over and self._lines.get(line.key) is line:
             del self._lines[line.key]
 
-    def _end(self, held: Held) -> None:
-        line = held.line
-        line.out -= 1
-        self.out -= 1
-        if not line.out:  # else it stays blocked
-            self._refresh(line)
+    def _end(self, events: Sequence[Held]) -> None:
+        for held in events:
+            line = held.line
+            line.out -= 1
+            if not line.out:  # else it stays blocked
+                self._refresh(line)
+        self.out -= len(events)
 
-    def _forget(self, held: Held) -> None:
-        self.held -= 1
-        self.held_bytes -= held.size
-        self._offsets.discard(held.offset)
+    def _wait_no_more(self, offsets: Iterable[int]) -> None:
+        for offset in offsets:
+            if (line := self._away.take(offset)) is not None:
+                self._refresh(line)
+
+    def _forget(self, events: Sequence[Held]) -> None:
+        self.held -= len(events)
+        self.held_bytes -= sum([held.size for held in events])
+        self._offsets.difference_update([held.claimed.offset for held in events])

@@ -155,10 +155,12 @@ class Draining:
         self._press = lambda: None
 
     async def _name_stragglers(self) -> None:
-        """A consumer that has ended may have left a handler that ignores its cancellation."""
+        """A last pass may have left a handler that ignores its cancellation."""
         for consumer in self._consumers:
             if consumer.state in (ServiceState.STOPPED, ServiceState.FAILED):
-                self.report += StopReport(stragglers=(await consumer.stop()).stragglers)
+                left = (await consumer.stop()).stragglers
+                new = tuple(name for name in left if name not in self.report.stragglers)
+                self.report += StopReport(stragglers=new)
 
     def _is_due(self, consumer: Consumer) -> bool:
         """Whether there is something for it to do, and nobody else does it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from eventpipe.events import CapturedEvent
 from eventpipe.log.eventlog import EventLog
-from eventpipe.log.letters import letter_of
+from eventpipe.log.letters import addressed, letter_of
 from eventpipe.stores.values import ClaimedEvent, ConsumerKey, Disposal, Disposition
 
 
@@ -43,6 +45,11 @@ async def bury(
     await log.store.settle(key, None, dispositions)
     log.settled()
     return [one.offset for one in claimed]
+
+
+async def append_for(log: EventLog, topic: str, consumer: str, events: Sequence[CapturedEvent]) -> None:
+    """Append events for one consumer, as a replay does."""
+    await log.store.append(topic, [addressed(event, consumer) for event in events], is_replay=True)
 
 
 async def events_of(log: EventLog, topic: str) -> list[CapturedEvent]:

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from eventpipe.client import AsyncClient
 from eventpipe.errors import ClosedError, InvalidEventError, StoreError
 from eventpipe.events import CapturedEvent, Event
 from eventpipe.log.consumer import Consumer
 from eventpipe.log.eventlog import EventLog
 from eventpipe.models import EventModel
+from eventpipe.sinks.log import LogSink
 from eventpipe.stores.base import Store
 from eventpipe.stores.memory import MemoryStore
 from eventpipe.testing.clock import LoopClock
@@ -154,6 +156,30 @@ async def test_one_invalid_event_of_many_is_named_and_none_is_appended(log: Even
     assert await log.topics() == []
 
 
+async def test_an_event_that_says_for_whom_it_is_is_refused(log: EventLog) -> None:
+    """The header of a replay is the log's own; the error names it, and nothing is appended."""
+    headers = {"eventpipe-consumer": "billing"}
+
+    with pytest.raises(InvalidEventError, match=r"^header 'eventpipe-consumer' is the log's own .*; leave it out"):
+        await log.append("orders", "a", headers=headers)
+    with pytest.raises(InvalidEventError, match=r"^events\[1\]: header 'eventpipe-consumer' is the log's own"):
+        await log.append_many("orders", ["a", Event("b", headers=headers)])
+
+    assert await log.topics() == []
+
+
+async def test_a_captured_event_is_for_everybody(log: EventLog) -> None:
+    """What it says of an addressee is left out: whoever captured it is not there to be told."""
+    event = make_event("a", headers={"eventpipe-consumer": "billing", "trace": "t1"})
+
+    await log.append("orders", event)
+    await log.append_many("others", [event])
+
+    for topic in ("orders", "others"):
+        assert [stored.headers for stored in await events_of(log, topic)] == [{"trace": "t1"}]
+    assert event.headers == {"eventpipe-consumer": "billing", "trace": "t1"}
+
+
 async def test_many_get_an_offset_each_in_their_order(log: EventLog) -> None:
     """In one commit: nobody's event comes between."""
     first = await log.append("orders", "before")
@@ -243,6 +269,28 @@ async def test_append_takes_its_usual_time_while_handlers_sleep_hang_or_hold_loc
 
         assert asyncio.get_running_loop().time() == pytest.approx(began, abs=1)  # what a disk takes
         await held.ack()
+
+
+async def test_capture_takes_no_turn_of_the_loop_while_handlers_of_the_log_hang(log: EventLog) -> None:
+    """The client feeds the log, and the log's consumers are nobody's in front of it."""
+    stuck, loop = asyncio.Event(), asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+
+    async def hang(delivery: object) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    async with AsyncClient(LogSink(log, "orders")) as client, Consumer(log, "orders", "hangs", hang) as consumer:
+        await client.capture("first")
+        await stuck.wait()
+        before = loop.steps
+
+        for number in range(1_000):
+            await client.capture(f"{number}")
+
+        assert loop.steps == before
+        assert await client.flush(timeout=10)
+        assert ((await log.topic("orders")).events, consumer.statistics().delivered) == (1_001, 0)
 
 
 async def test_append_makes_no_task_and_no_future(clock: LoopClock) -> None:

@@ -19,6 +19,7 @@ from eventpipe.stores.values import ClaimedEvent, Claims, ConsumerKey, Disposal,
 from eventpipe.testing.clock import LoopClock
 from eventpipe.testing.events import make_event
 from eventpipe.testing.loop import VirtualTimeLoop
+from tests.log.consuming import append_for
 from tests.log.receiving import SlowStore, append, at, at_rest, cursor
 
 pytestmark = pytest.mark.asyncio
@@ -184,9 +185,8 @@ async def test_answer_that_nobody_asked_for_is_given_back_at_the_close(slow_log:
 
 async def test_events_addressed_to_others_are_settled_and_the_claim_goes_on(log: EventLog) -> None:
     """A page of nothing else is not an empty answer."""
-    to_others = {"eventpipe-consumer": "audit"}
-    await log.append_many("orders", [make_event(f"e{number}", headers=to_others) for number in range(7)])
-    await log.append_many("orders", [make_event("mine", headers={"eventpipe-consumer": "billing", "a": "b"})])
+    await append_for(log, "orders", "audit", [make_event(f"e{number}") for number in range(7)])
+    await append_for(log, "orders", "billing", [make_event("mine", headers={"a": "b"})])
     async with claiming(log) as claimant:
         assert await claimed(claimant, 3) == [(7, 1)]
         assert claimant.holding == 1
@@ -197,7 +197,7 @@ async def test_events_addressed_to_others_are_settled_and_the_claim_goes_on(log:
 
 async def test_page_is_not_lost_when_passing_over_others_fails(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is raised; the next claim passes over them again, and has the rest."""
-    await log.append("orders", "theirs", headers={"eventpipe-consumer": "audit"})
+    await append_for(log, "orders", "audit", [make_event("theirs")])
     await append(log, 1)
     async with claiming(log) as claimant:
         with monkeypatch.context() as patch:

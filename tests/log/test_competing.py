@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
 from eventpipe.errors import LeaseLostError, UnknownConsumerError
 from eventpipe.log.eventlog import EventLog
 from eventpipe.log.receiver import Receiver
+from eventpipe.stores.values import Claims
 from tests.log.receiving import append, at, at_rest, attempts, cursor, offsets, take
 
 pytestmark = pytest.mark.asyncio
@@ -106,6 +109,91 @@ async def test_event_in_line_whose_time_is_over_is_not_handed_out(log: EventLog)
         assert attempts(await take(other, 1)) == [(4, 2)]
 
         assert attempts(await take(one, 3)) == [(5, 1), (6, 1), (7, 1)]
+
+
+class Held:
+    """The answer of a store to its first claim, which is held up; later ones are not."""
+
+    def __init__(self, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.claims = 0
+        self.may_go = asyncio.Event()
+        self._claim: Callable[..., Awaitable[Claims]] = log.store.claim
+        monkeypatch.setattr(log.store, "claim", self._asked)
+
+    async def _asked(self, *args: Any, **options: Any) -> Claims:  # Any: handed through as they come
+        self.claims += 1
+        is_first = self.claims == 1
+        claims = await self._claim(*args, **options)
+        if is_first:
+            await self.may_go.wait()
+        return claims
+
+
+async def test_event_of_a_claim_that_nobody_waits_for_goes_to_another(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and at the same attempt: a receiver that was cancelled keeps nothing from the others."""
+    await append(log, 1)
+    held = Held(log, monkeypatch)
+    async with (
+        log.receiver("orders", "billing", competing=True, ttl=20) as one,
+        log.receiver("orders", "billing", competing=True, ttl=20) as other,
+    ):
+        cancelled = asyncio.create_task(one.receive())
+        waiting = asyncio.create_task(other.receive())
+        await at_rest()
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        held.may_go.set()
+        await at_rest()
+
+        assert waiting.done()
+        assert attempts([await waiting]) == [(0, 1)]
+        with pytest.raises(TimeoutError):
+            await one.receive(10)
+        await (await waiting).ack()
+
+
+async def test_answer_to_a_cancelled_claim_is_that_of_who_calls_meanwhile(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not given back, to be claimed again."""
+    await append(log, 1)
+    held = Held(log, monkeypatch)
+    async with log.receiver("orders", "billing", competing=True, ttl=20) as receiver:
+        cancelled = asyncio.create_task(receiver.receive())
+        await at_rest()
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        waiting = asyncio.create_task(receiver.receive())
+        await at_rest()
+        held.may_go.set()
+
+        assert (attempts([await waiting]), held.claims) == ([(0, 1)], 1)
+
+
+async def test_time_of_an_event_runs_from_the_claim(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the call that has its answer: an event whose time is over is another's, and two would be at work."""
+    await append(log, 1)
+    held = Held(log, monkeypatch)
+    async with (
+        log.receiver("orders", "billing", competing=True, ttl=20) as one,
+        log.receiver("orders", "billing", competing=True, ttl=20) as other,
+    ):
+        cancelled = asyncio.create_task(one.receive())
+        await at_rest()
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        delivery = await other.receive()
+        late = asyncio.create_task(one.receive(10))
+        await at_rest()
+        held.may_go.set()
+        with pytest.raises(TimeoutError):
+            await late
+
+        assert attempts([delivery]) == [(0, 2)]
+        await delivery.ack()
+    assert await cursor(log) == 1
 
 
 async def test_closing_gives_back_what_is_in_line_and_leaves_what_was_handed_out(log: EventLog) -> None:

@@ -251,11 +251,11 @@ async def _killed_at_the_poison(log: EventLog, consumer: Consumer) -> bool:
     handling = consumer._plan.handling
     attempt = handling._attempt
 
-    async def deadly(part: Any) -> Any:  # Any: handed through
+    async def deadly(part: Any, batch: Any) -> Any:  # Any: handed through
         if part[0].claimed.event.name == "poison":
             is_dead.set()
             await asyncio.Event().wait()
-        return await attempt(part)
+        return await attempt(part, batch)
 
     handling._attempt = deadly  # type: ignore[method-assign]
     log.store.settle = mute  # type: ignore[assignment, method-assign]
@@ -302,3 +302,30 @@ async def test_a_store_that_fails_for_a_while_costs_time_only(log: EventLog) -> 
 
     assert [event.name for event in sink.events] == _names([], 30)
     assert consumer.statistics().store_errors == 6
+
+
+async def test_what_is_turned_away_while_the_event_before_it_is_being_settled_is_settled(log: EventLog) -> None:
+    """It is not put behind an event of which the store was told already."""
+    settle, is_told, may_settle = log.store.settle, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> None:  # Any: handed through
+        is_told.set()
+        await may_settle.wait()
+        await settle(*arguments)
+
+    await log.append("orders", make_event("wanted"))
+    consumer = Consumer(log, "orders", "audit", RecordingSink(), filter=lambda event: event.name == "wanted")
+    log.store.settle = slow  # type: ignore[assignment, method-assign]
+    try:
+        async with consumer:
+            await is_told.wait()
+            await log.append("orders", make_event("unwanted"))
+            await asyncio.sleep(1)
+            may_settle.set()
+            async with asyncio.timeout(10):
+                while (await consumer.lag()).events:  # noqa: ASYNC110  # time is virtual
+                    await asyncio.sleep(0.05)
+
+            assert consumer.statistics().skipped == 1
+    finally:
+        del log.store.settle

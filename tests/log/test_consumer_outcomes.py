@@ -12,12 +12,13 @@ from eventpipe.errors import ClosedError, PermanentSinkError
 from eventpipe.log.consumer import Consumer
 from eventpipe.log.eventlog import EventLog
 from eventpipe.log.handling import ConsumedEvent
-from eventpipe.log.outcomes import OUTCOME
+from eventpipe.log.outcomes import OUTCOME, OutcomeTopic
 from eventpipe.log.reports import ConsumerError, ConsumerStatistics, Lag
 from eventpipe.outcomes import Outcome, OutcomeKind
 from eventpipe.retention import Retention
 from eventpipe.sinks import MemorySink
 from eventpipe.stores.memory import MemoryStore
+from eventpipe.stores.values import ConsumerKey
 from eventpipe.testing.events import make_event
 
 pytestmark = pytest.mark.asyncio
@@ -117,6 +118,46 @@ async def test_a_full_outcomes_topic_costs_its_outcomes_only(log: EventLog, on_f
     assert len(sink.events) == 50
     kept = (await log.topic("outcomes")).events
     assert consumer.statistics().outcomes_lost == 10 - kept
+
+
+async def test_a_small_outcomes_topic_takes_outcomes_in_parts(log: EventLog) -> None:
+    """More outcomes than it can ever hold at once are appended as far as it takes them, and counted right."""
+    await log.declare("outcomes", Retention(max_events=7, on_full="drop_oldest"))
+    await _append(log, 300)
+    consumer = Consumer(
+        log, "orders", "audit", MemorySink(), batch_events=1, max_batch_age=0.0, outcomes_topic="outcomes"
+    )
+    async with consumer:
+        await _caught_up(consumer)
+        await asyncio.sleep(60)
+
+    outcomes = await log.topic("outcomes")
+    assert (outcomes.end, outcomes.events, consumer.statistics().outcomes_lost) == (300, 7, 0)
+
+
+async def test_an_outcome_that_can_never_fit_costs_itself_only(log: EventLog) -> None:
+    """It is counted as lost, and those beside it are appended."""
+    await log.declare("outcomes", Retention(max_bytes=1200))
+    outcomes = OutcomeTopic(log, "outcomes", ConsumerKey("orders", "audit"))
+    large = [make_event(f"e{number}") for number in range(50)]
+    told = [
+        Outcome(OutcomeKind.DELIVERED, "audit", captured=tuple(events)) for events in ([large[0]], large, [large[1]])
+    ]
+
+    outcomes.tell(told, [[0], list(range(50)), [1]])
+    await outcomes.finish()
+
+    kept = [stored.event.properties["offsets"] async for stored in log.read("outcomes") if stored.event is not None]
+    assert (kept, outcomes.lost) == ([[0], [1]], 1)
+
+
+async def test_an_outcome_is_told_without_events_that_tell_of_outcomes(log: EventLog) -> None:
+    """Its other events are; one that has no others is not told of."""
+    await log.append_many("orders", ["a", OUTCOME, "b", OUTCOME])
+    await Consumer(log, "orders", "audit", MemorySink(), batch_events=3, outcomes_topic="outcomes").process()
+
+    told = [stored.event.properties async for stored in log.read("outcomes") if stored.event is not None]
+    assert [(outcome["offsets"], outcome["events"], len(outcome["uuids"])) for outcome in told] == [([0, 2], 2, 2)]
 
 
 async def test_statistics_and_lag(log: EventLog) -> None:

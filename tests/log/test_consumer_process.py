@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,6 +14,8 @@ from eventpipe.log.eventlog import EventLog
 from eventpipe.log.handling import ConsumedEvent
 from eventpipe.log.reports import ConsumerError, PassReport
 from eventpipe.sinks import MemorySink
+from eventpipe.stores.memory import MemoryStore
+from eventpipe.stores.values import ConsumerKey, Disposition
 from eventpipe.testing import GatedSink
 
 pytestmark = pytest.mark.asyncio
@@ -67,6 +70,45 @@ async def test_two_passes_at_once_hand_out_each_event_once(log: EventLog) -> Non
     assert len(set(sink.uuids)) == len(sink.uuids) == 4
 
 
+async def test_passes_of_one_object_never_meet(log: EventLog) -> None:
+    """However many tasks go on making them: each waits for its turn, and none finds the consumer held."""
+    at_work: list[int] = []
+    handled: list[int] = []
+
+    async def handle(event: ConsumedEvent) -> None:
+        assert not at_work
+        at_work.append(event.offset)
+        await asyncio.sleep(0.01)
+        handled.append(at_work.pop())
+
+    consumer = Consumer(log, "orders", "audit", handle, when_held="raise")
+
+    async def go_on() -> int:
+        delivered = 0
+        for _ in range(10):
+            await log.append("orders", "paid")
+            delivered += (await consumer.process()).delivered
+        return delivered
+
+    assert sum(await asyncio.gather(*(go_on() for _ in range(3)))) == 30
+    assert handled == list(range(30))
+
+
+async def test_passes_may_be_made_in_one_loop_after_the_other() -> None:
+    """Two at once in each, so that one has to wait for the other."""
+    consumer = Consumer(EventLog(MemoryStore()), "orders", "audit", Handled())
+
+    async def make_two() -> list[int]:
+        async with consumer.log:
+            await consumer.log.append_many("orders", ["paid"] * 3)
+            return [report.delivered for report in await asyncio.gather(consumer.process(), consumer.process())]
+
+    def run() -> list[int]:
+        return asyncio.run(make_two())
+
+    assert [await asyncio.to_thread(run) for _ in range(2)] == [[3, 0], [3, 0]]
+
+
 async def test_passes_of_two_objects_hand_out_each_event_once(log: EventLog) -> None:
     """The lease parts them, as it does processes."""
     await _append(log, 3)
@@ -106,7 +148,7 @@ async def test_a_failure_leaves_the_cursor_and_is_raised(log: EventLog) -> None:
     handle = Handled(2)
     consumer = Consumer(log, "orders", "audit", handle)
 
-    with pytest.raises(ConsumerError, match="handler_error: TransientSinkError: ValueError at ") as caught:
+    with pytest.raises(ConsumerError, match="handler_error: ValueError at ") as caught:
         await consumer.process()
 
     report = caught.value.report
@@ -241,6 +283,26 @@ async def test_the_filter_and_its_errors(log: EventLog) -> None:
     with pytest.raises(ConsumerError, match="filter_error"):
         await failing.process()
     assert (failing.statistics().filter_errors, (await failing.lag()).events) == (1, 6)
+
+
+async def test_what_is_turned_away_is_settled_in_order_with_the_rest(log: EventLog) -> None:
+    """A store moves over events that come in order at once, and looks at each where they do not."""
+    settled: list[int] = []
+    settle = log.store.settle
+
+    async def seen(key: ConsumerKey, token: int | None, dispositions: Sequence[Disposition]) -> None:
+        settled.extend(disposition.claimed.offset for disposition in dispositions)
+        await settle(key, token, dispositions)
+
+    await _append(log, 10)
+    consumer = Consumer(log, "orders", "audit", MemorySink(), filter=lambda event: event.properties["number"] % 3)
+    log.store.settle = seen  # type: ignore[method-assign]
+    try:
+        report = await consumer.process()
+    finally:
+        del log.store.settle
+
+    assert (report.skipped, report.delivered, settled) == (4, 6, list(range(10)))
 
 
 async def test_max_attempts_is_counted_per_event_over_passes(log: EventLog) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from eventpipe.core.deadline import Deadline
 from eventpipe.core.service import ServiceState
 from eventpipe.errors import ClosedError, CursorError, StoreError, StoreFullError, UnknownConsumerError
 from eventpipe.log.eventlog import EventLog
@@ -110,7 +111,7 @@ async def test_a_store_that_cannot_be_opened_fails_the_start(clock: LoopClock) -
 
 
 async def test_the_store_is_closed_though_a_holder_fails(make_store: Callable[[], Store]) -> None:
-    """And before it is, whoever holds a consumer gives back what it has."""
+    """And before it is, whoever holds a consumer gives back what it has, a little before the deadline."""
     told: list[str] = []
 
     class Holder:
@@ -119,19 +120,33 @@ async def test_the_store_is_closed_though_a_holder_fails(make_store: Callable[[]
         def moved(self) -> None:
             told.append("moved")
 
+        def paused(self) -> None:
+            told.append("paused")
+
+        def limit(self, deadline: Deadline) -> None:
+            told.append(f"limited: {deadline.remaining():.2f} s")
+
         async def aclose(self) -> None:
             told.append(f"closed: {len(await log.store.topics())} topics")
             raise RuntimeError("a holder's own")
 
+    class Slow(Holder):
+        async def aclose(self) -> None:
+            await asyncio.sleep(1)
+            told.append(f"closed late: {len(await log.store.topics())} topics")
+            log.holders.add(latecomer)
+
     log = EventLog(make_store())
-    holder = Holder()
+    holders, latecomer = [Holder(), Slow()], Holder()
     await log.start()
     await log.append("orders", "a")
-    log.holders.add(holder)
+    for holder in holders:
+        log.holders.add(holder)
 
-    await log.stop()
+    await log.stop(timeout=2)
 
-    assert told == ["closed: 1 topics"]
+    assert told[:4] == ["limited: 1.80 s", "limited: 1.80 s", "closed: 1 topics", "closed late: 1 topics"]
+    assert told[4:] == ["limited: 0.00 s", "closed: 1 topics"]  # who came while the others ended
     with pytest.raises(ClosedError):
         await log.store.topics()
 
@@ -433,7 +448,8 @@ async def test_a_seek_outside_the_topic_is_an_error_that_says_what_there_is(log:
     await consume(log, "orders", "billing", 1)
 
     for offset in (-1, 4, 10**30):
-        with pytest.raises(CursorError, match=rf"^offset {offset} is not in topic 'orders', which has 0 to 3$"):
+        said = f"offset {offset} is not in topic 'orders', which keeps 0 to 2, and 3 is where the next event goes"
+        with pytest.raises(CursorError, match=f"^{said}; give one of these, 'earliest' or 'latest'$"):
             await log.seek("orders", "billing", offset)
     for wrong, error in (("start", ValueError), (1.0, TypeError), (None, TypeError), (False, TypeError)):
         with pytest.raises(error, match=r"^to must be 'earliest', 'latest', an offset or a datetime, not"):
@@ -452,6 +468,12 @@ async def test_who_holds_a_consumer_is_told_that_it_moved(log: EventLog) -> None
 
         def moved(self) -> None:
             told.append(self.key.name)
+
+        def paused(self) -> None:
+            """Nothing in hand."""
+
+        def limit(self, deadline: Deadline) -> None:
+            """Nothing to cut off."""
 
         async def aclose(self) -> None:
             """Nothing to give back."""
@@ -475,8 +497,8 @@ async def test_a_place_that_is_trimmed_while_it_is_looked_up_is_the_nearest_that
 
         drops = False
 
-        async def topics(self) -> list[TopicInfo]:
-            found = await super().topics()
+        async def topics(self, name: str | None = None) -> list[TopicInfo]:
+            found = await super().topics(name)
             await self._drop()
             return found
 
@@ -537,7 +559,7 @@ async def test_a_store_that_contradicts_itself_is_not_asked_for_ever(clock: Loop
         pytest.param(("earliest",), "abcd", id="all"),
         pytest.param((1, 3), "bc", id="range"),
         pytest.param((moment(5), moment(15)), "bc", id="between times"),
-        pytest.param((3, 1), "", id="nothing between"),
+        pytest.param((2, 2), "", id="nothing between"),
         pytest.param(("latest",), "", id="nothing to come"),
     ],
 )
@@ -562,6 +584,40 @@ async def test_a_replay_replays_no_replay(log: EventLog) -> None:
     await log.append_many("orders", ["a", "b"])
 
     assert [await log.replay("orders", "billing", "earliest") for _ in range(3)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(3, 1), (moment(15), moment(5)), ("latest", 1)], ids=["offsets", "times", "words"]
+)
+async def test_a_range_that_ends_before_it_starts_is_refused(log: EventLog, start: Any, end: Any) -> None:
+    """The error has both ends, and nothing is replayed."""
+    await log.add_consumer("orders", "billing")
+    await five_seconds_apart(log)
+
+    with pytest.raises(ValueError, match=r"^start must not come after end: .* is offset \d, .* is offset \d$"):
+        await log.replay("orders", "billing", start, end)
+
+    assert (await log.topic("orders")).end == 4
+
+
+async def test_a_topic_that_there_is_not_is_named(log: EventLog) -> None:
+    """By whatever asks for one that has to be there; an empty answer would look as if all were well."""
+    await log.append("orders", "a")
+
+    asked = [
+        log.consumers("order"),
+        log.dead_letters("order"),
+        log.replay_dead_letters("order"),
+        log.delete_dead_letters("order"),
+        log.reshard("order", "billing", 2),
+        anext(log.follow("order", 5)),
+    ]
+
+    for call in asked:
+        with pytest.raises(StoreError, match=r"^there is no topic 'order'; .*; did you mean 'orders'"):
+            await call
+    assert [info.name for info in await log.topics()] == ["orders"]
+    assert (await log.consumers("orders"), await log.dead_letters("orders")) == ([], [])
 
 
 async def test_a_large_range_is_replayed_once_while_others_append(log: EventLog) -> None:

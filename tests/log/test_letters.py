@@ -17,8 +17,10 @@ from eventpipe.log.letters import (
     addressed,
     addressee,
     dead_letter,
+    is_for,
     letter_of,
     restored,
+    unaddressed,
 )
 from eventpipe.stores.values import ClaimedEvent, ConsumerKey, StoredEvent
 from eventpipe.testing.events import STAMP, make_event
@@ -194,3 +196,35 @@ def test_an_event_can_be_addressed_to_one() -> None:
 
     assert (addressee(copy), addressee(addressed(copy, "audit")), addressee(event)) == ("billing", "audit", None)
     assert copy.headers == {**event.headers, ADDRESSEE: "billing"}
+
+
+@every_event
+def test_an_addressee_can_be_taken_off(event: CapturedEvent) -> None:
+    """What is left is the event as it was; one that has none is itself."""
+    copy = addressed(event, "billing")
+
+    assert parts(unaddressed(copy)) == parts(event)
+    assert (unaddressed(copy).extra is None) == (event.extra is None)
+    assert unaddressed(event) is event
+    assert addressee(copy) == "billing"
+
+
+@pytest.mark.parametrize(
+    ("addressee", "consumer", "expected"),
+    [
+        (None, "audit", True),
+        ("billing", "billing", True),
+        ("billing", "audit", False),
+        ("billing[1/4]", "billing[1/4]", True),
+        ("billing[1/4]", "billing[2/4]", False),
+        ("billing[1/4]", "billing[2/3]", True),
+        ("billing[1/4]", "billing", True),
+        ("billing", "billing[2/3]", True),
+        ("billing[1/4]", "audit[2/3]", False),
+    ],
+)
+def test_whom_an_event_is_for(addressee: str | None, consumer: str, expected: bool) -> None:
+    """All, one, or the shards that there are now where there was another number of them."""
+    event = make_event("paid") if addressee is None else addressed(make_event("paid"), addressee)
+
+    assert is_for(consumer, event) is expected

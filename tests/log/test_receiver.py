@@ -26,7 +26,7 @@ from eventpipe.stores.base import Store
 from eventpipe.stores.memory import MemoryStore
 from eventpipe.stores.values import Claims, ConsumerKey, Disposition
 from eventpipe.testing.clock import LoopClock
-from eventpipe.testing.events import STAMP
+from eventpipe.testing.events import STAMP, make_event
 from tests.log.receiving import SlowStore, append, at, at_rest, attempts, cursor, offsets, take
 
 pytestmark = pytest.mark.asyncio
@@ -70,7 +70,8 @@ async def test_delivery_says_what_it_is(log: EventLog) -> None:
 async def test_events_addressed_to_another_consumer_are_passed_over(log: EventLog) -> None:
     """They count as settled and as skipped, also when a whole page is; those addressed to this one are handed out."""
     for number, name in enumerate(["audit", "audit", None, "billing", "audit"]):
-        await log.append("orders", f"e{number}", headers=None if name is None else {"eventpipe-consumer": name})
+        event = make_event(f"e{number}", headers=None if name is None else {"eventpipe-consumer": name})
+        await log.store.append("orders", [event])  # as a replay does
 
     async with log.receiver("orders", "billing") as receiver:
         deliveries = await take(receiver, 2)

@@ -13,14 +13,15 @@ from eventpipe.errors import ClosedError, StoreFullError
 from eventpipe.events import CapturedEvent
 from eventpipe.log.appending import Appending
 from eventpipe.log.eventlog import EventLog
+from eventpipe.log.letters import letter_of
 from eventpipe.retention import Retention
 from eventpipe.stores.base import Store
 from eventpipe.stores.memory import MemoryStore
-from eventpipe.stores.values import ConsumerKey, TopicInfo
+from eventpipe.stores.values import ConsumerKey, Disposal, Disposition, TopicInfo
 from eventpipe.testing.clock import LoopClock
 from eventpipe.testing.events import make_event
 from eventpipe.testing.loop import VirtualTimeLoop
-from tests.log.consuming import consume, events_of
+from tests.log.consuming import bury, claim, consume, events_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -121,6 +122,69 @@ async def test_a_full_topic_drops_its_oldest(log: EventLog) -> None:
     assert names(await events_of(log, "drops")) == ["c", "d", "e"]
     assert (await log.consumer("drops", "slow")).dropped == 2
     assert (await log.topic("drops")).dropped == 2
+
+
+async def test_a_replay_drops_nothing_that_a_consumer_has_not_settled(log: EventLog) -> None:
+    """It is refused, and says why and what to do; appends go on as retention says."""
+    await fill(log, "drops")
+    await log.add_consumer("drops", "fast")
+    await log.add_consumer("drops", "slow")
+    await consume(log, "drops", "fast")
+
+    with pytest.raises(
+        StoreFullError, match=r"^topic 'drops' is full, and a replay drops nothing .*; let its consumers"
+    ):
+        await log.replay("drops", "fast", "earliest")
+
+    assert names(await events_of(log, "drops")) == ["a", "b", "c"]
+    assert ((await log.consumer("drops", "slow")).pending, (await log.topic("drops")).dropped) == (3, 0)
+    await log.append("drops", "d")
+    assert names(await events_of(log, "drops")) == ["b", "c", "d"]
+
+
+async def test_a_replay_takes_the_room_of_what_all_have_settled(log: EventLog) -> None:
+    """Also where the topic is full."""
+    await fill(log, "drops")
+    await log.add_consumer("drops", "fast")
+    await log.add_consumer("drops", "slow")
+    await consume(log, "drops", "fast")
+    await consume(log, "drops", "slow", 2)
+
+    assert await log.replay("drops", "fast", 1) == 2
+
+    assert names(await events_of(log, "drops")) == ["c", "b", "c"]
+    assert (await consume(log, "drops", "fast"), await consume(log, "drops", "slow")) == ([3, 4], [2, 3, 4])
+    assert (await log.topic("drops")).dropped == 0
+
+
+async def test_dead_letters_are_replayed_only_where_nothing_is_dropped_for_them(log: EventLog) -> None:
+    """The letters stay until there is room."""
+    await fill(log, "drops")
+    await log.add_consumer("drops", "fast")
+    await bury(log, "drops", "fast")
+    await log.add_consumer("drops", "slow")
+
+    with pytest.raises(StoreFullError, match=r"a replay drops nothing"):
+        await log.replay_dead_letters("drops")
+    assert ((await log.topic("drops")).dropped, len(await log.dead_letters("drops"))) == (0, 3)
+
+    await consume(log, "drops", "slow")
+    assert len(await log.replay_dead_letters("drops")) == 3
+    assert await log.dead_letters("drops") == []
+
+
+async def test_letters_take_the_room_of_the_oldest(log: EventLog) -> None:
+    """Where the topic of dead letters was declared so: to give up an event is no replay."""
+    await log.declare("rejects.dead", Retention(max_events=2, on_full="drop_oldest"))
+    await fill(log, "rejects")
+    await log.add_consumer("rejects", "billing")
+    for _ in range(3):
+        [claimed] = await claim(log, "rejects", "billing", 1)
+        letter = letter_of(claimed, ConsumerKey("rejects", "billing"), "refused", None, log.clock.time())
+        disposition = Disposition(claimed, Disposal.DEAD, reason="refused", letter=letter)
+        await log.store.settle(ConsumerKey("rejects", "billing"), None, [disposition])
+
+    assert [letter.event.name for letter in await log.dead_letters("rejects")] == ["b", "c"]
 
 
 # -- the wait ---------------------------------------------------------------------------------------------------------
@@ -289,8 +353,8 @@ async def test_room_that_is_made_while_an_append_looks_for_its_cause_is_not_miss
     """What comes between the look and the wait ends the wait."""
 
     class Looked(MemoryStore):
-        async def topics(self) -> list[TopicInfo]:
-            found = await super().topics()
+        async def topics(self, name: str | None = None) -> list[TopicInfo]:
+            found = await super().topics(name)
             if looks:
                 looks.pop()
                 await consume(log, "waits", "billing", 1)
@@ -315,6 +379,21 @@ async def test_what_can_never_fit_is_refused_at_once(log: EventLog) -> None:
 
     assert loop().time() == about(0)
     assert await events_of(log, "waits") == []
+
+
+@pytest.mark.parametrize("option", ["max_events", "max_bytes"])
+async def test_bound_that_no_engine_can_keep_is_refused(option: str) -> None:
+    """Here, and not by the engine when the log starts; the largest is kept by each."""
+    too_much: dict[str, Any] = {option: 2**63}
+    with pytest.raises(ValueError, match=f"{option} must be at most"):
+        Retention(**too_much)
+
+
+async def test_largest_bounds_are_kept(make_store: Callable[[], Store], clock: LoopClock) -> None:
+    """As they were declared."""
+    most = Retention(max_events=2**62, max_bytes=2**62)
+    async with EventLog(make_store(), topics={"orders": most}, clock=clock) as log:
+        assert (await log.topic("orders")).retention == most
 
 
 async def test_bytes_are_waited_for(log: EventLog) -> None:

@@ -248,7 +248,10 @@ def test_another_count_is_refused(consumers: list[str], count: int, named: str) 
     with pytest.raises(ValueError, match=f"^consumer 'billing' cannot have {named}.*: ") as refused:
         check_shards(consumers, "billing", count)
 
-    assert str(refused.value).endswith(": move their cursors with migrate, or let them finish and remove them")
+    assert str(refused.value).endswith(
+        ": reshard() of the log moves their cursors, or eventpipe reshard FILE TOPIC NAME COUNT; or let them finish,"
+        " and remove them"
+    )
     assert "audit" not in str(refused.value)
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from eventpipe.log.away import GRACE
+from eventpipe.log.filling import Rules
 from eventpipe.log.lines import Held
-from eventpipe.log.window import GRACE, MAX_HELD, Rules, Window
+from eventpipe.log.window import MAX_HELD, Window
 from eventpipe.stores.values import ClaimedEvent
 from eventpipe.testing import make_event
 
@@ -39,9 +41,8 @@ def _offsets(events: list[Held]) -> list[int]:
 
 
 def _settle(window: Window, events: list[Held]) -> None:
-    for held in events:
-        window.handled(held)
-        window.settled(held)
+    window.handled(events)
+    window.settled(events)
 
 
 class TestOrder:
@@ -63,19 +64,36 @@ class TestOrder:
         for offset, key in enumerate("aab"):
             window.add(_claimed(offset, key=key), 0.0, WALL)
         (failed,) = window.take(0.0)
-        window.given_back(failed, 5.0)
+        window.given_back([failed], 5.0)
 
         assert (_offsets(window.take(0.0)), window.take(9.0)) == ([2], [])
         window.add(_claimed(0, key="a", attempt=2), 5.0, WALL)
 
         assert _offsets(window.take(5.0)) == [0]
 
+    def test_a_batch_is_in_order_over_all_keys(self) -> None:
+        """By offset, and not key by key."""
+        window = _window(ordered_by="key", batch_events=4)
+        window.add_fresh([_claimed(offset, key=key) for offset, key in enumerate("abbaab")], 0.0, WALL)
+
+        assert _offsets(window.take(0.0)) == [0, 1, 2, 3]
+
+    def test_nothing_passes_a_failed_event_in_one_batch(self) -> None:
+        """An event before it leaves; those behind it wait until it came again."""
+        window = _window(batch_events=2)
+        window.add_fresh([_claimed(offset) for offset in range(4)], 0.0, WALL)
+        first, failed = window.take(0.0)
+        window.put_back([first])
+        window.given_back([failed], 5.0)
+
+        assert _offsets(window.take(0.0)) == [0]
+
     def test_without_an_order_nothing_waits(self) -> None:
         """Every event leaves while others are out or failed."""
         window = _window(ordered_by=None, batch_events=1)
         for offset in range(3):
             window.add(_claimed(offset, key="a"), 0.0, WALL)
-        window.given_back(window.take(0.0)[0], 5.0)
+        window.given_back(window.take(0.0)[:1], 5.0)
 
         assert [_offsets(window.take(0.0)), _offsets(window.take(0.0))] == [[1], [2]]
 
@@ -84,7 +102,7 @@ class TestOrder:
         window = _window(ordered_by="key", batch_events=1)
         for offset in range(2):
             window.add(_claimed(offset), 0.0, WALL)
-        window.given_back(window.take(0.0)[0], 5.0)
+        window.given_back(window.take(0.0)[:1], 5.0)
 
         assert _offsets(window.take(0.0)) == [1]
 
@@ -127,10 +145,9 @@ class TestOrder:
                     case 0:
                         window.put_back(batch)
                     case 1:
-                        for held in batch:
-                            due = now + 0.1
-                            window.given_back(held, due)
-                            away.append((due, held.claimed))
+                        due = now + 0.1
+                        window.given_back(batch, due)
+                        away += [(due, held.claimed) for held in batch]
                     case _:
                         _settle(window, batch)
                         ended += _offsets(batch)
@@ -143,6 +160,78 @@ class TestOrder:
             for key in "abc":
                 of_key = [offset for offset in ended if events[offset].event.key == key]  # type: ignore[union-attr]
                 assert of_key == sorted(of_key)
+
+
+class TestAddingMany:
+    @pytest.mark.parametrize("ordered_by", ["topic", "key", None])
+    @pytest.mark.parametrize("delay", [0.0, 2.0])
+    def test_many_fresh_events_are_added_as_one_by_one(self, ordered_by: Any, delay: float) -> None:  # Any: as above
+        """Whatever is in hand, out, given back or too young: batches, counts and moments are the same."""
+        seed = 20_261_122
+        chance = random.Random(seed)
+        for _ in range(60):
+            windows = [_window(ordered_by=ordered_by, delay=delay, max_batch_age=1.0, batch_events=4) for _ in range(2)]
+            out: list[list[list[Held]]] = []
+            offset, now = 0, 0.0
+            for _ in range(12):
+                now += chance.choice([0.0, 0.5, 3.0])
+                wall = WALL + now + chance.choice([-5.0, 0.0])  # set back meanwhile
+                fresh = []
+                for _ in range(chance.randrange(1, 6)):
+                    key, age, size = chance.choice("ab"), chance.choice([0.0, 0.5, 4.0]), chance.randrange(50)
+                    fresh.append(_claimed(offset, key=key, at=wall - age, size=size))
+                    offset += chance.choice([1, 1, 2])
+                last = windows[0].add_fresh(fresh, now, wall)
+                assert [windows[1].add(claimed, now, wall) for claimed in fresh][-1].offset == last.offset
+                if batch := [window.take(now) for window in windows]:
+                    out.append(batch)
+                if out and chance.random() < 0.7:
+                    ended = out.pop(chance.randrange(len(out)))
+                    way = chance.randrange(3)
+                    for window, events in zip(windows, ended, strict=True):
+                        if way == 0:
+                            window.given_back(events, now + 1.0)
+                        elif way == 1:
+                            window.put_back(events)
+                        else:
+                            _settle(window, events)
+
+                one, other = (
+                    (
+                        [_offsets(batch[number]) for batch in out],
+                        (window.held, window.held_bytes, window.out, window.is_careful),
+                        (window.appetite(now), window.due_at(), window.due_back_at(now)),
+                        window.held_of(range(offset)),
+                    )
+                    for number, window in enumerate(windows)
+                )
+                assert one == other, f"seed {seed}"
+
+    @pytest.mark.parametrize("is_overdue", [False, True])
+    @pytest.mark.parametrize("events", [1, 3])
+    def test_what_comes_again_as_if_it_were_new_leaves_first(self, events: int, is_overdue: bool) -> None:
+        """After a seek an event that was given back is at its first attempt again, and stands before the others."""
+        window = _window(batch_events=1)
+        window.add_fresh([_claimed(offset) for offset in range(events)], 0.0, WALL)
+        window.given_back(window.take(0.0), 5.0)
+        if is_overdue:
+            window.expire(5.0 + GRACE)
+
+        window.add_fresh([_claimed(0)], 5.0, WALL)
+
+        assert (_offsets(window.take(5.0)), window.due_back_at(5.0)) == ([0], None)
+
+    def test_an_event_that_is_in_the_batch_already_waits_for_the_next(self) -> None:
+        """A replay has the id of what it repeats; no batch has one twice, and what is behind it waits too."""
+        window = _window(batch_events=10)
+        events = [_claimed(offset) for offset in range(4)]
+        events[2].event = events[0].event
+        window.add_fresh(events, 0.0, WALL)
+
+        first = window.take(0.0)
+        _settle(window, first)
+
+        assert (_offsets(first), _offsets(window.take(0.0))) == ([0, 1], [2, 3])
 
 
 class TestBatches:
@@ -219,7 +308,7 @@ class TestPauses:
 
         (probe,) = window.take(60.0)
         assert window.take(60.0) == []
-        window.handled(probe)
+        window.handled([probe])
         assert window.succeeded()
 
         assert [_offsets(window.take(60.0)) for _ in range(3)] == [[1], [2], []]
@@ -243,8 +332,7 @@ class TestAppetite:
         window = _window()
         for offset in range(6):
             window.add(_claimed(offset), 0.0, WALL)
-        for held in window.take(0.0)[:1]:
-            window.given_back(held, 5.0)
+        window.given_back(window.take(0.0)[:1], 5.0)
 
         assert window.appetite(0.0)[0] <= 1
         assert window.appetite(5.0)[0] == 1
@@ -253,7 +341,7 @@ class TestAppetite:
         """Others go on while there is room; what failed is claimed even if there is none."""
         window = _window(ordered_by="key", batch_events=1)
         window.add(_claimed(0, key="a"), 0.0, WALL)
-        window.given_back(window.take(0.0)[0], 5.0)
+        window.given_back(window.take(0.0)[:1], 5.0)
         for offset in range(1, MAX_HELD - 2):
             window.add(_claimed(offset, key="a"), 0.0, WALL)
         assert window.appetite(0.0)[0] == 2
@@ -262,12 +350,28 @@ class TestAppetite:
 
         assert (window.appetite(0.0)[0], window.appetite(5.0)[0]) == (0, 1)
 
+    def test_what_comes_for_the_last_time_is_claimed_when_somebody_can_begin_with_it(self) -> None:
+        """One at a time, and only while nothing else is ready and not all are at work."""
+        window = _window(ordered_by=None, batch_events=1, max_attempts=2, concurrency=2)
+        window.add_fresh([_claimed(offset) for offset in range(4)], 0.0, WALL)
+        window.given_back(window.take(0.0) + window.take(0.0), 5.0)
+        assert window.appetite(4.8)[0] > 1
+
+        assert window.appetite(5.0)[0] == 0  # two are ready
+        out = window.take(5.0)
+        assert window.appetite(5.0)[0] == 0
+        out += window.take(5.0)
+        assert window.appetite(5.0)[0] == 0  # two are at work
+        _settle(window, out[:1])
+        assert window.appetite(5.0)[0] == 1
+        assert window.together([_claimed(0, attempt=2), _claimed(1, attempt=2)], 5.0) == 1
+
     def test_what_does_not_come_again_is_not_waited_for(self) -> None:
         """An event that was trimmed while it waited holds nothing up for ever."""
         window = _window(batch_events=1)
         for offset in range(2):
             window.add(_claimed(offset), 0.0, WALL)
-        window.given_back(window.take(0.0)[0], 5.0)
+        window.given_back(window.take(0.0)[:1], 5.0)
         assert (window.due_back_at(0.0), window.due_back_at(5.0), window.is_overdue(5.0)) == (5.0, 5.0 + GRACE, False)
 
         window.expire(5.0 + GRACE)

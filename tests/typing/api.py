@@ -138,6 +138,7 @@ from eventpipe.log import (
     ConsumerStatistics,
     DeadLetter,
     Lag,
+    LogStatistics,
     PassReport,
     Shard,
     migration,
@@ -694,10 +695,12 @@ async def logs(captured: CapturedEvent) -> None:
             assert_type(stored.offset, int)
         await log.declare("orders", Retention())
         assert_type(await log.topic("orders"), TopicInfo)
+        assert_type(await log.statistics(), LogStatistics)
         assert_type(await log.add_consumer("orders", "billing", "latest"), ConsumerInfo)
         assert_type((await log.consumer("orders", "billing")).key, ConsumerKey)
         await log.seek("orders", "billing", "earliest")
         assert_type(await log.replay("orders", "billing", 3, 5), int)
+        assert_type(await log.reshard("orders", "billing", 8), list[ConsumerInfo])
         assert_type(await log.verify(), list[Damage])
         assert_type(await log.replay_dead_letters("orders", [0], consumer="billing"), list[DeadLetter])
         await log.append("orders", 7)  # type: ignore[arg-type]
@@ -776,7 +779,7 @@ async def log_errors(log: EventLog) -> None:
     try:
         await log.append("orders", "paid")
     except StoreFullError as error:
-        assert_type(error.topic, str)
+        assert_type((error.topic, error.can_ever_fit), tuple[str, bool])
     except UnknownConsumerError as error:
         assert_type((error.topic, error.consumer), tuple[str, str])
     except CursorError as error:
