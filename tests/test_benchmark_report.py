@@ -18,7 +18,7 @@ from benchmarks.scenarios import SCENARIOS
 from benchmarks.series import Line, pictures
 from benchmarks.tables import number
 
-LOG_SCENARIOS = ("log_append", "log_consume", "log_backlog", "log_parked")
+LOG_SCENARIOS = ("log_append", "log_bounded", "log_consume", "log_backlog", "log_parked")
 PLAIN = {"batch_events": 500, "gzip": False}
 SMALL = {"batch_events": 100, "gzip": False}
 

@@ -85,9 +85,8 @@ class SqliteFile:
             taken: list[tuple[Job, User, asyncio.Future[Any]]] = []
             with contextlib.suppress(IndexError):
                 while True:
-                    entry = self.queue.popleft()
-                    if not entry[2].cancelled():
-                        taken.append(entry)
+                    taken.append(self.queue.popleft())
+            taken = [entry for entry in taken if not entry[2].cancelled()]
             if not taken:
                 return [], frozenset()
             jobs = [job for job, _, _ in taken]
@@ -98,13 +97,12 @@ class SqliteFile:
             except Exception as error:  # noqa: BLE001  # nobody is left without an answer
                 for job in jobs:
                     job.answer = error
-        answers: dict[User, Answers] = {}
-        for job, user, future in taken:
-            answers.setdefault(user, []).append((future, job.answer))
-        for user in list(self.users):
-            if user is not caller and (touched or user in answers):
-                user.hand_over(answers.get(user, []), touched)
-        return answers.get(caller, []), touched
+        for other in list(self.users):
+            if other is not caller:
+                answers = [(future, job.answer) for job, user, future in taken if user is other]
+                if touched or answers:
+                    other.hand_over(answers, touched)
+        return [(future, job.answer) for job, user, future in taken if user is caller], touched
 
     def look(self) -> None:
         """See whether another process changed something, and tell everybody."""

@@ -194,12 +194,12 @@ class Port:
         for future, answer in answers:
             if future.done():
                 continue  # whoever asked was cancelled
-            if isinstance(answer, StopIteration):  # no future takes one, and its caller would wait for ever
-                answer = RuntimeError("a job raised StopIteration")
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
+            if not isinstance(answer, Exception):
                 future.set_result(answer)
+            elif isinstance(answer, StopIteration):  # no future takes one, and its caller would wait for ever
+                future.set_exception(RuntimeError("a job raised StopIteration"))
+            else:
+                future.set_exception(answer)
         changed = self._changed()
         if changed is not None and (touched is None or touched):
             changed(touched)

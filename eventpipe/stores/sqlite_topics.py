@@ -43,17 +43,21 @@ def append(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] 
     As a rule no id is known and there is room, so all that goes to a topic is tried at once, and looked at one by one
     where that fails.
     """
+    first = calls[0][0]
+    if all(call[0] == first for call in calls):  # as a rule
+        return _append_to(transaction, calls)
     places: dict[str, list[int]] = {}
     for place, call in enumerate(calls):
         places.setdefault(call[0], []).append(place)
     answers: dict[int, list[int] | StoreFullError] = {}
     for own in places.values():
-        asked = [calls[place] for place in own]
-        offsets = _append_at_once(transaction, asked)
-        if offsets is None:
-            offsets = [append_one(transaction, call, may_drop=not call[2]) for call in asked]
-        answers.update(zip(own, offsets, strict=True))
+        answers.update(zip(own, _append_to(transaction, [calls[place] for place in own]), strict=True))
     return [answers[place] for place in range(len(calls))]
+
+
+def _append_to(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError]:
+    offsets = _append_at_once(transaction, calls)
+    return [append_one(transaction, call) for call in calls] if offsets is None else offsets
 
 
 def _append_at_once(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError] | None:
