@@ -57,7 +57,9 @@ def append(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] 
 
 def _append_to(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError]:
     offsets = _append_at_once(transaction, calls)
-    return [append_one(transaction, call) for call in calls] if offsets is None else offsets
+    if offsets is None:
+        return [append_one(transaction, call, may_drop=not call[2]) for call in calls]
+    return offsets
 
 
 def _append_at_once(transaction: Transaction, calls: Sequence[Append]) -> list[list[int] | StoreFullError] | None:
