@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from unittest import mock
 
 import pytest
@@ -52,6 +53,9 @@ class Holder:
         sqlite_consumers.add(self.transaction, (KEY, "earliest", NOW))
         self.take_over()
 
+    def close(self) -> None:
+        self.db.close()
+
     def take_over(self) -> None:
         sqlite_leases.release(self.transaction, (KEY.lease, self.token))
         self.token = sqlite_leases.acquire(self.transaction, sqlite_leases.Hold(KEY.lease, 0, "me", None, NOW))
@@ -89,25 +93,25 @@ class Holder:
 @given(steps=steps)
 def test_what_goes_on_in_order_is_settled_as_anything_else(steps: list[Step]) -> None:
     """Whatever was claimed, given back, settled, taken over or moved before: both ways leave the same."""
-    short, long = Holder(), Holder()
-    reason: str | None = None
-    for what, number, disposals in steps:
-        reason = "because" if what == "say why" else reason
-        came_to = short.do(what, number, disposals, reason)
-        with mock.patch.object(sqlite_claims, "_go_on", return_value=False):
-            assert long.do(what, number, disposals, reason) == came_to
+    with closing(Holder()) as short, closing(Holder()) as long:
+        reason: str | None = None
+        for what, number, disposals in steps:
+            reason = "because" if what == "say why" else reason
+            came_to = short.do(what, number, disposals, reason)
+            with mock.patch.object(sqlite_claims, "_go_on", return_value=False):
+                assert long.do(what, number, disposals, reason) == came_to
 
-        assert short.state() == long.state()
+            assert short.state() == long.state()
 
 
 @pytest.mark.parametrize("disposal", [Disposal.ACK, Disposal.SKIP])
 def test_a_batch_in_order_is_settled_without_a_look_at_each_event(disposal: Disposal) -> None:
     """The short way is taken by what consumers do nearly always: else it would be there for nothing."""
-    holder = Holder()
-    with mock.patch.object(sqlite_claims, "_dispose", side_effect=AssertionError):
-        for _ in range(2):
-            holder.do("claim", 5, [], None)
-            holder.do("settle", 0, [disposal] * 5, None)
+    with closing(Holder()) as holder:
+        with mock.patch.object(sqlite_claims, "_dispose", side_effect=AssertionError):
+            for _ in range(2):
+                holder.do("claim", 5, [], None)
+                holder.do("settle", 0, [disposal] * 5, None)
 
-    position, skipped = holder.db.execute("SELECT position, skipped FROM consumers").fetchone()
+        position, skipped = holder.db.execute("SELECT position, skipped FROM consumers").fetchone()
     assert (position, skipped) == (10, 10 if disposal is Disposal.SKIP else 0)
