@@ -98,29 +98,29 @@ class MemoryLog:
 
     def add(self, events: Sequence[CapturedEvent], size: int, now: float) -> None:
         """Append what was entered, which is ``size`` bytes."""
+        segment, count = self._last, len(events)
+        if count > segment.room:
+            self._add_across(events, now)
+        else:
+            segment.events += events
+            segment.room -= count
+            if count == 1:
+                segment.stamps.append(now)
+            else:
+                segment.stamps.extend([now] * count)
+            if segment.newest_at < now:
+                segment.newest_at = now
+            self.end += count
         self.bytes += size
-        if len(events) <= self._last.room:
-            self._add(events, now)
-            return
+
+    def _add_across(self, events: Sequence[CapturedEvent], now: float) -> None:
         at = 0
         while at < len(events):
             if not self._last.room:
                 self._last = self._segments[self.end // SEGMENT] = _Segment(self.end)
             some = events[at : at + self._last.room]
-            self._add(some, now)
+            self.add(some, 0, now)
             at += len(some)
-
-    def _add(self, events: Sequence[CapturedEvent], now: float) -> None:
-        segment, count = self._last, len(events)
-        segment.events += events
-        segment.room -= count
-        if count == 1:
-            segment.stamps.append(now)
-        else:
-            segment.stamps.extend([now] * count)
-        if segment.newest_at < now:
-            segment.newest_at = now
-        self.end += count
 
     def scan(self, start: int) -> Iterator[tuple[int, CapturedEvent, float]]:
         """Offset, event and stamp of what is kept from ``start`` on, ascending; nothing may change meanwhile."""

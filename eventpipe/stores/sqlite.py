@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import warnings
 from collections.abc import Sequence, Set
@@ -17,7 +18,7 @@ from eventpipe.retention import Retention
 from eventpipe.stores import sqlite_claims, sqlite_consumers, sqlite_leases, sqlite_reading, sqlite_topics
 from eventpipe.stores.names import check_name
 from eventpipe.stores.sqlite_faults import NoRoomError
-from eventpipe.stores.sqlite_jobs import Job, Need, Work
+from eventpipe.stores.sqlite_jobs import Need, Work
 from eventpipe.stores.sqlite_opening import SqliteDurability
 from eventpipe.stores.sqlite_port import Port, open_port
 from eventpipe.stores.sqlite_room import MIN_TRIM_STEP, TRIM_STEP, Ids, relieve
@@ -163,8 +164,13 @@ class SqliteStore:
             check_name("topic", topic)
             self._topics.add(topic)
         call = (topic, events, is_replay, self._now(), self._window)
-        offsets: list[int] = await self._grow(topic, Job(sqlite_topics.append, call, Need.GROW, True))
-        return offsets
+        port, until = self._opened(), None
+        while True:
+            try:
+                offsets: list[int] = await port.submit(sqlite_topics.append, call, Need.GROW, takes_many=True)
+                return offsets
+            except NoRoomError as error:
+                until = await self._relieve(topic, error, until)
 
     async def read(self, topic: str, start: int, *, max_events: int, max_bytes: int) -> list[StoredEvent]:
         """See ``TopicStore``."""
@@ -253,7 +259,13 @@ class SqliteStore:
         """See ``ConsumerStore``."""
         settlement = sqlite_claims.Settlement(key, token, dispositions, Ids(self._now(), self._window))
         has_letters = any(one.disposal is Disposal.DEAD for one in dispositions)
-        await self._grow(key.topic, Job(sqlite_claims.settle, settlement, Need.GROW if has_letters else Need.WRITE))
+        port, until = self._opened(), None
+        while True:
+            try:
+                await port.submit(sqlite_claims.settle, settlement, Need.GROW if has_letters else Need.WRITE)
+                return
+            except NoRoomError as error:
+                until = await self._relieve(key.topic, error, until)
 
     async def extend(self, key: ConsumerKey, claimed: Sequence[ClaimedEvent], ttl: float) -> None:
         """See ``ConsumerStore``."""
@@ -299,26 +311,29 @@ class SqliteStore:
         return self._port
 
     async def _run(self, work: Work, argument: Any, need: Need = Need.WRITE) -> Any:  # Any: as in Job
-        return await self._opened().submit(Job(work, argument, need))
+        return await self._opened().submit(work, argument, need)
 
-    async def _grow(self, topic: str, job: Job) -> Any:  # Any: as in Job
-        """Have a job done that needs room on the disk; on a full one, what can be done without goes for it."""
-        until: float | None = None
-        while True:
-            try:
-                return await self._opened().submit(job)
-            except NoRoomError as error:
-                now = asyncio.get_running_loop().time()
-                until = now + _RELIEF_TIME if until is None else until
-                if now < until and await self._relieve():
-                    continue
-                raise StoreFullError(str(error), topic=topic) from error
+    async def _relieve(self, topic: str, error: NoRoomError, until: float | None) -> float:
+        """On a full disk, have what can be done without go for what grows, which is tried again then.
 
-    async def _relieve(self) -> bool:
-        try:
-            return bool(await self._opened().submit(Job(relieve, Ids(self._now(), self._window), Need.WRITE, True)))
-        except NoRoomError:
-            return False
+        Args:
+            topic: Which grows.
+            error: That says it is full.
+            until: When it is given up, as this returned it; ``None``: it was not tried again yet.
+
+        Raises:
+            StoreFullError: There is no room.
+        """
+        now = asyncio.get_running_loop().time()
+        until = now + _RELIEF_TIME if until is None else until
+        is_relieved = False
+        if now < until:
+            ids = Ids(self._now(), self._window)
+            with contextlib.suppress(NoRoomError):
+                is_relieved = await self._opened().submit(relieve, ids, takes_many=True)
+        if not is_relieved:
+            raise StoreFullError(str(error), topic=topic) from error
+        return until
 
     def _gate(self, subject: str) -> Gate:
         gate = self._gates.get(subject)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from eventpipe.stores.sqlite_faults import NoRoomError, is_busy, is_full, translated
-from eventpipe.stores.sqlite_jobs import Job, Need, Step, Transaction, steps_of
+from eventpipe.stores.sqlite_jobs import Job, Need, Transaction
 from eventpipe.stores.sqlite_opening import WAL_BYTES, WAL_PAGES, Scheme, SqliteDurability, connect, synchronous
 from eventpipe.stores.sqlite_reserve import Reserve
 
@@ -51,7 +51,7 @@ class SqliteConnection:
         self._data_version = self._read_data_version()
         self._is_tight = False
 
-    def run(self, jobs: Iterable[Job]) -> set[str]:
+    def run(self, jobs: Sequence[Job]) -> set[str]:
         """Do jobs in their order, in one transaction if that is possible; they have their answers then.
 
         A job that fails is undone by itself, and its answer is the error.
@@ -59,13 +59,12 @@ class SqliteConnection:
         Returns:
             The names of what was changed.
         """
-        steps = steps_of(jobs)
-        touched = self._together(steps) if len(steps) > 1 else None
+        touched = self._together(jobs) if len(jobs) > 1 else None
         if touched is None:
             touched = set()
-            for step in steps:
-                touched |= self._alone(step)
-        if self._reserve.is_spent and any(step.need is Need.WRITE for step in steps):
+            for job in jobs:
+                touched |= self._alone(job)
+        if self._reserve.is_spent and any(job.need is Need.WRITE for job in jobs):
             self._shrink()
         return touched
 
@@ -78,59 +77,65 @@ class SqliteConnection:
         """Let go of the file; what is in its write-ahead log goes where it belongs."""
         self.db.close()
 
-    def _together(self, steps: Sequence[Step]) -> set[str] | None:
-        """Do all steps in one transaction; ``None``: nothing was done, and they have to be done one by one."""
+    def _together(self, jobs: Sequence[Job]) -> set[str] | None:
+        """Do all jobs in one transaction; ``None``: nothing was done, and they have to be done one by one."""
         touched: set[str] = set()
         try:
-            self._begin(max(step.need for step in steps))
-            for step in steps:
-                touched |= self._in_savepoint(step)
+            self._begin(max(job.need for job in jobs))
+            for job in jobs:
+                touched |= self._in_savepoint(job)
             self.db.execute("COMMIT")
         except (_UndoneError, NoRoomError, sqlite3.Error) as error:
             self._roll_back()
             if not is_busy(error):
                 return None
-            for step in steps:  # each by itself would wait as long for whoever has the file
-                step.fail(translated(error, self.path))
+            for job in jobs:  # each by itself would wait as long for whoever has the file
+                job.fail(translated(error, self.path))
             return set()
         return touched
 
-    def _in_savepoint(self, step: Step) -> set[str]:
+    def _in_savepoint(self, job: Job) -> set[str]:
         db = self.db
         transaction = Transaction(db)
-        db.execute("SAVEPOINT step")
+        db.execute("SAVEPOINT job")
         try:
-            step.do(transaction)
+            job.do(transaction)
         except Exception as error:  # an answer, whatever it is
             if is_busy(error):
                 raise
-            # Some errors undo all of a transaction, and on a full disk each step has means of its own.
-            if not db.in_transaction or is_full(error) or len(step.jobs) > 1:
+            # Some errors undo all of a transaction, and on a full disk each job has means of its own.
+            if not db.in_transaction or is_full(error) or len(job.arguments) > 1:
                 raise _UndoneError from error
-            db.execute("ROLLBACK TO step")
-            step.fail(translated(error, self.path))
+            db.execute("ROLLBACK TO job")
+            job.fail(translated(error, self.path))
             transaction.touched.clear()
-        db.execute("RELEASE step")
+        db.execute("RELEASE job")
         return transaction.touched
 
-    def _alone(self, step: Step) -> set[str]:
-        """Do one step in a transaction of its own; on a full disk again after each thing that may have made room."""
-        means = self._means(step.need)
+    def _alone(self, job: Job) -> set[str]:
+        """Do one job in a transaction of its own; on a full disk again after each thing that may have made room."""
+        means = self._means(job.need)
         while True:
             transaction = Transaction(self.db)
             try:
-                self._begin(step.need)
-                step.do(transaction)
+                self._begin(job.need)
+                job.do(transaction)
                 self.db.execute("COMMIT")
             except Exception as error:  # noqa: BLE001  # an answer, whatever it is
                 self._roll_back()
                 if is_full(error) and any(means):
                     continue
-                if len(step.jobs) > 1 and not is_full(error) and not is_busy(error):
-                    return set().union(*map(self._alone, step.split()))
-                step.fail(translated(error, self.path))
+                if len(job.arguments) > 1 and not is_full(error) and not is_busy(error):
+                    return self._one_by_one(job)
+                job.fail(translated(error, self.path))
                 return set()
             return transaction.touched
+
+    def _one_by_one(self, job: Job) -> set[str]:
+        parts = job.split()
+        touched = set().union(*map(self._alone, parts))
+        job.answers = [part.answers[0] for part in parts]
+        return touched
 
     def _begin(self, need: Need) -> None:
         if need is Need.GROW and self._reserve.is_spent and not self._reserve.restore():

@@ -7,22 +7,18 @@ once.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import ctypes
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from eventpipe.errors import StoreError
 from eventpipe.stores.sqlite_connection import SqliteConnection
-from eventpipe.stores.sqlite_jobs import Job
+from eventpipe.stores.sqlite_jobs import Job, merged
 from eventpipe.stores.sqlite_opening import Place, Scheme, SqliteDurability, find
-
-Answers = list[tuple["asyncio.Future[Any]", Any]]  # Any: each job has an answer of its own
 
 
 class User(Protocol):
@@ -38,8 +34,8 @@ class User(Protocol):
     def is_forsaken(self) -> bool:
         """Whether its event loop was closed, so that nobody can use it any more."""
 
-    def hand_over(self, answers: Answers, touched: Set[str] | None) -> None:
-        """Take answers, and what was changed, from the thread; ``None``: another process changed something."""
+    def hand_over(self, jobs: Sequence[Job], touched: Set[str] | None) -> None:
+        """Take jobs that were done, and what was changed, from the thread; ``None``: who knows, by another process."""
 
     def watch(self) -> None:
         """Look for foreign changes, where it waits for them and is the first who does."""
@@ -59,7 +55,7 @@ class SqliteFile:
         thread: Its thread. An executor's, because the interpreter ends those that were never closed.
         busy: Held by whoever uses the connection, which is the thread but when the interpreter is ending.
         connection: Its connection.
-        queue: Jobs to be done, with the user and the future that each is for.
+        queue: Jobs to be done.
         users: Who uses it.
         watchers: Users that want to know of foreign changes; the first of them looks for all.
         is_inherited: Whether this is a forked child, and the file its parent's.
@@ -73,36 +69,32 @@ class SqliteFile:
         self.options = (scheme, is_shared, durability)
         self.busy = threading.Lock()
         self.connection = SqliteConnection(place.path, scheme, is_shared=is_shared, durability=durability)
-        self.queue: deque[tuple[Job, User, asyncio.Future[Any]]] = deque()
+        self.queue: deque[Job] = deque()
         self.users: list[User] = []
         self.watchers: list[User] = []
         self.is_inherited = False
 
-    def work_off(self, caller: User) -> tuple[Answers, Set[str]]:
-        """Do all jobs that are there; the answers for ``caller``, and what was changed. The others get theirs."""
+    def work_off(self, caller: User) -> None:
+        """Do all jobs that are there, and hand them to those whose they are; all are told what was changed."""
         with self.busy:
             caller.is_called = False  # before the queue is read: what comes after has to call again
-            taken: list[tuple[Job, User, asyncio.Future[Any]]] = []
-            with contextlib.suppress(IndexError):
-                while True:
-                    taken.append(self.queue.popleft())
-            taken = [entry for entry in taken if not entry[2].cancelled()]
-            if not taken:
-                return [], frozenset()
-            jobs = [job for job, _, _ in taken]
+            taken: list[Job] = []
+            while self.queue:
+                taken.append(self.queue.popleft())
+            jobs = merged(taken)
+            if not jobs:
+                return
             touched: Set[str] = frozenset()
             try:
                 self.place.check()
                 touched = self.connection.run(jobs)
             except Exception as error:  # noqa: BLE001  # nobody is left without an answer
                 for job in jobs:
-                    job.answer = error
-        for other in list(self.users):
-            if other is not caller:
-                answers = [(future, job.answer) for job, user, future in taken if user is other]
-                if touched or answers:
-                    other.hand_over(answers, touched)
-        return [(future, job.answer) for job, user, future in taken if user is caller], touched
+                    job.fail(error)
+        for user in list(self.users):
+            own = [job for job in jobs if job.user is user]
+            if own or touched:
+                user.hand_over(own, touched)
 
     def look(self) -> None:
         """See whether another process changed something, and tell everybody."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -36,62 +37,75 @@ Work = Callable[[Transaction, Any], Any]  # Any: each job has an argument and an
 
 
 class Job:
-    """One call of ``work``, which may be made again when the transaction that it was in is undone.
+    """Calls of one function, made in one transaction; made again when the transaction that they were in is undone.
+
+    Args:
+        user: Whose it is.
+        work: Called with a transaction and the argument; what it returns or raises is the answer. Where it takes many,
+            one call is made for all, with a list of arguments, and returns a list of answers; an exception in the list
+            is the answer of one.
+        need: What it needs.
+        takes_many: Whether it does.
 
     Attributes:
-        work: Called with a transaction and the argument; what it returns or raises is the answer.
-        argument: The argument.
-        need: What it needs.
-        is_merged: Whether neighbours with the same ``work`` are done by one call, with a list of arguments, that
-            returns a list of answers. An exception in the list is the answer of one.
-        answer: What it led to, an exception where it failed.
+        arguments: One for each who asked.
+        futures: Of each.
+        answers: What it led to for each, an exception where it failed; once it was done.
     """
 
-    __slots__ = ("answer", "argument", "is_merged", "need", "work")
+    __slots__ = ("answers", "arguments", "futures", "need", "takes_many", "user", "work")
 
-    def __init__(self, work: Work, argument: Any, need: Need, is_merged: bool = False) -> None:
+    def __init__(self, user: object, work: Work, need: Need, takes_many: bool) -> None:
+        self.user = user
         self.work = work
-        self.argument = argument
         self.need = need
-        self.is_merged = is_merged
-        self.answer: Any = None
-
-
-class Step:
-    """Neighbouring jobs that are done by one call."""
-
-    __slots__ = ("jobs", "need")
-
-    def __init__(self, jobs: list[Job]) -> None:
-        self.jobs = jobs
-        self.need = jobs[0].need
+        self.takes_many = takes_many
+        self.arguments: list[Any] = []
+        self.futures: list[asyncio.Future[Any]] = []
+        self.answers: Sequence[Any] = ()
 
     def do(self, transaction: Transaction) -> None:
-        """Make the call; the jobs have their answers when it returns."""
-        first = self.jobs[0]
-        if not first.is_merged:
-            first.answer = first.work(transaction, first.argument)
-            return
-        answers = first.work(transaction, [job.argument for job in self.jobs])
-        for job, answer in zip(self.jobs, answers, strict=True):
-            job.answer = answer
+        """Make the call; there are answers when it returns."""
+        if self.takes_many:
+            self.answers = self.work(transaction, self.arguments)
+        else:
+            self.answers = [self.work(transaction, self.arguments[0])]
 
     def fail(self, error: Exception) -> None:
-        """Answer all of them with an error."""
-        for job in self.jobs:
-            job.answer = error
+        """Answer all who asked with an error."""
+        self.answers = [error] * len(self.arguments)
 
-    def split(self) -> Iterator[Step]:
-        """Each job by itself."""
-        return (Step([job]) for job in self.jobs)
+    def is_wanted(self) -> bool:
+        """Leave out who was cancelled meanwhile; whether anybody is left."""
+        if any(future.cancelled() for future in self.futures):
+            kept = [pair for pair in zip(self.arguments, self.futures, strict=True) if not pair[1].cancelled()]
+            self.arguments = [argument for argument, _ in kept]
+            self.futures = [future for _, future in kept]
+        return bool(self.futures)
+
+    def take_over(self, other: Job) -> bool:
+        """Make the calls of another as well, if one call of the function does for both."""
+        if not (self.takes_many and self.work is other.work and self.user is other.user):
+            return False
+        self.arguments += other.arguments
+        self.futures += other.futures
+        return True
+
+    def split(self) -> list[Job]:
+        """The same, asked for one by one."""
+        parts = []
+        for argument, future in zip(self.arguments, self.futures, strict=True):
+            part = Job(self.user, self.work, self.need, self.takes_many)
+            part.arguments.append(argument)
+            part.futures.append(future)
+            parts.append(part)
+        return parts
 
 
-def steps_of(jobs: Iterable[Job]) -> Sequence[Step]:
-    """The jobs in their order, neighbours together where one call does them."""
-    steps: list[Step] = []
+def merged(jobs: Iterable[Job]) -> list[Job]:
+    """Those that anybody still wants, in their order, neighbours in one where one call does."""
+    fewer: list[Job] = []
     for job in jobs:
-        if steps and job.is_merged and steps[-1].jobs[0].work is job.work:
-            steps[-1].jobs.append(job)
-        else:
-            steps.append(Step([job]))
-    return steps
+        if job.is_wanted() and not (fewer and fewer[-1].take_over(job)):
+            fewer.append(job)
+    return fewer

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from eventpipe.errors import ClosedError, StoreError
-from eventpipe.stores.sqlite_file import Answers, SqliteFile, enter, leave
+from eventpipe.stores.sqlite_file import SqliteFile, enter, leave
 from eventpipe.stores.sqlite_jobs import Job, Need, Work
 from eventpipe.stores.sqlite_opening import Scheme, SqliteDurability
 
@@ -45,6 +45,7 @@ class Port:
         self._loop = loop
         self._changed = weakref.WeakMethod(changed)
         self._poll = poll
+        self._turn: list[Job] = []  # asked for in this turn of the loop
         self._left: asyncio.Future[None] | None = None
         self._last: asyncio.Future[Any] | None = None
         self._watching = 0
@@ -56,31 +57,31 @@ class Port:
         """See ``User``."""
         return self._loop.is_closed()
 
-    async def run(self, work: Work, argument: Any = None, need: Need = Need.WRITE) -> Any:
+    def submit(
+        self, work: Work, argument: Any = None, need: Need = Need.WRITE, *, takes_many: bool = False
+    ) -> asyncio.Future[Any]:
         """Have a job done; see ``Job``.
+
+        Returns:
+            Its answer, when it is done and committed; or why it failed, and what it did was undone. When the future is
+            cancelled, the job is done all the same, or was not begun.
 
         Raises:
             ClosedError: The port is closed.
-            StoreError: The file failed; what the job did was undone.
-
-        Cancellation:
-            The job is done, or was not begun.
+            StoreError: This is a forked child.
         """
-        return await self.submit(Job(work, argument, need))
-
-    def submit(self, job: Job) -> asyncio.Future[Any]:
-        """As ``run()``, from a plain function: the future has the answer when the job is done and committed."""
         self.check()
         future = self._loop.create_future()
-        self._file.queue.append((job, self, future))
-        if not self.is_called:
-            self.is_called = True
-            try:
-                self._loop.call_soon(self._call_unless_closed)  # after all who append in this turn of the loop
-            except RuntimeError:  # it was closed: let nobody do the job
-                future.cancel()
-                self.is_called = False
-                raise
+        turn = self._turn
+        if turn and takes_many and turn[-1].work is work:  # as when many append
+            job = turn[-1]
+        else:
+            if not turn:
+                self._loop.call_soon(self._hand_in)  # after all who ask in this turn of the loop
+            job = Job(self, work, need, takes_many)
+            turn.append(job)
+        job.arguments.append(argument)
+        job.futures.append(future)
         return future
 
     def check(self) -> None:
@@ -98,9 +99,9 @@ class Port:
         if self.is_closed:
             raise ClosedError(f"{self.path} was closed")
 
-    def hand_over(self, answers: Answers, touched: Set[str] | None) -> None:
+    def hand_over(self, jobs: Sequence[Job], touched: Set[str] | None) -> None:
         """See ``User``."""
-        self.post(lambda: self._answer(answers, touched))
+        self.post(lambda: self._answer(jobs, touched))
 
     def post(self, call: Callable[[], None]) -> bool:
         """See ``User``."""
@@ -163,18 +164,20 @@ class Port:
                 self._file.thread.submit(leave, self._file, self)
             return
         self._stop_watching()
-        self._last = self.submit(Job(last, argument, Need.WRITE))
+        self._last = self.submit(last, argument)
         self._last.add_done_callback(_was_met)  # met here, if all who close are cancelled
-        self._call()  # now: the thread is asked to let go right after
+        self._hand_in()  # now: the thread is asked to let go right after
         self.is_closed = True
         self._left = self._in_thread(leave, self._file, self)
 
-    def _call_unless_closed(self) -> None:
-        if not self.is_closed:
-            self._call()
-
-    def _call(self) -> None:
-        self._in_thread(self._file.work_off, self).add_done_callback(self._returned)
+    def _hand_in(self) -> None:
+        self._file.queue.extend(self._turn)
+        self._turn.clear()
+        if self.is_called or not self._file.queue:
+            return
+        self.is_called = True
+        # Its thread hands the answers over; by the future the loop of a test knows that a thread is at work.
+        self._in_thread(self._file.work_off, self)
 
     def _in_thread(self, call: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         try:
@@ -187,19 +190,17 @@ class Port:
                 answer.set_exception(error)
             return answer
 
-    def _returned(self, call: asyncio.Future[tuple[Answers, Set[str]]]) -> None:
-        self._answer(*call.result())
-
-    def _answer(self, answers: Answers, touched: Set[str] | None) -> None:
-        for future, answer in answers:
-            if future.done():
-                continue  # whoever asked was cancelled
-            if not isinstance(answer, Exception):
-                future.set_result(answer)
-            elif isinstance(answer, StopIteration):  # no future takes one, and its caller would wait for ever
-                future.set_exception(RuntimeError("a job raised StopIteration"))
-            else:
-                future.set_exception(answer)
+    def _answer(self, jobs: Sequence[Job], touched: Set[str] | None) -> None:
+        for job in jobs:
+            for future, answer in zip(job.futures, job.answers, strict=True):
+                if future.done():
+                    continue  # whoever asked was cancelled
+                if not isinstance(answer, Exception):
+                    future.set_result(answer)
+                elif isinstance(answer, StopIteration):  # no future takes one, and its caller would wait for ever
+                    future.set_exception(RuntimeError("a job raised StopIteration"))
+                else:
+                    future.set_exception(answer)
         changed = self._changed()
         if changed is not None and (touched is None or touched):
             changed(touched)

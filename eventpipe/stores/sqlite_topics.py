@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import chain
 from typing import Final
 
 from eventpipe.errors import StoreError, StoreFullError
@@ -25,8 +24,10 @@ _INSERTS: Final = {
     size: f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?, ?)'] * size)}"  # noqa: S608  # constants
     for size in _SIZES
 }
+_COLUMNS: Final = 9
 
-_Row = tuple[int, int, bytes | None, float, int, int, bytes, bytes | None, bytes]
+_Values = list[int | bytes | float | None]
+"""Of rows, one after the other, as one statement takes them."""
 
 
 Append = tuple[str, Sequence[CapturedEvent], bool, float, float]
@@ -72,25 +73,26 @@ def _append_at_once(transaction: Transaction, calls: Sequence[Append]) -> list[l
         if any(_is_past(db, topic, event) for _, events, _, _, _ in calls for event in events):
             return None
     end, size = topic.end, 0
-    rows: list[_Row] = []
+    values: _Values = []
     answers: list[list[int] | StoreFullError] = []
     for _, events, is_replay, now, _ in calls:
-        size += _add_rows(rows, topic, end, events, now, is_replay)
-        answers.append(list(range(end, end + len(events))))
-        end += len(events)
+        size += _add_rows(values, topic, end, events, now, is_replay)
+        first, end = end, end + len(events)
+        answers.append(list(range(first, end)))
     db.execute("SAVEPOINT unseen")
     try:
-        _insert(db, rows)  # before anything is dropped: an event that is appended again may be the oldest
-        if not has_room(topic, len(rows), size):
+        _insert(db, values)  # before anything is dropped: an event that is appended again may be the oldest
+        count = end - topic.end
+        if not has_room(topic, count, size):
             may_drop = not any(is_replay for _, _, is_replay, _, _ in calls)
-            make_room(db, topic, len(rows), size, Ids(latest, window), may_drop=may_drop)
+            make_room(db, topic, count, size, Ids(latest, window), may_drop=may_drop)
     except (sqlite3.IntegrityError, StoreFullError):
         db.execute("ROLLBACK TO unseen")
         return None
     finally:
         if db.in_transaction:  # a full disk ends it
             db.execute("RELEASE unseen")
-    _appended(transaction, topic, len(rows), size)
+    _appended(transaction, topic, count, size)
     return answers
 
 
@@ -117,10 +119,10 @@ def append_one(transaction: Transaction, call: Append, *, may_drop: bool = True)
                 topic.is_wanted = 1
                 save_topic(db, topic)
             return error
-    rows: list[_Row] = []
-    _add_rows(rows, topic, topic.end, fresh, now, is_replay)
-    _insert(db, rows)
-    _appended(transaction, topic, len(rows), size)
+    values: _Values = []
+    _add_rows(values, topic, topic.end, fresh, now, is_replay)
+    _insert(db, values)
+    _appended(transaction, topic, len(fresh), size)
     return offsets
 
 
@@ -170,7 +172,7 @@ def _forget_ids(db: sqlite3.Connection, now: float) -> None:
 
 
 def _add_rows(
-    rows: list[_Row], topic: Topic, start: int, events: Sequence[CapturedEvent], now: float, is_replay: bool
+    values: _Values, topic: Topic, start: int, events: Sequence[CapturedEvent], now: float, is_replay: bool
 ) -> int:
     """Make rows of events, from an offset on; their bytes."""
     if start + len(events) > OFFSET_MASK:
@@ -181,18 +183,19 @@ def _add_rows(
     for event in events:
         name, extra, data, held = pack(event)
         check = checksum(place, now, name, extra, data, held)
-        rows.append((place, number, None if is_replay else data[UUID_AT], now, held, check, name, extra, data))
+        values += (place, number, None if is_replay else data[UUID_AT], now, held, check, name, extra, data)
         size += held
         place += 1
     return size
 
 
-def _insert(db: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+def _insert(db: sqlite3.Connection, values: _Values) -> None:
     first = 0
     for size in _SIZES:
-        while len(rows) - first >= size:
-            db.execute(_INSERTS[size], list(chain.from_iterable(rows[first : first + size])))
-            first += size
+        width = size * _COLUMNS
+        while len(values) - first >= width:
+            db.execute(_INSERTS[size], values[first : first + width])
+            first += width
 
 
 def _appended(transaction: Transaction, topic: Topic, count: int, size: int) -> None:

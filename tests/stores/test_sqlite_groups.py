@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,12 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many jobs each call of the thread did."""
+    """How many calls each turn of the thread answered."""
     sizes: list[int] = []
     run = SqliteConnection.run
 
-    def counted(self: SqliteConnection, jobs: Any) -> set[str]:
-        jobs = list(jobs)
-        sizes.append(len(jobs))
+    def counted(self: SqliteConnection, jobs: Sequence[Job]) -> set[str]:
+        sizes.append(sum(len(job.futures) for job in jobs))
         return run(self, jobs)
 
     monkeypatch.setattr(SqliteConnection, "run", counted)
@@ -85,13 +84,14 @@ async def test_what_comes_while_a_commit_runs_shares_the_next(store: SqliteStore
         is_running.set()
         may_go_on.wait(10)
 
-    first = port_of(store).submit(Job(slow, None, Need.READ))
+    first = port_of(store).submit(slow, need=Need.READ)
     while not is_running.is_set():
         await asyncio.sleep(0)
     later = []
     for _ in range(5):
         later.append(asyncio.ensure_future(store.append("orders", [make_event()])))
         await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the last is handed in at the end of its turn
     may_go_on.set()
 
     assert await asyncio.gather(*later) == [[0], [1], [2], [3], [4]]
@@ -111,9 +111,9 @@ async def test_job_that_fails_leaves_its_neighbours_alone(store: SqliteStore, gr
     first, second = make_event(), make_event()
     answers = await asyncio.gather(
         store.append("orders", [first]),
-        port.run(failing, "a"),
+        port.submit(failing, "a"),
         store.append("orders", [second]),
-        port.run(failing, "b"),
+        port.submit(failing, "b"),
         return_exceptions=True,
     )
 
@@ -129,7 +129,7 @@ async def test_job_that_raises_what_no_future_takes_is_answered(store: SqliteSto
     def exhausted(transaction: Transaction, _: None) -> None:
         next(iter(()))
 
-    answers = await asyncio.gather(port_of(store).run(exhausted), store.topics(), return_exceptions=True)
+    answers = await asyncio.gather(port_of(store).submit(exhausted), store.topics(), return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [RuntimeError, list]
 
@@ -144,7 +144,7 @@ async def test_job_that_ends_the_transaction_is_undone_and_its_neighbours_are_do
     first, second = make_event(), make_event()
     answers = await asyncio.gather(
         store.append("orders", [first]),
-        port_of(store).run(ending),
+        port_of(store).submit(ending),
         store.append("orders", [second]),
         return_exceptions=True,
     )

@@ -21,7 +21,7 @@ import pytest
 from eventpipe.errors import ClosedError, LeaseHeldError, StoreError
 from eventpipe.stores import SqliteStore
 from eventpipe.stores.sqlite_file import _files
-from eventpipe.stores.sqlite_jobs import Job, Need, Transaction
+from eventpipe.stores.sqlite_jobs import Need, Transaction
 from eventpipe.testing import make_event
 from eventpipe.testing.store_rig import MUCH, ids_of
 from tests.scale import SCALE
@@ -96,7 +96,7 @@ async def test_closed_store_refuses_while_it_ends_and_can_be_opened_again(tmp_pa
 
     async with opened(tmp_path / "log.db") as store:
         assert store._port is not None
-        job = store._port.submit(Job(slow, None, Need.READ))
+        job = store._port.submit(slow, need=Need.READ)
         event = make_event()
         appending = asyncio.create_task(store.append("orders", [event]))
         await asyncio.sleep(0)
@@ -303,7 +303,7 @@ async def test_look_is_one_at_a_time_however_often_somebody_begins_to_wait(tmp_p
             look()
 
         port._look = counted  # type: ignore[method-assign]
-        job = port.submit(Job(slow, None, Need.READ))
+        job = port.submit(slow, need=Need.READ)
         for _ in range(5):
             waiting = asyncio.create_task(store.wait("orders", store.version("orders")))
             while not looks:
@@ -387,7 +387,7 @@ async def test_fork_waits_until_no_thread_is_in_sqlite(tmp_path: Path) -> None:
 
     async with opened(tmp_path / "log.db") as store:
         assert store._port is not None
-        job = store._port.submit(Job(slow, None, Need.READ))
+        job = store._port.submit(slow, need=Need.READ)
         assert await asyncio.to_thread(fork) == 0
         await job
         assert order == ["the job is done", "forked"]
