@@ -131,7 +131,7 @@ async def append_sqlite(turns: int, events: int, durability: SqliteDurability) -
             for turn in range(turns + 1):
                 taken = array("d")
                 commits = store.version(TOPIC)
-                rates = await each(events, partial(_append_each, log, taken))
+                rates = await each(events, partial(_append_timed, log, taken))
                 group = round(events / (store.version(TOPIC) - commits))
                 rows = rows_of(captured(events), 2 * turn * events)
                 watch = Stopwatch()
@@ -184,9 +184,13 @@ async def _append_share(log: EventLog, topic: str, share: Sequence[Captured]) ->
         await log.append(topic, event, distinct_id=who, properties=properties)
 
 
-async def _append_each(log: EventLog, taken: array[float], share: Sequence[Captured]) -> None:
+async def _append_timed(log: EventLog, taken: array[float], share: Sequence[Captured]) -> None:
+    """As above, with a look at the clock before and after every tenth: at each it would be a hundredth of the load."""
     clock = time.perf_counter
-    for event, who, properties in share:
+    for number, (event, who, properties) in enumerate(share):
+        if number % 10:
+            await log.append(TOPIC, event, distinct_id=who, properties=properties)
+            continue
         began = clock()
         await log.append(TOPIC, event, distinct_id=who, properties=properties)
         taken.append(clock() - began)

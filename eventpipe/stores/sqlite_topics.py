@@ -72,17 +72,16 @@ def _append_at_once(transaction: Transaction, calls: Sequence[Append]) -> list[l
         _forget_ids(db, latest)
         if any(_is_past(db, topic, event) for _, events, _, _, _ in calls for event in events):
             return None
-    end, size = topic.end, 0
-    values: _Values = []
+    values, size = _rows_of(topic, calls)
     answers: list[list[int] | StoreFullError] = []
-    for _, events, is_replay, now, _ in calls:
-        size += _add_rows(values, topic, end, events, now, is_replay)
+    end = topic.end
+    for _, events, _, _, _ in calls:
         first, end = end, end + len(events)
-        answers.append(list(range(first, end)))
+        answers.append([first] if first + 1 == end else list(range(first, end)))
+    count = end - topic.end
     db.execute("SAVEPOINT unseen")
     try:
         _insert(db, values)  # before anything is dropped: an event that is appended again may be the oldest
-        count = end - topic.end
         if not has_room(topic, count, size):
             may_drop = not any(is_replay for _, _, is_replay, _, _ in calls)
             make_room(db, topic, count, size, Ids(latest, window), may_drop=may_drop)
@@ -108,9 +107,9 @@ def append_one(transaction: Transaction, call: Append, *, may_drop: bool = True)
     db = transaction.db
     topic = make_topic(db, name)
     offsets, fresh = _planned(db, topic, events, now, is_replay=is_replay)
-    size = sum(len(event.data) if event.extra is None else event.held for event in fresh)
     if not fresh:
         return offsets
+    values, size = _rows_of(topic, [(name, fresh, is_replay, now, window)])
     if not has_room(topic, len(fresh), size):
         try:
             make_room(db, topic, len(fresh), size, Ids(now, window), may_drop=may_drop)
@@ -119,8 +118,6 @@ def append_one(transaction: Transaction, call: Append, *, may_drop: bool = True)
                 topic.is_wanted = 1
                 save_topic(db, topic)
             return error
-    values: _Values = []
-    _add_rows(values, topic, topic.end, fresh, now, is_replay)
     _insert(db, values)
     _appended(transaction, topic, len(fresh), size)
     return offsets
@@ -171,22 +168,22 @@ def _forget_ids(db: sqlite3.Connection, now: float) -> None:
     db.execute("DELETE FROM past_ids WHERE ends_at <= ?", (now,))
 
 
-def _add_rows(
-    values: _Values, topic: Topic, start: int, events: Sequence[CapturedEvent], now: float, is_replay: bool
-) -> int:
-    """Make rows of events, from an offset on; their bytes."""
-    if start + len(events) > OFFSET_MASK:
-        raise StoreError(f"topic {topic.name!r} has had {start} events and can number no more; begin another topic")
+def _rows_of(topic: Topic, calls: Sequence[Append]) -> tuple[_Values, int]:
+    """Rows of events that come next in a topic, and the bytes of the events."""
     number = topic.id
-    place = place_of(number, start)
+    place = start = place_of(number, topic.end)
     size = 0
-    for event in events:
-        name, extra, data, held = pack(event)
-        check = checksum(place, now, name, extra, data, held)
-        values += (place, number, None if is_replay else data[UUID_AT], now, held, check, name, extra, data)
-        size += held
-        place += 1
-    return size
+    values: _Values = []
+    for _, events, is_replay, now, _ in calls:
+        for event in events:
+            name, extra, data, held = pack(event)
+            check = checksum(place, now, name, extra, data, held)
+            values += (place, number, None if is_replay else data[UUID_AT], now, held, check, name, extra, data)
+            size += held
+            place += 1
+    if topic.end + place - start > OFFSET_MASK:
+        raise StoreError(f"topic {topic.name!r} has had {topic.end} events and can number no more; begin another topic")
+    return values, size
 
 
 def _insert(db: sqlite3.Connection, values: _Values) -> None:
