@@ -347,12 +347,13 @@ class Consumer(Service):
         self._is_last_pass = True
         try:
             end = (await self.log.topic(self.key.topic)).end
-            claimant = await self._standby.claimant(is_waiting=False)
+            async with life.deadline.scope():
+                claimant = await self._standby.claimant(is_waiting=False)
             self._shift = Shift(self.log, claimant, self._plan, self._outcomes, tally=self._tally, end=end)
             self._shift.limit(life.deadline)
             await self._work(self._shift)
-        except LeaseHeldError:
-            pass  # whoever has it goes on
+        except (LeaseHeldError, TimeoutError):
+            pass  # whoever has it goes on; or the store does not answer in time
         except (StoreError, ClosedError, OSError) as error:
             _logger.warning("%s made no last pass: %s", self.name, error)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from eventpipe.core.lease import Lease
 from eventpipe.core.retry import backoff
 from eventpipe.errors import LeaseHeldError, StoreError, UnknownConsumerError
 from eventpipe.log.claimant import Claimant
@@ -35,6 +36,7 @@ class Standby:
         self._tally = tally
         self._episodes = Episodes(plan.key)
         self._patience: asyncio.Timeout | None = None  # of whoever waits
+        self._cut_off: Lease | None = None  # which may have been granted when nobody waited for it any more
 
     async def claimant(self, *, is_waiting: bool) -> Claimant:
         """Register the consumer unless it is, and take it.
@@ -48,6 +50,8 @@ class Standby:
         Cancellation:
             Safe. Nobody has it.
         """
+        if self._cut_off is not None:
+            await self._cut_off.release()  # else the consumer would be held by ourselves
         options = self._options
         claimant = Claimant(
             self._log,
@@ -56,7 +60,9 @@ class Standby:
             heartbeat=options.heartbeat,
             when_held="wait" if is_waiting else "raise",
         )
+        self._cut_off = claimant.lease
         await claimant.open()
+        self._cut_off = None
         return claimant
 
     async def wait(self, losses: int) -> Claimant | None:

@@ -95,9 +95,9 @@ def test_fan_out_gives_the_warehouse_what_it_missed_and_nobody_anything_twice(tm
 
         assert warehouse.people == collector.people == audited() == ["alice", "bob", "carol"]
         assert warehouse.ids == collector.ids
-    assert (first[0], first[1].split(), second[:2], third[:2]) == (1, [], (0, ""), (0, ""))
+    assert (first[0], first[1].split()) == (1, [])
     assert first[2].splitlines()[-3:] == ["audit: 0 pending", "collector: 0 pending", "warehouse: 2 pending"]
-    assert second[2] == third[2] == "audit: 0 pending\ncollector: 0 pending\nwarehouse: 0 pending\n"
+    assert second == third == (0, "", "audit: 0 pending\ncollector: 0 pending\nwarehouse: 0 pending\n")
 
 
 def test_pull_worker_does_each_job_once_and_gives_up_what_cannot_be_done(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from eventpipe.log.consumer import Consumer
 from eventpipe.log.eventlog import EventLog
 from eventpipe.log.handling import ConsumedEvent
 from eventpipe.sinks import MemorySink
+from eventpipe.stores import MemoryStore
 from eventpipe.stores.base import Store
 from eventpipe.testing.clock import LoopClock
 
@@ -30,6 +31,18 @@ class Busy:
         self.begun.append((event.offset, event.attempt))
         await asyncio.sleep(self.seconds)
         self.handled.append(event.offset)
+
+
+class SlowLeases(MemoryStore):
+    """Takes a fifth of a second for whatever is asked of a lease."""
+
+    async def acquire(self, name: str, holder: str, ttl: float | None) -> int:
+        await asyncio.sleep(0.2)
+        return await super().acquire(name, holder, ttl)
+
+    async def release(self, name: str, token: int) -> None:
+        await asyncio.sleep(0.2)
+        await super().release(name, token)
 
 
 class TestStop:
@@ -65,6 +78,32 @@ class TestStop:
         assert 20 <= report.elapsed <= 20.25
         assert report.pending == 2000 - len(handle.handled)
         assert len(handle.handled) == pytest.approx(21, abs=1)
+
+    async def test_a_stop_makes_its_last_pass_also_while_the_lease_is_asked_for(self) -> None:
+        """However slow the store is to grant it, and to take back what was granted to nobody any more."""
+        async with EventLog(SlowLeases()) as log:
+            await log.append_many("orders", ["paid"] * 3)
+            handle = Busy(0.0)
+            consumer = Consumer(log, "orders", "audit", handle)
+            await consumer.start()
+            await asyncio.sleep(0)
+
+            report = await consumer.stop()
+
+            assert (report.pending, handle.handled) == (0, [0, 1, 2])
+
+    async def test_a_stop_waits_for_no_lease_beyond_its_deadline(self) -> None:
+        """Then there is no last pass, and the report says what stays."""
+        async with EventLog(SlowLeases()) as log:
+            await log.append_many("orders", ["paid"] * 3)
+            consumer = Consumer(log, "orders", "audit", Busy(0.0))
+            await consumer.start()
+            await asyncio.sleep(0)
+
+            report = await consumer.stop(0.3)
+
+            assert (report.pending, report.elapsed <= 0.55) == (3, True)
+            await asyncio.sleep(1)  # what was granted to nobody any more is given back by then
 
     async def test_of_several_stops_the_earliest_deadline_counts(self, log: EventLog) -> None:
         """All of them have the report then."""

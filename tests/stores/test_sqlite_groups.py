@@ -18,7 +18,7 @@ from eventpipe.errors import ClosedError, StoreError, StoreFullError
 from eventpipe.retention import Retention
 from eventpipe.stores import SqliteStore, sqlite_opening
 from eventpipe.stores.sqlite_connection import SqliteConnection
-from eventpipe.stores.sqlite_jobs import Job, Need, Transaction
+from eventpipe.stores.sqlite_jobs import Job, Need, Transaction, Work
 from eventpipe.stores.sqlite_port import Port
 from eventpipe.testing import VirtualTimeLoop, make_event
 from eventpipe.testing.store_rig import MUCH, ids_of
@@ -59,6 +59,11 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def port_of(store: SqliteStore) -> Port:
     assert store._port is not None
     return store._port
+
+
+async def asked(store: SqliteStore, work: Work, argument: object = None) -> object:
+    """As the methods of a store ask: once the task runs."""
+    return await port_of(store).submit(work, argument)
 
 
 async def held(store: SqliteStore, topic: str = "orders") -> list[str]:
@@ -107,13 +112,12 @@ async def test_job_that_fails_leaves_its_neighbours_alone(store: SqliteStore, gr
         transaction.touched.add("orders")
         raise LookupError(argument)
 
-    port = port_of(store)
     first, second = make_event(), make_event()
     answers = await asyncio.gather(
         store.append("orders", [first]),
-        port.submit(failing, "a"),
+        asked(store, failing, "a"),
         store.append("orders", [second]),
-        port.submit(failing, "b"),
+        asked(store, failing, "b"),
         return_exceptions=True,
     )
 
@@ -129,7 +133,7 @@ async def test_job_that_raises_what_no_future_takes_is_answered(store: SqliteSto
     def exhausted(transaction: Transaction, _: None) -> None:
         next(iter(()))
 
-    answers = await asyncio.gather(port_of(store).submit(exhausted), store.topics(), return_exceptions=True)
+    answers = await asyncio.gather(asked(store, exhausted), store.topics(), return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [RuntimeError, list]
 
@@ -144,7 +148,7 @@ async def test_job_that_ends_the_transaction_is_undone_and_its_neighbours_are_do
     first, second = make_event(), make_event()
     answers = await asyncio.gather(
         store.append("orders", [first]),
-        port_of(store).submit(ending),
+        asked(store, ending),
         store.append("orders", [second]),
         return_exceptions=True,
     )
