@@ -152,7 +152,9 @@ def _connect(
     try:
         if not is_shared:
             db.execute("PRAGMA locking_mode=EXCLUSIVE")  # before the first look: no shared memory is made then
+        db.execute("BEGIN")  # one look at all of it: another process may be making the file
         version = _version(db, path, scheme)
+        db.execute("ROLLBACK")
         if version == 0 and reserve.exists:
             raise StoreError(
                 f"{path} is empty, although {reserve.path} says that it was not: restore a copy, or delete"

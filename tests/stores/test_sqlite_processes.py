@@ -6,17 +6,23 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eventpipe.errors import LeaseHeldError
-from eventpipe.stores import SqliteStore
+from eventpipe.stores import SqliteStore, sqlite_opening
+from eventpipe.stores.sqlite_reserve import Reserve
+from eventpipe.stores.sqlite_schema import SCHEME
 from eventpipe.stores.values import ConsumerKey, Disposal, Disposition
 from eventpipe.testing import make_event
 from eventpipe.testing.store_rig import MUCH, ids_of
@@ -114,7 +120,9 @@ async def test_killed_producers_lose_nothing_acknowledged(tmp_path: Path, shared
 # A consumer in a process of its own: settles what it is handed, and says so.
 CONSUMER = """
 import asyncio, sys
-from eventpipe.stores import SqliteStore
+from eventpipe.stores import SqliteStore, sqlite_opening
+from eventpipe.stores.sqlite_reserve import Reserve
+from eventpipe.stores.sqlite_schema import SCHEME
 from eventpipe.stores.values import ConsumerKey, Disposal, Disposition
 
 async def main():
@@ -219,3 +227,33 @@ async def test_idle_shared_store_looks_only_while_somebody_waits(tmp_path: Path)
         before = looks
         await asyncio.sleep(0.05)
         assert looks == before
+
+
+async def test_file_that_somebody_else_makes_meanwhile_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at what the file is: it is seen as it was, or as it is, and is nobody else's."""
+    path = tmp_path / "log.db"
+    path.touch(0o600)
+    makers: list[threading.Thread] = []
+
+    def make() -> None:
+        opened_by = partial(sqlite_opening.connect, is_shared=True, durability="process", reserve=Reserve(str(path)))
+        opened_by(str(path), SCHEME).close()
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:  # Any: as sqlite3 has it
+            if statement == "PRAGMA user_version" and not makers:
+                makers.append(threading.Thread(target=make))
+                makers[0].start()
+                makers[0].join(0.1)
+            return super().execute(statement, *parameters)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Interrupted))
+
+    store = SqliteStore(path, shared=True)
+    await store.open()
+    makers[0].join()
+
+    assert await store.append("orders", [make_event()]) == [0]
+    await store.aclose()
