@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Final
 
 from eventpipe.core.deadline import Deadline
@@ -109,6 +110,7 @@ class Shift:
         self._failure: BaseException | None = None
         self._is_ending = self._is_cut = self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._cut_at = math.inf  # uvloop's handle of what is due at once does not say when
         self._task: asyncio.Task[None] | None = None  # in which it runs
         self._cancelling = 0  # cancellations that this one was told of before
 
@@ -164,9 +166,10 @@ class Shift:
 
     def limit(self, deadline: Deadline) -> None:
         """Cut off at ``deadline`` what still runs then. A later one changes nothing."""
-        if deadline.when is not None and (self._timer is None or deadline.when < self._timer.when()):
+        if deadline.when is not None and deadline.when < self._cut_at:
             if self._timer is not None:
                 self._timer.cancel()
+            self._cut_at = deadline.when
             self._timer = asyncio.get_running_loop().call_at(deadline.when, self._cut)
 
     def moved(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from bisect import bisect_right
 from collections import Counter, deque
 from typing import Literal, NamedTuple, get_args
@@ -46,6 +47,7 @@ class Barrier:
 
     __slots__ = (
         "_alarm",
+        "_alarm_at",
         "attempts",
         "captured",
         "condition",
@@ -71,6 +73,7 @@ class Barrier:
         self.flushes = 0
         self.is_given_up = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf  # uvloop's handle of what is due at once does not say when
 
     @property
     def is_reached(self) -> bool:
@@ -92,9 +95,10 @@ class Barrier:
 
         All who wait share one timer, for the nearest of their deadlines: those who are not late then ask again.
         """
-        if deadline is None or (self._alarm is not None and self._alarm.when() <= deadline):
+        if deadline is None or self._alarm_at <= deadline:
             return
         self.silence()
+        self._alarm_at = deadline
         self._alarm = asyncio.get_running_loop().call_at(deadline, self._ring)
 
     def silence(self) -> None:
@@ -102,9 +106,11 @@ class Barrier:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+            self._alarm_at = math.inf
 
     def _ring(self) -> None:
         self._alarm = None
+        self._alarm_at = math.inf
         asyncio.get_running_loop().create_task(self.announce())  # over in one step
 
 

@@ -165,3 +165,15 @@ def test_files_are_written(tmp_path: Any) -> None:
     run(main())
 
     assert (tmp_path / "events.ndjson").read_text().count("\n") == 1
+
+
+def test_flushes_that_wait_no_time_at_all_both_return() -> None:
+    """Each with what is pending; neither is in the way of the other, or of the close."""
+
+    async def flushed_twice() -> list[int]:
+        async with AsyncClient(MemorySink(), max_batch_age=3600) as client:
+            await client.capture("paid")
+            reports = await asyncio.gather(*(client.flush(timeout=0) for _ in range(5)))
+            return [report.pending + report.delivered for report in reports]
+
+    assert run(flushed_twice()) == [1] * 5
