@@ -18,8 +18,13 @@ from eventpipe.cli.append import AppendOptions, ImportOptions
 from eventpipe.cli.config import ConfigOptions
 from eventpipe.cli.consumers import ConsumersOptions
 from eventpipe.cli.dead_letters import DeadLettersOptions
+from eventpipe.cli.deliveries import ListOptions, LookOptions, PurgeOptions
+from eventpipe.cli.delivery_filter import FilterOptions
+from eventpipe.cli.delivery_requests import RequestOptions
 from eventpipe.cli.demo import DemoOptions
 from eventpipe.cli.doctor import DoctorOptions
+from eventpipe.cli.endpoint_changes import AddOptions, RotateOptions, RulesOptions
+from eventpipe.cli.endpoints import HaltOptions, ProbeOptions, ShowOptions
 from eventpipe.cli.export import ExportOptions
 from eventpipe.cli.moving import ReplayOptions, SeekOptions
 from eventpipe.cli.resharding import ReshardOptions
@@ -32,6 +37,8 @@ from eventpipe.cli.tail import TailOptions
 from eventpipe.cli.top import TopOptions
 from eventpipe.cli.topics import TopicsOptions
 from eventpipe.cli.verify import VerifyOptions
+from eventpipe.delivery import DeliveryOutcome, DeliveryPolicy, DeliveryState, Reconciler, ReconcileReport
+from eventpipe.delivery.machine import FAILURES, TRANSITIONS
 from eventpipe.environment import variables
 from eventpipe.integrations.families import FAMILIES
 from eventpipe.integrations.opentelemetry_measures import MEASURES
@@ -45,7 +52,16 @@ exits = importlib.import_module("tests.processes.exits")
 forks = importlib.import_module("tests.processes.forks")
 
 PAGES = tuple(
-    DOCS / page for page in ("api.md", "architecture.md", "cli.md", "configuration.md", "metrics.md", "processes.md")
+    DOCS / page
+    for page in (
+        "api.md",
+        "architecture.md",
+        "cli.md",
+        "configuration.md",
+        "deliveries.md",
+        "metrics.md",
+        "processes.md",
+    )
 )
 MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -101,11 +117,56 @@ def command(options: Any) -> str:  # Any: a dataclass, which has no type of its 
     return "\n".join(lines) + "\n"
 
 
+def family(members: dict[str, Any]) -> str:  # Any: dataclasses
+    """The options of commands that are words of one, a line each: command, option, default, meaning."""
+    lines = ["| commands | option | default | meaning |", "|---|---|---|---|"]
+    for names, options in members.items():
+        lines += [f"| {names} {line}" for line in command(options).splitlines()[2:]]
+    return "\n".join(lines) + "\n"
+
+
 def attributes(described: type) -> dict[str, str]:
     """The section ``Attributes`` of a class's docstring, by name."""
     section = (inspect.getdoc(described) or "").partition("Attributes:\n")[2]
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
+
+
+def arguments(function: Callable[..., Any]) -> str:  # Any: of any function
+    """The keyword arguments of a function, a line each: name, default, meaning, as its docstring has them."""
+    section = (inspect.getdoc(function) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    meanings = {name: " ".join(text.split()).replace("``", "`") for name, text in found}
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            lines.append(f"| `{name}` | `{parameter.default}` | {meanings[name]} |")
+    return "\n".join(lines) + "\n"
+
+
+def values(described: Any) -> str:  # Any: a dataclass, as above
+    """The attributes of a value, a line each: name, default, meaning."""
+    meanings = attributes(described)
+    lines = ["| name | default | meaning |", "|---|---|---|"]
+    for field in dataclasses.fields(described):
+        meaning = meanings[field.name].replace("``", "`")
+        lines.append(f"| `{field.name}` | `{field.default}` | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def transitions() -> str:
+    """What becomes of a delivery in each state, a line each, with everything that can happen as columns."""
+    lines = ["| | " + " | ".join(f"`{outcome}`" for outcome in DeliveryOutcome) + " |"]
+    lines.append("|---" * (len(DeliveryOutcome) + 1) + "|")
+    for state in DeliveryState:
+        cells = []
+        for outcome in DeliveryOutcome:
+            led = TRANSITIONS[state, outcome]
+            reason = f" ({FAILURES[outcome]})" if led is DeliveryState.FAILED and outcome in FAILURES else ""
+            last = ", or failed (exhausted, expired)" if led is not None and outcome is DeliveryOutcome.RETRY else ""
+            cells.append("—" if led is None else f"{led}{reason}{last}")
+        lines.append(f"| `{state}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def modules(package: str) -> str:
@@ -167,6 +228,29 @@ TABLES: dict[str, Callable[[], str]] = {
     "config": partial(command, ConfigOptions),
     "consumers": partial(command, ConsumersOptions),
     "dead": partial(command, DeadLettersOptions),
+    "deliveries": partial(
+        family,
+        {
+            "list, resend, cancel": FilterOptions,
+            "list": ListOptions,
+            "resend, cancel": RequestOptions,
+            "show, stats": LookOptions,
+            "pause": HaltOptions,
+            "resume": ShowOptions,
+            "purge": PurgeOptions,
+        },
+    ),
+    "endpoints": partial(
+        family,
+        {
+            "list, show, resume, remove": ShowOptions,
+            "add": AddOptions,
+            "pause, disable": HaltOptions,
+            "rotate": RotateOptions,
+            "test": ProbeOptions,
+            "rules": RulesOptions,
+        },
+    ),
     "demo": partial(command, DemoOptions),
     "doctor": partial(command, DoctorOptions),
     "export": partial(command, ExportOptions),
@@ -183,8 +267,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "top": partial(command, TopOptions),
     "topics": partial(command, TopicsOptions),
     "verify": partial(command, VerifyOptions),
+    "policy": partial(values, DeliveryPolicy),
+    "reconciler": partial(arguments, Reconciler.__init__),
+    "report": partial(values, ReconcileReport),
+    "transitions": transitions,
     "eventpipe": partial(names, "eventpipe"),
     "codecs": partial(names, "eventpipe.codecs"),
+    "delivery": partial(names, "eventpipe.delivery"),
     "log": partial(names, "eventpipe.log"),
     "pipeline": partial(names, "eventpipe.pipeline"),
     "privacy": partial(names, "eventpipe.privacy"),
@@ -196,6 +285,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "exits": exits.table,
     "forks": forks.table,
     "in_core": partial(modules, "eventpipe.core"),
+    "in_delivery": partial(modules, "eventpipe.delivery"),
     "in_encoding": partial(modules, "eventpipe.encoding"),
     "in_sinks": partial(modules, "eventpipe.sinks"),
     "in_codecs": partial(modules, "eventpipe.codecs"),

@@ -27,6 +27,8 @@ from eventpipe.errors import (
     StoreFullError,
     TransientSinkError,
     UnknownConsumerError,
+    UnknownDeliveryError,
+    UnknownEndpointError,
 )
 from eventpipe.events import Batch, CapturedEvent, Event
 from eventpipe.health import Health, SinkHealth
@@ -155,6 +157,8 @@ __all__ = [
     "SyncClient",
     "TransientSinkError",
     "UnknownConsumerError",
+    "UnknownDeliveryError",
+    "UnknownEndpointError",
     "Verdict",
     "aclose",
     "capture",

@@ -14,7 +14,9 @@ EventPipeError
     ├── UnknownConsumerError also a LookupError; topic, consumer
     ├── CursorError          also a ValueError; offset, first, last
     ├── LeaseHeldError       somebody else has it; holder, remaining
-    └── LeaseLostError       the right to go on was lost; holder
+    ├── LeaseLostError       the right to go on was lost; holder
+    ├── UnknownEndpointError also a LookupError; endpoint
+    └── UnknownDeliveryError also a LookupError; a published event or a delivery that is not there; id
 
 A class exists where a caller can act differently. Wrong arguments are ``ValueError`` or ``TypeError``.
 """
@@ -236,3 +238,28 @@ class LeaseLostError(StoreError):
     def __init__(self, message: str, *, holder: str | None = None) -> None:
         super().__init__(message)
         self.holder = holder
+
+
+class UnknownEndpointError(StoreError, LookupError):
+    """There is no such endpoint: it was never added, or was removed.
+
+    Attributes:
+        endpoint: Its name.
+    """
+
+    def __init__(self, endpoint: str, known: Sequence[str] = ()) -> None:
+        meant = suggestion(endpoint, known) or "; add_endpoint() makes one"
+        super().__init__(f"there is no endpoint {endpoint!r}{meant}")
+        self.endpoint = endpoint
+
+
+class UnknownDeliveryError(StoreError, LookupError):
+    """There is no such published event, or no such delivery: it never was, or was deleted by retention.
+
+    Attributes:
+        id: Of the event or the delivery, as it was asked for.
+    """
+
+    def __init__(self, what: str, id: str | int) -> None:  # noqa: A002  # the word of everybody who asks
+        super().__init__(f"there is no {what} {id!r}; it was never published, or retention deleted it")
+        self.id = id

@@ -159,6 +159,7 @@ def anchors(page: Path) -> set[str]:
         ("docs/aiohttp.md", "aiohttp_app.py"),
         ("docs/django.md", "django_app.py"),
         ("docs/webhooks.md", "webhook_receiver.py"),
+        ("docs/deliveries-http.md", "deliveries_app.py"),
         ("docs/write-a-sink.md", "line_sink.py"),
         ("docs/write-a-codec.md", "bulk_codec.py"),
         ("docs/write-a-service.md", "polling_service.py"),

@@ -1,4 +1,4 @@
-"""The page of the store protocol names what the protocol has, all of it and nothing else."""
+"""The page of the store protocols names what they have, all of it and nothing else."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from pathlib import Path
 import pytest
 
 from eventpipe.stores.base import ConsumerStore, LeaseStore, Store, TopicStore
+from eventpipe.stores.delivery_base import DeliveryStore
+from eventpipe.stores.sqlite_deliveries import SqliteDeliveries
 from eventpipe.stores.values import Disposal
 
 PAGE = (Path(__file__).parents[1] / "docs" / "stores.md").read_text()
-OPERATIONS, ENGINES = PAGE.split("## The nine operations")[1].split("## On other engines")
+OPERATIONS, REST = PAGE.split("## The nine operations")[1].split("## On other engines")
+ENGINES, DELIVERIES = REST.split("## Deliveries")
 NAME = re.compile(r"`(\w+)`")
-METHODS = {
-    name
-    for protocol in (TopicStore, ConsumerStore, LeaseStore, Store)
-    for name, member in vars(protocol).items()
-    if inspect.isfunction(member) and not name.startswith("_")
-}
+
+
+def methods(*kinds: type) -> set[str]:
+    """What can be asked of them."""
+    return {
+        name
+        for kind in kinds
+        for name, member in vars(kind).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    }
+
+
+METHODS = methods(TopicStore, ConsumerStore, LeaseStore, Store)
+OF_DELIVERIES = methods(DeliveryStore)
 
 
 def rows(section: str) -> list[list[str]]:
@@ -54,7 +65,7 @@ def test_every_method_is_told_of_beside_the_engines() -> None:
     assert METHODS - set(NAME.findall(OPERATIONS)) == set()
 
 
-@pytest.mark.parametrize("section", [OPERATIONS, ENGINES], ids=["operations", "engines"])
+@pytest.mark.parametrize("section", [OPERATIONS, ENGINES, DELIVERIES], ids=["operations", "engines", "deliveries"])
 def test_a_table_has_no_row_that_is_short_of_a_cell(section: str) -> None:
     """Each engine, and each column, says something in each row."""
     (width,) = {len(row) for row in rows(section)}
@@ -66,3 +77,14 @@ def test_a_table_has_no_row_that_is_short_of_a_cell(section: str) -> None:
 def test_every_disposal_is_in_the_table_of_operations() -> None:
     """What a settlement may say of an event."""
     assert set(Disposal.__members__) <= set(NAME.findall(OPERATIONS))
+
+
+def test_the_table_of_deliveries_has_their_methods() -> None:
+    """Each of them once, and no other."""
+    assert {"publish", "claim", "change", "due", "rescue", "purge"} < OF_DELIVERIES
+    assert sorted(name for first, *_ in rows(DELIVERIES) for name in NAME.findall(first)) == sorted(OF_DELIVERIES)
+
+
+def test_what_keeps_deliveries_in_a_file_has_what_the_protocol_asks_for_and_nothing_else() -> None:
+    """So that nobody comes to depend on what other engines have not."""
+    assert methods(SqliteDeliveries) == OF_DELIVERIES

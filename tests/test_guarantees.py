@@ -31,6 +31,7 @@ PROMISES = [
     "Park",
     "Receivers",
     "Consumers",
+    "Deliveries",
     "Pipeline",
     "Metrics",
     "Web frameworks",

@@ -42,6 +42,7 @@ LAYERS = (
     ("sinks", "stores"),
     ("transport",),
     ("log",),
+    ("delivery",),
     ("observed",),
     ("settling",),
     ("client",),

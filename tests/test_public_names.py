@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PACKAGES = (
     "eventpipe",
     "eventpipe.codecs",
+    "eventpipe.delivery",
     "eventpipe.integrations.opentelemetry",
     "eventpipe.log",
     "eventpipe.pipeline",

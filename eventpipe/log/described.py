@@ -44,7 +44,7 @@ def captured(
     if is_captured or issubclass(kind, Event):
         if any(argument is not None for argument in (distinct_id, properties, timestamp, uuid, headers, key)):
             name = "a CapturedEvent" if is_captured else "an Event"
-            raise TypeError(f"{name} has all arguments of append() already; give them to the event, or its name alone")
+            raise TypeError(f"{name} has these arguments already; give them to the event, or its name alone")
         return unaddressed(event) if is_captured else _encoded(encoder, event)  # type: ignore[arg-type]  # as just asked
     return _encoded(encoder, Event(event, distinct_id, properties, timestamp, uuid, headers, key))  # type: ignore[arg-type]  # checked by the encoder
 

@@ -13,7 +13,9 @@ from eventpipe.core.gate import Gate
 from eventpipe.errors import ClosedError, UnknownConsumerError
 from eventpipe.events import CapturedEvent
 from eventpipe.retention import OnFull, Retention
+from eventpipe.stores.delivery_values import DELIVERIES
 from eventpipe.stores.memory_consumer import MemoryConsumer
+from eventpipe.stores.memory_deliveries import KeptDeliveries, MemoryDeliveries
 from eventpipe.stores.memory_leases import MemoryLeases
 from eventpipe.stores.memory_log import size_of
 from eventpipe.stores.memory_topic import MemoryTopic
@@ -36,11 +38,11 @@ _TRIM_STEP: Final = 8_192
 
 
 class MemoryStore:
-    """Keeps topics, consumers and leases for as long as the object lives; offsets are dense, from 0 on.
+    """Keeps topics, consumers, leases and deliveries for as long as the object lives; offsets are dense, from 0 on.
 
     Events are kept by reference, as they were captured. Memory is bounded: a topic that was declared without bounds, or
-    made by its first append, has those that are given here. What is kept stays over ``aclose()`` and a second
-    ``open()``, in another event loop also.
+    made by its first append, has those that are given here. Deliveries have none: they are kept until they are settled
+    and purged. What is kept stays over ``aclose()`` and a second ``open()``, in another event loop also.
 
     A repeated append is known by the id of its event for as long as the event is kept, and within ``dedupe_window``
     afterwards; of events that retention dropped before they were that old, the last 100 000 ids of a topic are known.
@@ -89,9 +91,20 @@ class MemoryStore:
         self._claims = 0  # of all consumers: a claim of one that was removed is none of one that was added anew
         self._gates: dict[str, Gate] = {}  # by subject: a topic, or the name of a lease
         self._is_open = False
+        self._deliveries = KeptDeliveries()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {len(self._topics)} topics>"
+
+    @property
+    def deliveries(self) -> MemoryDeliveries:
+        """What keeps deliveries; see ``DeliveringStore``."""
+        return MemoryDeliveries(  # not kept: each would keep the other alive, and with it all that is in memory
+            self._deliveries,
+            check_open=self._check_open,
+            moved=lambda: self._gate(DELIVERIES).move(),
+            now=self._now,
+        )
 
     async def open(self) -> None:
         """See ``Store``."""
@@ -273,7 +286,7 @@ class MemoryStore:
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise ClosedError("store memory is not open; an EventLog opens it when it starts")
+            raise ClosedError("store memory is not open; an EventLog opens it when it starts, and so do Deliveries")
 
     def _gate(self, subject: str) -> Gate:
         gate = self._gates.get(subject)

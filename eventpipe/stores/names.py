@@ -1,4 +1,4 @@
-"""What topics and consumers may be called."""
+"""What topics, consumers and endpoints may be called, and how several names are meant at once."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def check_name(kind: str, name: object) -> str:
             ``DEAD_SUFFIX`` at the end of a topic's name is not counted, within ``MAX_DEAD_NAME``.
         TypeError: It is no text.
     """
+    the_name = f"the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if not isinstance(name, str):
-        raise TypeError(f"the name of a {kind} must be text, not {shown(name)}")
+        raise TypeError(f"{the_name} must be text, not {shown(name)}")
     if not name:
-        raise ValueError(f"the name of a {kind} must not be empty")
+        raise ValueError(f"{the_name} must not be empty")
     is_of_letters = kind == "topic" and name.endswith(DEAD_SUFFIX)
     if is_of_letters and len(name) > MAX_DEAD_NAME:
         raise ValueError(
@@ -36,9 +37,9 @@ def check_name(kind: str, name: object) -> str:
     counted = len(_without_suffixes(name) if is_of_letters else name)
     if counted > MAX_NAME:
         before = f" before {DEAD_SUFFIX}" if is_of_letters else ""
-        raise ValueError(f"the name of a {kind} must have at most {MAX_NAME} characters{before}, not {counted}")
+        raise ValueError(f"{the_name} must have at most {MAX_NAME} characters{before}, not {counted}")
     if not name.isprintable() or " " in name:
-        raise ValueError(f"the name of a {kind} must have no white space and no control characters, unlike {name!r}")
+        raise ValueError(f"{the_name} must have no white space and no control characters, unlike {name!r}")
     return name
 
 
@@ -46,3 +47,22 @@ def _without_suffixes(name: str) -> str:
     while name.endswith(DEAD_SUFFIX):
         name = name.removesuffix(DEAD_SUFFIX)
     return name
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Whether a name is what a pattern says, in which ``*`` stands for any characters, or none.
+
+    In a time that grows with the length of the name, whatever the pattern is.
+    """
+    if "*" not in pattern:
+        return pattern == name
+    first, *middle, last = pattern.split("*")
+    at, end = len(first), len(name) - len(last)
+    if at > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in middle:  # each where it comes first leaves most for the others
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

@@ -17,6 +17,7 @@ from eventpipe.events import CapturedEvent
 from eventpipe.retention import Retention
 from eventpipe.stores import sqlite_claims, sqlite_consumers, sqlite_leases, sqlite_reading, sqlite_topics
 from eventpipe.stores.names import check_name
+from eventpipe.stores.sqlite_deliveries import SqliteDeliveries
 from eventpipe.stores.sqlite_faults import NoRoomError
 from eventpipe.stores.sqlite_jobs import Need, Work
 from eventpipe.stores.sqlite_opening import SqliteDurability
@@ -106,6 +107,11 @@ class SqliteStore:
         port = getattr(self, "_port", None)  # there is none where the constructor refused
         if port is not None and port.close_soon(sqlite_leases.release_all, list(self._leases.items())):
             warnings.warn(f"{self!r} was not closed; await its aclose()", ResourceWarning, source=self, stacklevel=2)
+
+    @property
+    def deliveries(self) -> SqliteDeliveries:
+        """What keeps deliveries, in the same file; see ``DeliveringStore``."""
+        return SqliteDeliveries(self._opened, self._now, self._relieve)  # not kept: each would keep the other alive
 
     async def open(self) -> None:
         """See ``Store``.

@@ -1,4 +1,4 @@
-"""The tables of a log in SQLite, and how a file of an earlier version becomes one of this version."""
+"""The tables of a log and of deliveries in SQLite, and how a file of an earlier version becomes one of this."""
 
 from __future__ import annotations
 
@@ -92,7 +92,84 @@ CREATE TABLE leases (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_VERSION_1,)
+# Text is kept as bytes: a bit that flips in it is then no error of SQLite, and is met by a checksum, or shown as it is.
+_VERSION_2: Final = """
+CREATE TABLE endpoints (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: rows of a removed endpoint stay its own
+  name BLOB NOT NULL,
+  is_removed INTEGER NOT NULL DEFAULT 0,
+  version INTEGER NOT NULL,
+  info BLOB NOT NULL,                    -- what everybody may see, as JSON
+  checksum INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX endpoints_in_use ON endpoints (name) WHERE NOT is_removed;
+CREATE INDEX endpoints_by_name ON endpoints (name);
+CREATE TABLE endpoint_secrets (
+  endpoint INTEGER PRIMARY KEY,
+  private BLOB NOT NULL,
+  checksum INTEGER NOT NULL
+);
+CREATE TABLE rules (
+  name BLOB PRIMARY KEY,
+  rule BLOB NOT NULL,                    -- as JSON
+  checksum INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE published (
+  id INTEGER PRIMARY KEY,
+  uuid BLOB NOT NULL UNIQUE,
+  dedupe_key BLOB,
+  published_at REAL NOT NULL,
+  deliveries INTEGER NOT NULL,           -- how many there were when it was published
+  payload_version INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,
+  name BLOB NOT NULL,
+  extra BLOB,
+  data BLOB NOT NULL
+);
+CREATE UNIQUE INDEX published_by_key ON published (dedupe_key) WHERE dedupe_key IS NOT NULL;
+CREATE INDEX published_by_time ON published (published_at, uuid);
+CREATE INDEX published_to_nobody ON published (published_at, uuid) WHERE deliveries = 0;
+CREATE TABLE deliveries (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  event INTEGER NOT NULL,
+  endpoint INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,             -- of what never changes
+  state INTEGER NOT NULL,                -- 0 pending, 1 sending, 2 success, 3 failed, 4 resending
+  reason INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  total_attempts INTEGER NOT NULL DEFAULT 0,
+  resends INTEGER NOT NULL DEFAULT 0,
+  version INTEGER NOT NULL DEFAULT 1,
+  created_at REAL NOT NULL,
+  due_at REAL,                           -- NULL: it is settled
+  deadline_at REAL NOT NULL,
+  settled_at REAL,
+  claimed_until REAL,
+  holder BLOB,                           -- means something beside claimed_until alone
+  last_status INTEGER,
+  last_error BLOB
+);
+CREATE UNIQUE INDEX deliveries_by_event ON deliveries (event, endpoint);
+CREATE INDEX deliveries_by_due ON deliveries (endpoint, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_by_claim ON deliveries (claimed_until) WHERE claimed_until IS NOT NULL;
+CREATE INDEX deliveries_by_settlement ON deliveries (settled_at) WHERE settled_at IS NOT NULL;
+CREATE INDEX deliveries_by_state ON deliveries (state);
+CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint, state);
+CREATE TABLE attempts (
+  delivery INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  began_at REAL NOT NULL,
+  duration REAL NOT NULL,
+  outcome BLOB NOT NULL,
+  status INTEGER,
+  error BLOB,
+  response BLOB,
+  PRIMARY KEY (delivery, number)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_VERSION_1, _VERSION_2)
 """What makes version n of version n - 1, in one transaction."""
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from eventpipe.testing.clock import LoopClock
     from eventpipe.testing.codec_contract import CodecContract
     from eventpipe.testing.codec_rig import CodecRig, ReadEvent
+    from eventpipe.testing.delivery_contract import DeliveryStoreContract
+    from eventpipe.testing.delivery_rig import DeliveryRig
     from eventpipe.testing.events import make_batch, make_event
     from eventpipe.testing.exchange import Received, Reply
     from eventpipe.testing.leaks import Baseline, LeakError, no_leaks
@@ -38,6 +40,8 @@ __all__ = [
     "CodecContract",
     "CodecRig",
     "DeadlockError",
+    "DeliveryRig",
+    "DeliveryStoreContract",
     "FlakySink",
     "GatedSink",
     "HangingSink",
@@ -77,6 +81,8 @@ _MODULES = {
     "clock": ("LoopClock",),
     "codec_contract": ("CodecContract",),
     "codec_rig": ("CodecRig", "ReadEvent"),
+    "delivery_contract": ("DeliveryStoreContract",),
+    "delivery_rig": ("DeliveryRig",),
     "events": ("make_batch", "make_event"),
     "exchange": ("Received", "Reply"),
     "leaks": ("Baseline", "LeakError", "no_leaks"),

@@ -20,7 +20,8 @@ def _sinks_of(module_name: str) -> list[str]:
 
 def _stores_of(module_name: str) -> list[str]:
     """The engines that a module defines; the protocols that they keep are none."""
-    return _classes_of(f"eventpipe.stores.{module_name}", "Store", "claim") if module_name != "base" else []
+    is_protocol = module_name in ("base", "delivery_base")
+    return [] if is_protocol else _classes_of(f"eventpipe.stores.{module_name}", "Store", "claim")
 
 
 def _classes_of(module_name: str, ending: str, method: str) -> list[str]:
@@ -70,6 +71,19 @@ def test_every_store_runs_the_contracts(name: str) -> None:
         assert store in path.read_text()
         assert "(LeaseContract)" in leases
         assert store in leases
+
+
+@pytest.mark.parametrize("name", WITH_STORES)
+def test_every_store_that_keeps_deliveries_runs_their_contract(name: str) -> None:
+    """Each such engine of ``eventpipe.stores`` stands in a file here with the contract of deliveries."""
+    module = importlib.import_module(f"eventpipe.stores.{name}")
+    path = Path(__file__).with_name(f"test_{name}_deliveries.py")
+
+    for store in _stores_of(name):
+        if hasattr(getattr(module, store), "deliveries"):
+            assert path.exists(), f"eventpipe.stores.{name} has no {path.name}"
+            assert "(DeliveryStoreContract)" in path.read_text()
+            assert store in path.read_text()
 
 
 def test_the_guard_finds_the_stores() -> None:

@@ -97,7 +97,7 @@ async def test_lane_of_an_event_is_kept(log: EventLog) -> None:
 @pytest.mark.parametrize("event", [Event("paid"), make_event("paid")], ids=["event", "captured"])
 async def test_arguments_beside_an_event_are_refused(log: EventLog, event: Event | CapturedEvent) -> None:
     """Which of the two counts is anybody's guess."""
-    with pytest.raises(TypeError, match="has all arguments of append\\(\\) already"):
+    with pytest.raises(TypeError, match="has these arguments already"):
         await log.append("orders", event, distinct_id="u1")
 
     assert await log.topics() == []

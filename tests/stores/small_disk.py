@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -76,6 +77,13 @@ async def fill_and_drain(folder: Path) -> list[Round]:
         rounds.append(Round(reserve, accepted + more, [first, again], len(handed)))
     await store.aclose()
     return rounds
+
+
+def in_a_disk_of_its_own(*command: str | Path, size: str = "1m") -> list[str | Path]:
+    """A command that finds a small disk at its first argument; it is gone with the command, however that ends."""
+    script = f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
+    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *rights, "--mount", "sh", "-c", script, *command]
 
 
 if __name__ == "__main__":

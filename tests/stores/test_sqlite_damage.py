@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import shutil
 import sqlite3
@@ -28,7 +27,7 @@ from eventpipe.testing import make_event
 from eventpipe.testing.store_rig import MUCH, attempts_of, offsets_of
 from tests.scale import SCALE
 from tests.stores.places import quick_place
-from tests.stores.small_disk import KEY, Round, drained, new_store, until_full
+from tests.stores.small_disk import KEY, Round, drained, in_a_disk_of_its_own, new_store, until_full
 
 pytestmark = pytest.mark.asyncio
 ROOT = Path(__file__).parents[2]
@@ -230,7 +229,7 @@ async def full(path: Path) -> AsyncIterator[SqliteStore]:
     await store.open()
     assert store._port is not None
     db = store._port._file.connection.db
-    db.execute("PRAGMA max_page_count=60")
+    db.execute("PRAGMA max_page_count=80")
     yield store
     await store.aclose()
 
@@ -305,13 +304,6 @@ async def test_appends_at_once_on_a_full_disk_are_refused_each(full: SqliteStore
     assert len(claims.events) == 5
     assert [type(answer) for answer in answers] == [StoreFullError] * 40
     assert [info.events for info in await full.topics()] == [accepted]
-
-
-def in_a_disk_of_its_own(*command: str | Path) -> list[str | Path]:
-    """A command that finds a disk of 1 MiB at its first argument; it is gone with the command, however that ends."""
-    script = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
-    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", *rights, "--mount", "sh", "-c", script, *command]
 
 
 @pytest.mark.wallclock

@@ -205,7 +205,7 @@ def make_truncated(path: Path) -> None:
         (make_foreign, "is a database of another program, and no log of eventpipe; name another file"),
         (make_foreign_with_wal, "is a database of another program"),
         (make_marked, "is a database of another program"),
-        (make_future, "of version 99, and this release knows versions up to 1; use the release that wrote it"),
+        (make_future, "of version 99, and this release knows versions up to 2; use the release that wrote it"),
         (make_truncated, "is damaged (database disk image is malformed); restore a copy"),
     ],
 )

@@ -91,6 +91,8 @@ from eventpipe import (
     SyncClient,
     TransientSinkError,
     UnknownConsumerError,
+    UnknownDeliveryError,
+    UnknownEndpointError,
     Verdict,
     aclose,
     capture,
@@ -116,6 +118,27 @@ from eventpipe.codecs import (
     verify_webhook,
 )
 from eventpipe.contracts import Send
+from eventpipe.delivery import (
+    Asked,
+    AttemptRecord,
+    Deliveries,
+    DeliveryFilter,
+    DeliveryOutcome,
+    DeliveryPolicy,
+    DeliveryRow,
+    DeliveryState,
+    Endpoint,
+    EndpointInfo,
+    EndpointState,
+    EndpointStats,
+    FailureReason,
+    Published,
+    PublishedEvent,
+    Reconciler,
+    ReconcileReport,
+    ReconcilerStatistics,
+    Rule,
+)
 from eventpipe.integrations.aiohttp_web import CLIENT, client_ctx
 from eventpipe.integrations.aiohttp_web import EventMiddleware as AiohttpMiddleware
 from eventpipe.integrations.aiohttp_web import client_of as aiohttp_client_of
@@ -149,7 +172,7 @@ from eventpipe.log import Consumer as LogConsumer
 from eventpipe.log import Delivery as LogDelivery
 from eventpipe.log import EventLog as OpenLog
 from eventpipe.log import Receiver as LogReceiver
-from eventpipe.pipeline import ConsumerSummary, PipelineReport
+from eventpipe.pipeline import ConsumerSummary, DeliverySummary, PipelineReport
 from eventpipe.pipeline import Pipeline as WholePipeline
 from eventpipe.privacy import (
     BEARER_TOKEN,
@@ -168,6 +191,7 @@ from eventpipe.privacy import (
 )
 from eventpipe.sinks import (
     CallbackSink,
+    DeliverySink,
     FileSink,
     HttpSink,
     LoggingSink,
@@ -198,6 +222,8 @@ from eventpipe.testing import (
     CodecContract,
     CodecRig,
     DeadlockError,
+    DeliveryRig,
+    DeliveryStoreContract,
     FlakySink,
     GatedSink,
     HangingSink,
@@ -754,6 +780,58 @@ async def consumed_by_services(log: EventLog, sink: Sink) -> None:
     assert_type(migration({0: 5, 1: 7}, 2, 3), list[int])
 
 
+async def secret_of(endpoint: str) -> list[str] | None:
+    return [f"secret of {endpoint}"]
+
+
+async def deliveries_to_endpoints(captured: CapturedEvent, sink: Sink) -> None:
+    store = SqliteStore("events.db", shared=True)
+    policy = DeliveryPolicy(delays=[5, 300.0], jitter=0, attempts=3, pending=60)
+    async with Deliveries(store, policy=policy, secrets=secret_of, sinks={"bus": sink}, retention=None) as deliveries:
+        assert_type(deliveries, Deliveries)
+        acme = Endpoint("acme", "https://acme.example/hooks", headers={"x-tenant": "5"}, rate_limit=10, timeout=5)
+        assert_type(await deliveries.add_endpoint(acme, replace=True), EndpointInfo)
+        await deliveries.add_endpoint(Endpoint("bus", sink=sink))
+        assert_type(await deliveries.rotate_secret("acme", ["whsec_…"], keep_old=False), EndpointInfo)
+        assert_type((await deliveries.pause_endpoint("acme", "asked to")).state, EndpointState)
+        assert_type(await deliveries.endpoints(), list[EndpointInfo])
+        assert_type(await deliveries.test_endpoint("acme", timeout=5), AttemptRecord)
+        await deliveries.add_rule(Rule("paid", ("invoice.*",), ("acme",), {"plan": ["pro"]}))
+        published = await deliveries.publish("paid", endpoints=["acme"], dedupe_key="inv-7", properties={"sum": 5})
+        assert_type(published, Published)
+        assert_type(published.deliveries, Mapping[str, int])
+        assert_type(await deliveries.publish_many([Event("paid"), captured, "left"]), list[Published])
+        assert_type(await deliveries.resend(published.event_uuid), Asked)
+        assert_type((await deliveries.cancel_deliveries(published.event_uuid, ["acme"])).refused, tuple[int, ...])
+        failed = DeliveryFilter(states=frozenset({DeliveryState.FAILED}), reason=FailureReason.EXHAUSTED)
+        assert_type(await deliveries.resend_all(failed), Asked)
+        for row in await deliveries.rows(failed, limit=10):
+            assert_type(row, DeliveryRow)
+            assert_type((await deliveries.attempts(row.id))[0].outcome, str)
+        assert_type(await deliveries.event(published.event_uuid), PublishedEvent)
+        assert_type(await deliveries.stats(), list[EndpointStats])
+        assert_type(deliveries.subscribe(OutcomeKind.DROPPED), Subscription)
+        DeliverySink(deliveries, ["acme"], where=lambda event: event.name == "paid", name="hooks")
+        async with Reconciler(deliveries, workers=8, interval=5, claim_ttl=30, lock="reconciler") as reconciler:
+            report = await reconciler.reconcile()
+            assert_type(report, ReconcileReport)
+            assert_type(report.errors, tuple[tuple[int, BaseException], ...])
+            assert_type(reconciler.statistics(), ReconcilerStatistics)
+        outcome: str = DeliveryOutcome.DELIVERED
+        assert_type(outcome, str)
+        await deliveries.publish("paid", "acme")  # type: ignore[call-arg]
+        await deliveries.resend(7)  # type: ignore[arg-type]
+        await deliveries.rows({"states": []})  # type: ignore[arg-type]
+    try:
+        await deliveries.endpoint("acme")
+    except UnknownEndpointError as error:
+        assert_type(error.endpoint, str)
+    except UnknownDeliveryError as error:
+        assert_type(error.id, str | int)
+    Deliveries("events.db")  # type: ignore[arg-type]
+    DeliverySink("deliveries")  # type: ignore[arg-type]
+
+
 async def pipelines(log: EventLog, client: AsyncClient, consumer: Consumer) -> None:
     LogSink(log, "orders", where=lambda event: event.name == "paid")
     LogSink(log, lambda event: event.name, name="log")
@@ -764,6 +842,7 @@ async def pipelines(log: EventLog, client: AsyncClient, consumer: Consumer) -> N
     report = await pipeline.stop(timeout=1)
     assert_type(report, PipelineReport)
     assert_type(report.consumers, tuple[ConsumerSummary, ...])
+    assert_type(report.deliveries, DeliverySummary | None)
     assert_type(report.client, CloseReport | None)
     assert_type(Pipeline.from_file("pipeline.toml"), Pipeline)
     Pipeline(client, log)  # type: ignore[call-arg]
@@ -810,12 +889,21 @@ class OwnStoreContract(StoreContract):
     pass
 
 
+class OwnDeliveryStoreContract(DeliveryStoreContract):
+    pass
+
+
 class OwnLeaseContract(LeaseContract):
     pass
 
 
 def lease_rig(store: MemoryStore) -> LeaseRig:
     return LeaseRig(store, asyncio.sleep, ttl=2.0)
+
+
+def delivery_rig() -> DeliveryRig:
+    clock = LoopClock(start=0.0)
+    return DeliveryRig(MemoryStore(clock=clock), asyncio.sleep, clock)
 
 
 def store_rig() -> StoreRig:

@@ -1,0 +1,72 @@
+"""What all passes of one reconciler have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from eventpipe.delivery.bookkeeping import Books
+from eventpipe.delivery.deliveries import Deliveries
+from eventpipe.delivery.episodes import DeliveryEpisodes
+from eventpipe.delivery.pacing import Pace, Pacing
+
+# A claim that reaches further than this into the future was made by a clock that was set back since.
+LONGEST_CLAIM: Final = 3600.0
+
+# Seconds that a claim lasts beyond the longest attempt: for what is written after it.
+AFTER_ATTEMPT: Final = 5.0
+
+
+class Common:
+    """The options of a reconciler, its slots, and what it has learnt.
+
+    Attributes:
+        deliveries: Whose rows are delivered.
+        timeout: Seconds for one attempt, unless its endpoint has its own.
+        interval: Seconds from one pass to the next, where nothing calls for one before.
+        claim_ttl: Seconds that a claim lasts.
+        holder: Who claims, for the eyes of people.
+        random: A source of floats, uniform in ``[0, 1)``.
+        pacing: Divides the slots.
+        books: Remembers what was sent and is not written.
+        episodes: Logs what lasts.
+        stirs: Set, each of them, when a slot is free.
+        skipped: Endpoints that a pass left to an earlier one, which is not through with them.
+    """
+
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        *,
+        name: str,
+        holder: str,
+        workers: int,
+        timeout: float,
+        interval: float,
+        claim_ttl: float,
+        random: Callable[[], float],
+    ) -> None:
+        self.deliveries = deliveries
+        self.timeout = timeout
+        self.interval = interval
+        self.claim_ttl = claim_ttl
+        self.holder = holder
+        self.random = random
+        self.pacing = Pacing(workers)
+        self.books = Books(deliveries)
+        self.episodes = DeliveryEpisodes(name)
+        self.stirs: set[asyncio.Event] = set()
+        self.skipped: set[Pace] = set()
+
+    def claim_lasts(self, timeout: float | None) -> float:
+        """Seconds that a claim lasts of rows whose attempts may take so long; ``None``: the reconciler's timeout."""
+        longest = (timeout or self.timeout) + AFTER_ATTEMPT
+        return min(max(self.claim_ttl, longest if timeout else 0.0), LONGEST_CLAIM)
+
+    def freed(self) -> None:
+        """Wake whoever waits for a slot."""
+        for stir in self.stirs:
+            with contextlib.suppress(RuntimeError):  # of a loop that was closed
+                stir.set()

@@ -1,0 +1,168 @@
+"""The endpoints of a pass, in turn, while they have due rows that the pass has not claimed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from eventpipe.delivery.common import Common
+from eventpipe.delivery.pacing import Pace
+from eventpipe.stores.delivery_values import DELIVERIES, DueEndpoint, EndpointInfo, EndpointState, Place
+
+# Seconds between two looks at the states of endpoints, so that a pause is seen in a pass of hours.
+LOOK_INTERVAL: Final = 0.25
+
+
+class Lane:
+    """The due rows of one endpoint that a pass has not claimed yet.
+
+    Attributes:
+        endpoint: As it was looked at last.
+        pace: What is known of it.
+        trips: Those of its pace when the pass began.
+        after: The last row that was claimed; ``None``: none was.
+    """
+
+    def __init__(self, endpoint: EndpointInfo, pace: Pace) -> None:
+        self.endpoint = endpoint
+        self.pace = pace
+        self.trips = pace.trips
+        self.after: Place | None = None
+
+    @property
+    def is_sent_to(self) -> bool:
+        """Whether its rows are attempted; those of an endpoint that is disabled or removed fail."""
+        return self.endpoint.state not in (EndpointState.DISABLED, EndpointState.REMOVED)
+
+
+class Lanes:
+    """The lanes of one pass.
+
+    Args:
+        common: What all passes share.
+        is_asked: Whether somebody asked for the pass, and so takes what other passes claim, and probes what fails.
+        on_due: Called with moments of the wall clock at which rows are due that the pass leaves.
+        on_probe: Called with moments of the loop clock at which an endpoint may be probed.
+        on_skipped: Called when the pass is through with an endpoint whose rows a later one left to it.
+    """
+
+    def __init__(
+        self,
+        common: Common,
+        *,
+        is_asked: bool,
+        on_due: Callable[[float], object],
+        on_probe: Callable[[float], object],
+        on_skipped: Callable[[], object],
+    ) -> None:
+        self._common = common
+        self._is_asked = is_asked
+        self._on_due = on_due
+        self._on_probe = on_probe
+        self._on_skipped = on_skipped
+        self._lanes: OrderedDict[Lane, None] = OrderedDict()  # whose turn it is, first
+        self._seen = 0  # the version of the endpoints
+        self._looked_at = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    async def open(self, cutoff: float) -> None:
+        """See which endpoints have rows that are due at a moment of the wall clock or before.
+
+        Raises:
+            StoreError: The store failed.
+            ClosedError: The deliveries do not run.
+        """
+        deliveries, now = self._common.deliveries, asyncio.get_running_loop().time()
+        self._seen, self._looked_at = deliveries.store.version(DELIVERIES), now
+        self._common.pacing.tidy(now)
+        unsendable: list[str] = []
+        for due in await deliveries.kept.due():
+            if due.endpoint.state is EndpointState.ACTIVE and not deliveries.senders.has(due.endpoint):
+                unsendable.append(due.endpoint.name)
+            elif due.endpoint.state is not EndpointState.PAUSED:
+                self._see(due, cutoff)
+        self._common.episodes.unsendable(unsendable)
+
+    async def look(self) -> None:
+        """Go on with endpoints as they are now.
+
+        Raises:
+            StoreError: The store failed.
+            ClosedError: The deliveries do not run.
+        """
+        deliveries, now = self._common.deliveries, asyncio.get_running_loop().time()
+        version = deliveries.store.version(DELIVERIES)
+        if version == self._seen or now < self._looked_at + LOOK_INTERVAL:
+            return
+        self._seen, self._looked_at = version, now
+        known = {(endpoint.name, endpoint.created_at): endpoint for endpoint in await deliveries.kept.endpoints()}
+        for lane in list(self._lanes):
+            endpoint = lane.endpoint
+            found = known.get((endpoint.name, endpoint.created_at))
+            lane.endpoint = replace(endpoint, state=EndpointState.REMOVED) if found is None else found
+            lane.pace.set_rate(lane.endpoint.rate_limit, now)
+            if lane.endpoint.state is EndpointState.PAUSED:
+                self.leave(lane)
+
+    def next(self) -> Lane | None:
+        """The first endpoint, in turn, of which something can be claimed; it is the last in the next turn."""
+        if not self._common.pacing.free:
+            return None
+        now = asyncio.get_running_loop().time()
+        for _ in range(len(self._lanes)):
+            lane = next(iter(self._lanes))
+            if lane.is_sent_to and (lane.pace.trips > lane.trips or now < lane.pace.asked_until):
+                self._on_probe(max(lane.pace.probe_at, lane.pace.asked_until))
+                self.leave(lane)
+                continue
+            self._lanes.move_to_end(lane)
+            if not lane.is_sent_to or self._common.pacing.room(lane.pace, now):
+                return lane
+        return None
+
+    def ready_at(self, now: float) -> float | None:
+        """When a rate lets the next attempt begin that it does not let begin now; ``None``: that is not the reason."""
+        if not self._common.pacing.free:
+            return None
+        moments = (lane.pace.ready_at(now) for lane in self._lanes)
+        return min((moment for moment in moments if moment > now), default=None)
+
+    def leave(self, lane: Lane) -> None:
+        """Be through with an endpoint; a no-op for one that was left before."""
+        if lane not in self._lanes:
+            return
+        common = self._common
+        del self._lanes[lane]
+        common.pacing.leave(lane.pace)
+        common.freed()  # others may have more now
+        if lane.pace in common.skipped and not lane.pace.lanes:
+            common.skipped.discard(lane.pace)
+            self._on_skipped()
+
+    def leave_all(self) -> None:
+        """Be through with what is left."""
+        for lane in list(self._lanes):
+            self.leave(lane)
+
+    def _see(self, due: DueEndpoint, cutoff: float) -> None:
+        now, pacing = asyncio.get_running_loop().time(), self._common.pacing
+        if due.first_due_at > cutoff:
+            self._on_due(due.first_due_at)
+            return
+        pace = pacing.pace(due.endpoint, now)
+        lane = Lane(due.endpoint, pace)
+        if lane.is_sent_to and not self._is_asked:
+            if pace.probe_at > now:
+                self._on_probe(pace.probe_at)
+                return
+            if pace.lanes:
+                self._common.skipped.add(pace)
+                return
+        pace.listed = cutoff
+        pacing.enter(pace)
+        self._lanes[lane] = None
