@@ -12,6 +12,7 @@ from rich.console import Console
 
 from eventpipe import __version__
 from eventpipe.cli.config import ConfigOptions, show
+from eventpipe.cli.delivery_commands import add_delivery_commands
 from eventpipe.cli.demo import DemoOptions, demo
 from eventpipe.cli.doctor import DoctorOptions, doctor
 from eventpipe.cli.failures import UsageError
@@ -36,12 +37,13 @@ _RUN = RunOptions()
 app = App(
     name="eventpipe",
     help="Send events, receive them while developing, see the transport at work, and how a process does; "
-    "look into logs. `--debug` adds tracebacks.",
+    "look into logs and deliveries. `--debug` adds tracebacks.",
     version=__version__,
 )
 config = App(name="config", help="Look at how clients are configured here.")
 app.command(config)
 add_log_commands(app)
+add_delivery_commands(app)
 
 
 def run(words: Sequence[str]) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -22,6 +22,8 @@ from eventpipe.log.eventlog import EventLog
 from eventpipe.stores.names import check_name
 from eventpipe.stores.sqlite import SqliteStore
 from eventpipe.stores.values import ConsumerInfo, TopicInfo
+
+LOG: Final = "name the file of a log, or begin one with eventpipe append"
 
 # Seconds. Whoever runs the log trims it, and knows for how long the ids of events are to be kept.
 _NEVER = 1e9
@@ -76,10 +78,21 @@ async def opened_to_read(path: Path) -> AsyncIterator[EventLog]:
         CommandError: There is no such file.
         StoreError: It cannot be opened.
     """
-    check_file(path, may_make=False)
+    async with place_to_read(path, LOG) as place, opened(place) as log:
+        yield log
+
+
+@asynccontextmanager
+async def place_to_read(path: Path, way_out: str) -> AsyncIterator[Path]:
+    """Where a file can be opened to look at it: there, or a copy of it as it is now, where it may only be read.
+
+    Raises:
+        CommandError: There is no such file.
+        StoreError: It cannot be read.
+    """
+    check_file(path, may_make=False, way_out=way_out)
     if can_be_written(path):
-        async with opened(path) as log:
-            yield log
+        yield path
         return
     with tempfile.TemporaryDirectory(prefix="eventpipe-") as folder:
         copy = Path(folder, path.name)
@@ -87,12 +100,16 @@ async def opened_to_read(path: Path) -> AsyncIterator[EventLog]:
             await in_thread(partial(copy_database, path, copy))
         except OSError as error:
             raise CommandError(f"cannot read {readable(str(path))}: {reason_of(error)}") from error
-        async with opened(copy) as log:
-            yield log
+        yield copy
 
 
-def check_file(path: Path, *, may_make: bool) -> None:
+def check_file(path: Path, *, may_make: bool, way_out: str = LOG) -> None:
     """See that there is a file, where none may be made.
+
+    Args:
+        path: Where.
+        may_make: Whether it may be absent.
+        way_out: What to do where it is, for the error.
 
     Raises:
         CommandError: There is none.
@@ -102,10 +119,7 @@ def check_file(path: Path, *, may_make: bool) -> None:
         path.stat()
     except FileNotFoundError as error:
         if not may_make:
-            raise CommandError(
-                f"cannot open {name}: no such file or directory; name the file of a log, or begin one with"
-                " eventpipe append"
-            ) from error
+            raise CommandError(f"cannot open {name}: no such file or directory; {way_out}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in it
         raise CommandError(
             f"cannot open {name}: {reason_of(error) if isinstance(error, OSError) else error}"
@@ -133,7 +147,7 @@ async def topic_of(log: EventLog, name: str) -> TopicInfo:
     topics = {topic.name: topic for topic in await log.topics()}
     if name in topics:
         return topics[name]
-    raise CommandError(f"there is no topic {name!r}{_hint(name, list(topics))}")
+    raise CommandError(f"there is no topic {name!r}{hint(name, list(topics))}")
 
 
 async def consumer_of(log: EventLog, topic: str, name: str) -> ConsumerInfo:
@@ -146,10 +160,11 @@ async def consumer_of(log: EventLog, topic: str, name: str) -> ConsumerInfo:
     consumers = {consumer.name: consumer for consumer in await log.consumers(topic)}
     if name in consumers:
         return consumers[name]
-    raise CommandError(f"topic {topic!r} has no consumer {name!r}{_hint(name, list(consumers))}")
+    raise CommandError(f"topic {topic!r} has no consumer {name!r}{hint(name, list(consumers))}")
 
 
-def _hint(name: str, known: list[str]) -> str:
+def hint(name: str, known: Sequence[str]) -> str:
+    """What is meant by a name that there is none of: the nearest one, or all there are."""
     near = suggestion(name, known)
     if near:
         return near

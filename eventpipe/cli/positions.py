@@ -28,6 +28,35 @@ def parse_position(option: str, text: str, now: datetime.datetime) -> Position:
         return word  # type: ignore[return-value]  # one of the two
     if word.isascii() and word.isdigit() and len(word) < 20:
         return int(word)
+    moment = _moment(word, now)
+    if moment is None:
+        raise UsageError(
+            f"{option}: {text!r} is neither earliest, latest, an offset, a time such as 2026-01-31T09:05:00Z,"
+            " nor 10m for ten minutes ago"
+        )
+    return moment
+
+
+def parse_moment(option: str, text: str | None, now: datetime.datetime) -> float | None:
+    """A time, or how long ago, as seconds since the epoch; ``None``: there is none.
+
+    The arguments are those of ``parse_position()``; ``now`` as a word is that time.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is None:
+        return None
+    word = text.strip()
+    moment = now if word == "now" else _moment(word, now)
+    if moment is None:
+        raise UsageError(
+            f"{option}: {text!r} is neither now, a time such as 2026-01-31T09:05:00Z, nor 10m for ten minutes ago"
+        )
+    return moment.timestamp()
+
+
+def _moment(word: str, now: datetime.datetime) -> datetime.datetime | None:
     try:
         if ago := _AGO.fullmatch(word):
             return now - datetime.timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
@@ -35,7 +64,4 @@ def parse_position(option: str, text: str, now: datetime.datetime) -> Position:
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
         return moment.astimezone(datetime.UTC)  # here, so that one beyond the calendar is refused as well
     except (ValueError, OverflowError):
-        raise UsageError(
-            f"{option}: {text!r} is neither earliest, latest, an offset, a time such as 2026-01-31T09:05:00Z,"
-            " nor 10m for ten minutes ago"
-        ) from None
+        return None

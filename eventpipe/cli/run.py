@@ -165,17 +165,26 @@ def _describe(file: Path, pipeline: Pipeline, options: RunOptions, out: Console)
             "store": pipeline.log.store.name,
             "client": pipeline.has_client,
             "consumers": consumers,
+            "deliveries": pipeline.deliveries is not None,
+            "reconciler": pipeline.reconciler is not None,
+            "endpoints": [endpoint.name for endpoint in pipeline.endpoints],
         }
         say(out, orjson.dumps(described).decode())
         return
     say(out, one_line(f"{readable(str(file))} is right: {_parts(pipeline)}"))
     for consumer in consumers:
         say(out, one_line(f"  {consumer['topic']} → {consumer['name']}"))
+    for endpoint in pipeline.endpoints:
+        say(out, one_line(f"  deliveries → {endpoint.name}"))
 
 
 def _parts(pipeline: Pipeline) -> str:
     parts = [f"a log in {readable(pipeline.log.store.name)}", count(len(pipeline.consumers), "consumer")]
-    return ", ".join([*parts, *(["a client"] if pipeline.has_client else [])])
+    if pipeline.has_client:
+        parts.append("a client")
+    if pipeline.deliveries is not None:
+        parts.append("deliveries" if pipeline.reconciler is not None else "deliveries that others attempt")
+    return ", ".join(parts)
 
 
 def _told(error: BaseException) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,8 +17,11 @@ from eventpipe.cli.rate import Rate
 from eventpipe.cli.text import count, duration
 from eventpipe.errors import EventPipeError
 from eventpipe.log.consumer import Consumer
-from eventpipe.pipeline import ConsumerSummary, Pipeline, PipelineReport
+from eventpipe.pipeline import ConsumerSummary, DeliverySummary, Pipeline, PipelineReport
 from eventpipe.stores.values import ConsumerInfo, ConsumerKey
+
+if TYPE_CHECKING:
+    from eventpipe.delivery import Reconciler
 
 MAX_CONSUMERS = 20  # rows that fit on a small terminal; the rest is told as a sum
 MAX_IN_LINE = 3
@@ -61,6 +65,8 @@ class RunView:
             rows.append(
                 ("client", f"{client.captured:,} captured, {client.pending:,} waiting, {client.dropped:,} dropped")
             )
+        if self._pipeline.reconciler is not None:
+            rows.append(("deliveries", self._deliveries(self._pipeline.reconciler)))
         parts: list[RenderableType] = [table(rows), Text()]
         columns = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("topic", "consumer", "delivered", "pending", "retried", "dead", "last error"):
@@ -98,6 +104,14 @@ class RunView:
         if self._pipeline.has_client:
             client = self._pipeline.client.statistics()
             yield f"client: {client.captured:,} captured, {client.dropped:,} dropped"
+        if self._pipeline.reconciler is not None:
+            yield f"deliveries: {self._deliveries(self._pipeline.reconciler)}"
+
+    @staticmethod
+    def _deliveries(reconciler: Reconciler) -> str:
+        statistics = reconciler.statistics()
+        text = f"{statistics.succeeded:,} delivered, {statistics.retried:,} retried, {statistics.failed:,} failed"
+        return text + (f", {statistics.errors:,} errors" if statistics.errors else "")
 
     def _row(self, consumer: Consumer) -> tuple[str, ...]:
         statistics, info = consumer.statistics(), self._infos.get(consumer.key)
@@ -146,6 +160,7 @@ def ended_json(report: PipelineReport) -> dict[str, Any]:  # Any: JSON
             }
             for consumer in report.consumers
         ],
+        "deliveries": None if report.deliveries is None else asdict(report.deliveries),
     }
 
 
@@ -161,6 +176,8 @@ def ended_text(report: PipelineReport) -> Iterator[str]:
         yield text + (f" ({reasons})" if reasons else "")
     for consumer in report.consumers:
         yield one_line(_ended(consumer))
+    if report.deliveries is not None:
+        yield _ended_deliveries(report.deliveries)
     for word, names in (("cut off", report.cancelled), ("failed", report.failed), ("still runs", report.stragglers)):
         if names:
             yield one_line(f"{word}: {', '.join(names)}")
@@ -176,3 +193,10 @@ def _ended(consumer: ConsumerSummary) -> str:
     ):
         text += f", {number:,} {word}" if number else ""
     return text + (f" (last error: {consumer.last_error})" if consumer.pending and consumer.last_error else "")
+
+
+def _ended_deliveries(deliveries: DeliverySummary) -> str:
+    pending = "unknown how many pending" if deliveries.pending is None else f"{deliveries.pending:,} pending"
+    text = f"deliveries: {deliveries.delivered:,} delivered, {deliveries.failed:,} failed, {pending}"
+    text += ", of which some are due" if deliveries.is_behind else ""
+    return text + (f", {deliveries.errors:,} errors" if deliveries.errors else "")

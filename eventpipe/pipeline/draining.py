@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from eventpipe.client import AsyncClient
 from eventpipe.core.deadline import Deadline
@@ -20,10 +20,18 @@ from eventpipe.log.eventlog import EventLog
 from eventpipe.log.reports import ConsumerError
 from eventpipe.log.shift import CUT_GRACE
 from eventpipe.outcomes import CloseReport
+from eventpipe.stores.delivery_values import EndpointStats
 from eventpipe.stores.values import ConsumerInfo, ConsumerKey
+
+if TYPE_CHECKING:
+    from eventpipe.delivery import Reconciler
 
 # A client whose other sinks hang leaves its consumers half of the time; both wait for the same far ends as a rule.
 _CLIENT_SHARE: Final = 0.5
+
+# What consumers leave to the reconciler: an attempt at a far end that is well. Of a short deadline, a quarter.
+_DELIVERY_TIME: Final = 5.0
+_DELIVERY_SHARE: Final = 0.25
 
 # What is kept for the log: a commit on a slow disk. Of a short deadline, a tenth.
 _LOG_TIME: Final = 0.5
@@ -33,16 +41,18 @@ _logger = contained_logger(__name__)
 
 
 class Draining:
-    """Closes the client into the log, lets consumers hand out what the log has, and closes the log.
+    """Closes the client into the log, lets consumers hand out what the log has, delivers, and closes the log.
 
     Consumers go on while the client closes: where its events wait for room in a topic, that is what makes it. Then they
     stop, and make passes over what is pending: as many as there are consumers, because what one appends another may
-    read. A consumer whose pass failed makes no other, and one that another process holds makes none.
+    read. A consumer whose pass failed makes no other, and one that another process holds makes none. The reconciler
+    goes on until then, makes a pass over what is due, and stops.
 
     Attributes:
         client_report: What became of the client's events; ``None`` before, and where there is no client.
         report: What became of consumers and log.
         infos: What the log knew of its consumers when they had stopped.
+        delivery_stats: How deliveries stood when the reconciler had stopped; ``None``: the store could not say.
     """
 
     def __init__(
@@ -50,6 +60,8 @@ class Draining:
         client: AsyncClient | None,
         consumers: Sequence[Consumer],
         workers: ServiceGroup | None,
+        reconciler: Reconciler | None,
+        deliverer: ServiceGroup | None,
         log: EventLog,
         keeper: ServiceGroup,
         deadline: Deadline,
@@ -60,16 +72,21 @@ class Draining:
             client: One that runs; ``None``: there is none.
             consumers: All of them.
             workers: What looks after them; ``None``: there are none.
+            reconciler: What attempts deliveries; ``None``: nothing does.
+            deliverer: What looks after it.
             log: The log.
-            keeper: What looks after it.
+            keeper: What looks after it, and the deliveries.
             deadline: By when all should have ended.
         """
         self.client_report: CloseReport | None = None
         self.report = StopReport()
         self.infos: Mapping[ConsumerKey, ConsumerInfo] = {}
+        self.delivery_stats: Sequence[EndpointStats] | None = None
         self._client = client
         self._consumers = consumers
         self._workers = workers
+        self._reconciler = reconciler
+        self._deliverer = deliverer
         self._log = log
         self._keeper = keeper
         self._press: Callable[[], None] = lambda: None
@@ -95,8 +112,12 @@ class Draining:
                 if self._workers is not None:
                     await self._end_consumers(self._workers)
             finally:
-                self._press = self._press_log
-                self.report += await self._keeper.stop(self._for_log())
+                try:
+                    if self._reconciler is not None and self._deliverer is not None:
+                        await self._end_deliveries(self._reconciler, self._deliverer)
+                finally:
+                    self._press = self._press_log
+                    self.report += await self._keeper.stop(self._for_log())
 
     # -- the client ---------------------------------------------------------------------------------------------------
 
@@ -178,15 +199,56 @@ class Draining:
         except (EventPipeError, TimeoutError, OSError) as error:
             _logger.warning("what consumers leave is not known: %s", error)
 
+    # -- deliveries ---------------------------------------------------------------------------------------------------
+
+    async def _end_deliveries(self, reconciler: Reconciler, deliverer: ServiceGroup) -> None:
+        def stop() -> None:
+            # Likewise: it cuts off its attempts by itself.
+            reconciler.request_stop(self._for_deliveries)
+            deliverer.request_stop(Deadline.after(self._for_deliveries.remaining() + CUT_GRACE))
+
+        try:
+            if reconciler.state is ServiceState.RUNNING:
+                await self._make_last_delivery_pass(reconciler)
+            self._press = stop
+            stop()
+            self.report += await deliverer.stop(self._for_deliveries.remaining() + CUT_GRACE)
+        finally:
+            self._press = lambda: None
+            await self._look_at_deliveries(reconciler)
+
+    async def _make_last_delivery_pass(self, reconciler: Reconciler) -> None:
+        """Attempt what consumers have published meanwhile; what the deadline leaves is given back."""
+        try:
+            async with self._for_deliveries.scope() as patience:
+                self._press = lambda: _reschedule(patience, self._for_deliveries)
+                await reconciler.reconcile()
+        except TimeoutError:
+            pass
+        except Exception as error:  # noqa: BLE001  # whatever it is, the reconciler stops all the same
+            _logger.warning("the last pass of %s failed: %s", reconciler.name, where_raised(error))
+
+    async def _look_at_deliveries(self, reconciler: Reconciler) -> None:
+        try:
+            async with asyncio.timeout(max(self._for_deliveries.remaining(), _LOG_TIME)):
+                self.delivery_stats = await reconciler.deliveries.stats()
+        except (EventPipeError, TimeoutError, OSError) as error:
+            _logger.warning("what deliveries are left is not known: %s", error)
+
     # -- time ---------------------------------------------------------------------------------------------------------
 
     def _press_log(self) -> None:
         self._keeper.request_stop(Deadline.after(self._for_log()))
 
     def _set(self, deadline: Deadline) -> None:
-        self._deadline = self._for_consumers = deadline
-        if deadline.when is not None:
-            self._for_consumers = Deadline(deadline.when - min(_LOG_TIME, deadline.remaining() * _LOG_SHARE))
+        self._deadline = self._for_deliveries = self._for_consumers = deadline
+        if deadline.when is None:
+            return
+        self._for_deliveries = _before(deadline.when, _LOG_TIME, deadline.remaining() * _LOG_SHARE)
+        self._for_consumers = self._for_deliveries
+        if self._reconciler is not None and self._for_deliveries.when is not None:
+            share = self._for_deliveries.remaining() * _DELIVERY_SHARE
+            self._for_consumers = _before(self._for_deliveries.when, _DELIVERY_TIME, share)
 
     def _for_client(self, client: AsyncClient) -> float:
         left = self._for_consumers.remaining()
@@ -218,6 +280,10 @@ async def _end(tasks: set[asyncio.Task[CloseReport]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _before(when: float, seconds: float, at_most: float) -> Deadline:
+    return Deadline(when - min(seconds, at_most))
 
 
 def _reschedule(patience: asyncio.Timeout, deadline: Deadline) -> None:

@@ -20,6 +20,7 @@ from eventpipe.codecs import (
     Segment,
 )
 from eventpipe.contracts import Codec, Sink
+from eventpipe.delivery import Deliveries
 from eventpipe.pipeline.tables import (
     CODEC,
     FLAG,
@@ -35,7 +36,7 @@ from eventpipe.pipeline.tables import (
     Table,
     has_variables,
 )
-from eventpipe.sinks import FileSink, HttpSink, LoggingSink, WebhookSink
+from eventpipe.sinks import DeliverySink, FileSink, HttpSink, LoggingSink, WebhookSink
 
 # Headers that let somebody in: their values come from the environment.
 _KEYS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
@@ -58,20 +59,47 @@ _FILE: Final[Mapping[str, Kind]] = {
 }
 
 
-def make_sink(table: Table) -> Sink | None:
-    """The sink that a table describes; ``None``, and faults, where there is something wrong with it."""
+Make = Callable[[Table], Sink | None]
+
+
+def make_sink(table: Table, deliveries: Make | None = None) -> Sink | None:
+    """The sink that a table describes; ``None``, and faults, where there is something wrong with it.
+
+    Args:
+        table: The table.
+        deliveries: What makes a sink of kind ``"deliveries"``. ``None``: none can be here.
+    """
+    sinks = _SINKS if deliveries is None else {**_SINKS, "deliveries": deliveries}
     kind = table.need("kind", TEXT, '"http"')
     if kind is None:
         return None
-    if kind not in _SINKS:
+    if kind not in sinks:
         table.fault(
-            f"{table.key_called('kind')} must be one of {', '.join(map(repr, _SINKS))}, not {shown(kind)}"
-            f"{suggestion(kind, list(_SINKS))}"
+            f"{table.key_called('kind')} must be one of {', '.join(map(repr, sinks))}, not {shown(kind)}"
+            f"{suggestion(kind, list(sinks))}"
         )
         return None
-    sink = _SINKS[kind](table)
+    sink = sinks[kind](table)
     table.end({key: f"kind {other!r}" for other, keys in _OWN_KEYS.items() if other != kind for key in keys})
     return sink
+
+
+def delivery_sink(table: Table, deliveries: Deliveries | None) -> Sink | None:
+    """The sink that publishes deliveries, to the endpoints that a table names or to those of the rules."""
+    endpoints, options = table.take("endpoints", TEXTS), _taken(table, {"name": TEXT})
+    if deliveries is None:
+        table.fault(f"{table.called} publishes deliveries, and there are none: add [deliveries]")
+        return None
+    return table.make(DeliverySink, deliveries, endpoints, **options)
+
+
+def taken_headers(table: Table, key: str) -> dict[str, str] | None:
+    """Headers, of which those that let somebody in come from the environment; ``None``: there are none."""
+    written = table.take_raw(key, MAPPING)
+    for name in () if written is None else written:
+        if name.lower() in _KEYS and not has_variables(written[name]):
+            table.fault(f'{table.key_called(key)}: {name} must come from the environment, as in "${{VARIABLE}}"')
+    return None if written is None else table.take(key, MAPPING)
 
 
 def local_path(table: Table, path: str) -> str:
@@ -106,11 +134,7 @@ def _webhook(table: Table) -> Sink | None:
 def _http_options(table: Table) -> dict[str, Any]:  # Any: what TOML carries
     options = _taken(table, _HTTP)
     for key in ("headers", "proxy_headers"):
-        written = table.take_raw(key, MAPPING)
-        for name in () if written is None else written:
-            if name.lower() in _KEYS and not has_variables(written[name]):
-                table.fault(f'{table.key_called(key)}: {name} must come from the environment, as in "${{VARIABLE}}"')
-        if written is not None and (headers := table.take(key, MAPPING)) is not None:
+        if (headers := taken_headers(table, key)) is not None:
             options[key] = headers
     if (socket_path := table.take("socket_path", TEXT)) is not None:
         options["socket_path"] = local_path(table, socket_path)
@@ -140,7 +164,7 @@ def _logging(table: Table) -> Sink | None:
     return table.make(LoggingSink, **options)
 
 
-_SINKS: Final[Mapping[str, Callable[[Table], Sink | None]]] = {
+_SINKS: Final[Mapping[str, Make]] = {
     "http": _http,
     "file": _file,
     "webhook": _webhook,
@@ -152,6 +176,7 @@ _OWN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "file": ("path", "format", "rotate_bytes", "rotate_age", "fsync", "columns", "mode"),
     "webhook": ("secret", "scheme", "allow_private"),
     "logging": ("logger", "level"),
+    "deliveries": ("endpoints",),
 }
 
 

@@ -13,13 +13,16 @@ from typing import Any, Final, NamedTuple
 from eventpipe.checked import shown, suggestion
 from eventpipe.client import AsyncClient
 from eventpipe.clock import Clock
+from eventpipe.contracts import Sink
+from eventpipe.delivery import Deliveries
 from eventpipe.log.consumer import Consumer
 from eventpipe.log.consumer_options import ConsumerOptions
 from eventpipe.log.eventlog import EventLog
 from eventpipe.log.shards import Shard
 from eventpipe.options import ClientOptions, RetryPolicy
-from eventpipe.pipeline.far_ends import local_path, make_sink
-from eventpipe.pipeline.functions import find
+from eventpipe.pipeline.delivery_tables import read_deliveries
+from eventpipe.pipeline.far_ends import delivery_sink, local_path, make_sink
+from eventpipe.pipeline.functions import taken_function
 from eventpipe.pipeline.tables import (
     FLAG,
     NONE,
@@ -80,15 +83,17 @@ def read(path: str | os.PathLike[str], environ: Mapping[str, str], clock: Clock 
     source = Source(called, file.absolute().parent, environ)
     table = Table(source, _parsed(_bytes_of(file, called), called))
     options = _pipeline(table)
-    store, topics = _store(table, clock), _topics(table)
+    (store, kept), topics = _store(table, clock), _topics(table)
     # The rest is looked at even where the store is wrong, so that all faults come at once.
     log = table.make(EventLog, MemoryStore() if store is None else store, topics=topics, clock=clock)
     log = EventLog(MemoryStore()) if log is None else log
-    client, consumers = _client(table, log, clock), _consumers(table, log)
+    described = read_deliveries(table, kept, clock)
+    client = _client(table, log, described.deliveries, clock)
+    consumers = _consumers(table, log, described.deliveries)
     table.end()
     if source.faults:
         raise ValueError("\n".join(source.faults))
-    return Parts(log, client, consumers, options)
+    return Parts(log, client, consumers, options | described._asdict())
 
 
 def _pipeline(top: Table) -> dict[str, Any]:  # Any: keywords of Pipeline
@@ -104,20 +109,22 @@ def _pipeline(top: Table) -> dict[str, Any]:  # Any: keywords of Pipeline
     return {key: value for key, value in options.items() if value is not None}
 
 
-def _store(top: Table, clock: Clock | None) -> Store | None:
+def _store(top: Table, clock: Clock | None) -> tuple[Store | None, dict[str, Any] | None]:  # Any: what TOML carries
+    """The store, and what makes another one of the same file; ``None``: it is in memory, or there is none."""
     table = top.below("store")
     if table is None:
         if "store" not in top:
             top.fault(f'[store] is missing in {top.source.called}: add it, with kind = "sqlite" or kind = "memory"')
-        return None
+        return None, None
     kind = table.need("kind", TEXT, '"sqlite"')
     if kind is None:
-        return None
+        return None, None
     if kind not in _STORES:
         near = suggestion(kind, _STORES)
         table.fault(f"{table.key_called('kind')} must be one of 'memory', 'sqlite', not {shown(kind)}{near}")
-        return None
+        return None, None
     store: Store | None = None
+    kept: dict[str, Any] | None = None  # Any: same
     if kind == "memory":
         options: dict[str, Any] = {}  # Any: what TOML carries
         for key, of in _MEMORY.items():
@@ -128,11 +135,13 @@ def _store(top: Table, clock: Clock | None) -> Store | None:
     else:
         path = table.need("path", TEXT, '"events.db"')
         options = {key: value for key, of in _SQLITE.items() if (value := table.take(key, of)) is not None}
+        kept = options
         if path is not None:
-            store = table.make(SqliteStore, local_path(table, path), clock=clock, **options)
+            kept = {"path": local_path(table, path), **options}
+            store = table.make(SqliteStore, clock=clock, **kept)
     own = {"memory": _MEMORY, "sqlite": {"path": TEXT, **_SQLITE}}
     table.end({key: f"kind {other!r}" for other in _STORES if other != kind for key in own[other]})
-    return store
+    return store, kept
 
 
 def _topics(top: Table) -> dict[str, Retention]:
@@ -149,30 +158,35 @@ def _topics(top: Table) -> dict[str, Retention]:
     return topics
 
 
-def _client(top: Table, log: EventLog, clock: Clock | None) -> AsyncClient | None:
+def _client(top: Table, log: EventLog, deliveries: Deliveries | None, clock: Clock | None) -> AsyncClient | None:
     table = top.below("client")
     if table is None:
         return None
-    topic = table.need("topic", TEXT, '"events"')
+    below = table.below("deliveries")
+    topic = table.take("topic", TEXT) if "deliveries" in table else table.need("topic", TEXT, '"events"')
     options = table.options(ClientOptions)
     retry = _policy(table, "retry")
+    sinks: list[Sink | None] = [] if topic is None else [table.make(LogSink, log, topic)]
+    if below is not None:
+        sinks.append(delivery_sink(below, deliveries))
+        below.end()
     table.end()
     if retry is not None:
         options["retry"] = retry
-    sink = None if topic is None else table.make(LogSink, log, topic)
-    if sink is None:
+    made = [sink for sink in sinks if sink is not None]
+    if not made:
         table.make(ClientOptions, **options)  # what else is wrong is told as well
         return None
-    return table.make(AsyncClient, sink, clock=clock, **options)
+    return table.make(AsyncClient, *made, clock=clock, **options)
 
 
-def _consumers(top: Table, log: EventLog) -> list[Consumer]:
+def _consumers(top: Table, log: EventLog, deliveries: Deliveries | None) -> list[Consumer]:
     consumers: dict[object, Consumer] = {}
     for number, values in enumerate(top.take_raw("consumers", TABLES) or (), 1):
         name = values.get("name")
         owner = f" of consumer {shown(name)}" if isinstance(name, str) and name else f" of consumer number {number}"
         table = Table(top.source, values, "", owner)
-        consumer = _consumer(table, log)
+        consumer = _consumer(table, log, deliveries)
         table.end()
         if consumer is not None and consumer.key in consumers:
             table.fault(f"{table.called}: topic {consumer.key.topic!r} has another consumer of that name above")
@@ -181,21 +195,21 @@ def _consumers(top: Table, log: EventLog) -> list[Consumer]:
     return list(consumers.values())
 
 
-def _consumer(table: Table, log: EventLog) -> Consumer | None:
+def _consumer(table: Table, log: EventLog, deliveries: Deliveries | None) -> Consumer | None:
     topic, name = table.need("topic", TEXT, '"orders"'), table.need("name", TEXT, '"audit"')
     options = table.options(ConsumerOptions, with_none=_WITH_NONE)
     for key, value in (
         ("start", table.take("start", POSITION)),
         ("retry", _policy(table, "retry")),
-        ("filter", _function(table, "filter")),
+        ("filter", taken_function(table, "filter")),
         ("shard", _shard(table)),
     ):
         if value is not None:
             options[key] = value
     far: Any = None  # Any: a sink or a handler, which the consumer checks
-    below, handler = table.below("sink"), _function(table, "handler")
+    below, handler = table.below("sink"), taken_function(table, "handler")
     if below is not None:
-        far = make_sink(below)
+        far = make_sink(below, lambda table: delivery_sink(table, deliveries))
     if "sink" in table and "handler" in table:
         table.fault(
             f"{table.called} has both a sink and a handler: give one of them, and the other to a second consumer"
@@ -228,17 +242,6 @@ def _policy(table: Table, key: str) -> RetryPolicy | None:
     policy = below.make(RetryPolicy, **below.options(RetryPolicy))
     below.end()
     return policy
-
-
-def _function(table: Table, key: str) -> Any:  # Any: a function, which its user checks
-    name = table.take(key, TEXT)
-    if name is None:
-        return None
-    try:
-        return find(name)
-    except ValueError as error:
-        table.fault(f"{table.key_called(key)}: {table.source.without_secrets(str(error))}")
-        return None
 
 
 def _bytes_of(file: Path, called: str) -> bytes:

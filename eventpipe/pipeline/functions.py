@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 from eventpipe.checked import shown, suggestion
 from eventpipe.core.failures import where_raised
+from eventpipe.pipeline.tables import TEXT, Table
 
 
 def find(name: str) -> object:
@@ -25,6 +27,18 @@ def find(name: str) -> object:
             raise ValueError(f"there is no {shown(part)} in {module_name}{suggestion(part, known)}")
         found = getattr(found, part)
     return found
+
+
+def taken_function(table: Table, key: str) -> Any:  # Any: a function, which its user checks
+    """The function that a key names; ``None`` where it is absent, or a fault was found."""
+    name = table.take(key, TEXT)
+    if name is None:
+        return None
+    try:
+        return find(name)
+    except ValueError as error:
+        table.fault(f"{table.key_called(key)}: {table.source.without_secrets(str(error))}")
+        return None
 
 
 def _imported(name: str) -> ModuleType:

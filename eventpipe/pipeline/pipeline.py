@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from eventpipe.checked import shown
 from eventpipe.client import AsyncClient
@@ -24,8 +24,12 @@ from eventpipe.log.eventlog import EventLog
 from eventpipe.log.reports import ConsumerStatistics
 from eventpipe.options import RetryPolicy
 from eventpipe.pipeline.draining import Draining
-from eventpipe.pipeline.reports import ConsumerSummary, PipelineReport
+from eventpipe.pipeline.reports import ConsumerSummary, DeliverySummary, PipelineReport
 from eventpipe.stores.values import ConsumerKey
+
+if TYPE_CHECKING:
+    from eventpipe.delivery import Deliveries, Endpoint, Reconciler, ReconcilerStatistics, Rule
+    from eventpipe.pipeline.delivering import Delivering
 
 # A sink that has nothing to send closes in milliseconds; five seconds is for a file system that stalls. Where the
 # deadline has passed it has a moment, as whatever is cut off.
@@ -36,7 +40,7 @@ _logger = contained_logger(__name__)
 
 
 class Pipeline(Service):
-    """A client that feeds a log, the log, and the consumers that hand out what is in it.
+    """A client that feeds a log, the log, the consumers that hand out what is in it, and deliveries.
 
     ::
 
@@ -46,29 +50,37 @@ class Pipeline(Service):
         async with Pipeline(client=client, log=log, consumers=[audit]) as pipeline:
             await pipeline.client.capture("paid", distinct_id="42")
 
-    It starts the log, then the consumers in order, then the client; an error while starting stops what was started. It
-    stops from the other end, by one deadline: the client takes nothing more in and sends what it has; consumers hand
-    out what is pending, each event once more; the log closes. What a far end has not taken by then stays in the log,
-    and the next start goes on with it.
+    It starts the log and the deliveries, then the reconciler, the consumers in order and the client; an error while
+    starting stops what was started. It stops from the other end, by one deadline: the client takes nothing more in and
+    sends what it has; consumers hand out what is pending, each event once more; the reconciler attempts what is due,
+    once more; deliveries and log close. What a far end has not taken by then stays where it is kept, and the next start
+    goes on with it.
 
     A consumer, or the log, that crashes costs no other. With ``restart`` it starts again after a backoff. One that does
     not start again ends the pipeline, which drains what is left and has failed.
 
-    ``async with`` closes the sinks of consumers at its end, and so does ``aclose()``; ``stop()`` leaves them open. A
-    pipeline without a client and with its sinks open can start again; a client that was closed stays closed.
+    ``async with`` closes the sinks of consumers and endpoints at its end, and so does ``aclose()``; ``stop()`` leaves
+    them open. A pipeline without a client and with its sinks open can start again; a client that was closed stays
+    closed.
 
     Args:
         client: Feeds the log, and perhaps other sinks; closed with the pipeline. ``None``: there is none.
         log: The log; the pipeline starts and stops it.
         consumers: Consumers of that log; the pipeline starts and stops them.
+        deliveries: Deliveries, with a store of their own; the pipeline starts and stops them. ``None``: there are none.
+        reconciler: Attempts those deliveries; likewise. ``None``: other processes do.
+        endpoints: Added to the deliveries at each start, in place of those of their names unless they are the same;
+            others stay. One that was paused or disabled stays so.
+        rules: Likewise.
         name: What its task and its log lines are named after.
         stop_timeout: Seconds that a stop takes at most unless told otherwise.
         restart: How often and how long apart a part that crashed starts again, as ``ServiceGroup`` has it. ``None``:
             never, and the first crash ends the pipeline.
 
     Raises:
-        ValueError: A consumer is there twice, or is one of another log; ``stop_timeout`` is not above 0.
-        TypeError: Something is no client, log, consumer or policy.
+        ValueError: A consumer, endpoint or rule is there twice, or a part belongs to others than these;
+            ``stop_timeout`` is not above 0.
+        TypeError: Something is no client, log, consumer, policy, or part of deliveries.
 
     Attributes:
         log: As given.
@@ -82,6 +94,10 @@ class Pipeline(Service):
         client: AsyncClient | None = None,
         log: EventLog,
         consumers: Iterable[Consumer] = (),
+        deliveries: Deliveries | None = None,
+        reconciler: Reconciler | None = None,
+        endpoints: Iterable[Endpoint] = (),
+        rules: Iterable[Rule] = (),
         name: str = "eventpipe-pipeline",
         stop_timeout: float = STOP_TIMEOUT,
         restart: RetryPolicy | None = None,
@@ -96,25 +112,23 @@ class Pipeline(Service):
         _check_consumers(self.consumers, log)
         self.stop_timeout = stop_timeout
         self._client = client
-        # What cannot start again ends its own group, and tells the outer one so.
-        self._keeper = ServiceGroup(
-            ServiceGroup(log, name=log.name, restart=restart),
-            name=f"log of {name}",
-            stop_timeout=stop_timeout,
-            on_crash=self._lose,
-        )
-        guarded = [ServiceGroup(consumer, name=consumer.name, restart=restart) for consumer in self.consumers]
-        self._workers = (
-            ServiceGroup(*guarded, name=f"consumers of {name}", stop_timeout=stop_timeout, on_crash=self._lose)
-            if guarded
-            else None
-        )
+        self._delivering = _delivering(deliveries, reconciler, endpoints, rules)
+
+        def group(what: str, *services: Service) -> ServiceGroup:
+            # What cannot start again ends its own group, and tells the outer one so.
+            guarded = [ServiceGroup(service, name=service.name, restart=restart) for service in services]
+            return ServiceGroup(*guarded, name=f"{what} of {name}", stop_timeout=stop_timeout, on_crash=self._lose)
+
+        self._keeper = group("log", log) if deliveries is None else group("stores", log, deliveries)
+        self._deliverer = None if reconciler is None else group("deliveries", reconciler)
+        self._workers = group("consumers", *self.consumers) if self.consumers else None
         self._is_client_running = False
         self._is_final = False
         self._closing_sinks: asyncio.Task[tuple[str, ...]] | None = None
         self._draining: Draining | None = None
         self._made = PipelineReport()
         self._before: dict[ConsumerKey, ConsumerStatistics] = {}
+        self._delivered_before: ReconcilerStatistics | None = None
 
     @classmethod
     def from_file(
@@ -156,6 +170,21 @@ class Pipeline(Service):
         """Whether there is a client."""
         return self._client is not None
 
+    @property
+    def deliveries(self) -> Deliveries | None:
+        """The deliveries; ``None``: there are none."""
+        return None if self._delivering is None else self._delivering.deliveries
+
+    @property
+    def reconciler(self) -> Reconciler | None:
+        """What attempts the deliveries; ``None``: nothing does, in this process."""
+        return None if self._delivering is None else self._delivering.reconciler
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints that are added at each start."""
+        return () if self._delivering is None else self._delivering.endpoints
+
     async def stop(self, timeout: float | None = None) -> PipelineReport:
         """Drain from the client to the log, and stop; at once when there is nothing to stop.
 
@@ -181,7 +210,7 @@ class Pipeline(Service):
         return report if isinstance(report, PipelineReport) else PipelineReport(stragglers=report.stragglers)
 
     async def aclose(self, timeout: float | None = None) -> PipelineReport:
-        """Stop, and close the sinks of consumers; it does not start again, unless they have none. May come twice.
+        """Stop, and close all sinks; it does not start again, unless there are none. May come twice.
 
         The arguments, what is returned and raised are those of ``stop()``.
 
@@ -227,7 +256,12 @@ class Pipeline(Service):
         self._before = {consumer.key: consumer.statistics() for consumer in self.consumers}
         if self._client is not None:
             self._client._check_open()  # before anything is started for it
+        self._delivered_before = None if self.reconciler is None else self.reconciler.statistics()
         await self._keeper.start()
+        if self._delivering is not None:
+            await self._delivering.declare()
+        if self._deliverer is not None:
+            await self._deliverer.start()
         if self._workers is not None:
             await self._workers.start()
         if self._client is not None:
@@ -257,7 +291,9 @@ class Pipeline(Service):
         assert life is not None  # noqa: S101  # this is a step of it
         deadline = life.deadline if life.stop_requested.is_set() else Deadline.after(self.stop_timeout)
         client = self._client if self._is_client_running else None
-        draining = Draining(client, self.consumers, self._workers, self.log, self._keeper, deadline)
+        draining = Draining(
+            client, self.consumers, self._workers, self.reconciler, self._deliverer, self.log, self._keeper, deadline
+        )
         self._draining = draining
         began = life.loop.time()
         try:
@@ -285,7 +321,15 @@ class Pipeline(Service):
             elapsed,
             client=draining.client_report,
             consumers=summaries,
+            deliveries=self._delivery_summary(draining),
         )
+
+    def _delivery_summary(self, draining: Draining) -> DeliverySummary | None:
+        reconciler, before = self.reconciler, self._delivered_before
+        if reconciler is None or before is None:
+            return None
+        now = reconciler.deliveries.clock.time()
+        return DeliverySummary.of(before, reconciler.statistics(), draining.delivery_stats, now)
 
     def _report(self, life: Life) -> StopReport:
         report, self._made = self._made, PipelineReport()
@@ -294,7 +338,7 @@ class Pipeline(Service):
         return report
 
     async def _close_sinks(self, deadline: Deadline) -> tuple[str, ...]:
-        """Close the sinks of consumers, once, however many ask for it; the names of those that hang."""
+        """Close the sinks of consumers and endpoints, once, however many ask for it; the names of those that hang."""
         if self._closing_sinks is None or self._closing_sinks.get_loop().is_closed():
             self._closing_sinks = asyncio.get_running_loop().create_task(
                 self._end_sinks(deadline), name=f"sinks of {self.name}", context=own_context()
@@ -304,6 +348,8 @@ class Pipeline(Service):
     async def _end_sinks(self, deadline: Deadline) -> tuple[str, ...]:
         loop = asyncio.get_running_loop()
         closing = {loop.create_task(consumer.aclose(), name=f"sink of {consumer.name}") for consumer in self.consumers}
+        if (deliveries := self.deliveries) is not None:
+            closing.add(loop.create_task(deliveries.aclose(), name=f"sinks of {deliveries.name}"))
         if not closing:
             return ()
         await asyncio.wait(closing, timeout=max(_SINK_GRACE, min(deadline.remaining(), _MAX_SINK_CLOSE)))
@@ -314,6 +360,19 @@ class Pipeline(Service):
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 _logger.warning("%s did not close: %s", task.get_name(), where_raised(error))
         return tuple(task.get_name() for task in closing if not task.done())
+
+
+def _delivering(
+    deliveries: Deliveries | None, reconciler: Reconciler | None, endpoints: Iterable[Endpoint], rules: Iterable[Rule]
+) -> Delivering | None:
+    declared = tuple(endpoints), tuple(rules)
+    if deliveries is None:
+        if reconciler is not None or any(declared):
+            raise ValueError("deliveries must be given with a reconciler, endpoints or rules, which are theirs")
+        return None
+    from eventpipe.pipeline.delivering import Delivering  # where there are deliveries: they take time to import
+
+    return Delivering(deliveries, reconciler, *declared)
 
 
 def _check_consumers(consumers: tuple[Consumer, ...], log: EventLog) -> None:

@@ -44,6 +44,9 @@ NUMBER: Final = Kind(
 )
 FLAG: Final = Kind("true or false", lambda value: type(value) is bool)
 TEXTS: Final = Kind("an array of strings", lambda value: isinstance(value, list) and all(map(TEXT.holds, value)))
+NUMBERS: Final = Kind(
+    "an array of finite numbers", lambda value: isinstance(value, list) and all(map(NUMBER.holds, value))
+)
 TEXT_OR_TEXTS: Final = Kind("a string, or an array of strings", lambda value: TEXT.holds(value) or TEXTS.holds(value))
 TEXT_OR_WHOLE: Final = Kind("a string or a whole number", lambda value: TEXT.holds(value) or WHOLE.holds(value))
 MAPPING: Final = Kind(
@@ -168,6 +171,10 @@ class Table:
             return None
         return self._filled(value, called)
 
+    def expect(self, *keys: str) -> None:
+        """Know keys that may be here, so that they are suggested for those that nobody knows."""
+        self._known.update(dict.fromkeys(keys))
+
     def need(self, key: str, kind: Kind, example: str, *, is_secret: bool = False) -> Any:  # Any: as ``kind`` says
         """As ``take()``, where there has to be a value."""
         if key not in self._values:
@@ -246,7 +253,7 @@ class Table:
         if isinstance(value, str):
             return self.source.filled(value, called)
         if isinstance(value, list):
-            texts = [self.source.filled(text, called) for text in value]
+            texts = [self.source.filled(text, called) if isinstance(text, str) else text for text in value]
             return None if None in texts else texts
         if isinstance(value, dict):
             filled = {name: self.source.filled(text, f"{called}, {shown(name)},") for name, text in value.items()}

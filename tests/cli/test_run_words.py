@@ -47,6 +47,9 @@ def test_a_right_file_is_described_and_not_run(tmp_path: Path) -> None:
         "store": store,
         "client": False,
         "consumers": [{"topic": "orders", "name": "audit"}],
+        "deliveries": False,
+        "reconciler": False,
+        "endpoints": [],
     }
     assert names_in(tmp_path) == ["pipeline.toml"]
 
@@ -60,8 +63,8 @@ def test_a_wrong_file_is_told_in_a_line_for_each_fault(check: bool, tmp_path: Pa
     assert code == 2
     faults = [
         f"pipeline.stop_timeout in {file} must be above 0 and finite, not -1",
-        f"sink.kind of consumer 'audit' in {file} must be one of 'http', 'file', 'webhook', 'logging', not 'fil'; did"
-        " you mean 'file'?",
+        f"sink.kind of consumer 'audit' in {file} must be one of 'http', 'file', 'webhook', 'logging', 'deliveries',"
+        " not 'fil'; did you mean 'file'?",
     ]
     assert err.splitlines() == [f"eventpipe: {fault}" for fault in faults]
     assert json.loads(out) == {"ok": False, "faults": faults}

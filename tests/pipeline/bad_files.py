@@ -52,7 +52,7 @@ BAD = {
         ],
     ),
     "retention": (
-        f'{HEAD}[topics.orders]\nmax_events = 0\nmax_ages = 3',
+        f"{HEAD}[topics.orders]\nmax_events = 0\nmax_ages = 3",
         [
             "topics.orders in {file}: max_events must be at least 1, not 0",
             "unknown key topics.orders.max_ages in {file}; did you mean 'max_age'?",
@@ -142,8 +142,8 @@ BAD = {
     "unknown sink": (
         f'{SINK}kind = "htp"',
         [
-            "sink.kind of consumer 'audit' in {file} must be one of 'http', 'file', 'webhook', 'logging', not 'htp';"
-            " did you mean 'http'?"
+            "sink.kind of consumer 'audit' in {file} must be one of 'http', 'file', 'webhook', 'logging', 'deliveries',"
+            " not 'htp'; did you mean 'http'?"
         ],
     ),
     "sink of another kind": (
@@ -173,8 +173,10 @@ BAD = {
     ),
     "level": (
         f'{SINK}kind = "logging"\nlevel = "inf"',
-        ["sink.level of consumer 'audit' in {file} must be a level of logging such as 'INFO', not 'inf'; did you mean"
-         " 'INFO'?"],
+        [
+            "sink.level of consumer 'audit' in {file} must be a level of logging such as 'INFO', not 'inf'; did you"
+            " mean 'INFO'?"
+        ],
     ),
     "a secret in the file": (
         f'{SINK}kind = "webhook"\nurl = "https://x.example"\nsecret = "hunter2"',
@@ -198,4 +200,110 @@ BAD = {
         f'{HANDLER}outcomes_topic = "${{TOPIC}}"',
         ["outcomes_topic of consumer 'audit' in {file} needs the environment variable 'TOPIC', which is not set"],
     ),
-}  # fmt: skip
+    "deliveries": (
+        f"{HEAD}[deliveries]\nretention = 0\nretentio = 3\n[deliveries.policy]\nattempts = 0\ndelays = [1, '2']",
+        [
+            "deliveries.policy.delays in {file} must be an array of finite numbers, not an array",
+            "deliveries.policy in {file}: attempts must be a whole number, at least 1, not 0",
+            "unknown key deliveries.retentio in {file}; did you mean 'retention'?",
+            "deliveries in {file}: retention must be a finite number of seconds above 0, or None, not 0",
+        ],
+    ),
+    "deliveries in a file that is not shared": (
+        '[store]\nkind = "sqlite"\npath = "x.db"\n[deliveries]',
+        [
+            "deliveries in {file} open the file of the log once more, which needs shared = true in [store]; or give"
+            ' them a file of their own, as in path = "deliveries.db"'
+        ],
+    ),
+    "endpoints": (
+        f"""{HEAD}[[endpoints]]
+name = "a b"
+url = "https://x.example/"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+[[endpoints]]
+url = "https://x.example/"
+rate_limits = 3
+timeout = 0
+[[endpoints]]
+name = "both"
+url = "https://x.example/"
+[endpoints.sink]
+kind = "logging"
+[[endpoints]]
+name = "none"
+headers = {{ Authorization = "Bearer x" }}
+""",
+        [
+            "secret of endpoint 'a b' in {file} must come from the environment, as in secret = \"${{VARIABLE}}\": files"
+            " are copied and kept",
+            "endpoint 'a b' in {file}: the name of an endpoint must have no white space and no control characters, "
+            "unlike 'a b'",
+            'name of endpoint number 2 in {file} is missing, such as name = "acme"',
+            "unknown key rate_limits of endpoint number 2 in {file}; did you mean 'rate_limit'?",
+            "endpoint 'both' in {file} has both a url and a sink: give one of them",
+            "headers of endpoint 'none' in {file}: Authorization must come from the environment, as in"
+            ' "${{VARIABLE}}"',
+            "endpoint 'none' in {file} needs url = \"https://acme.example/hooks\", or a table sink",
+        ],
+    ),
+    "endpoint twice": (
+        f'{HEAD}[[endpoints]]\nname = "a"\nurl = "https://x.example/"\n[[endpoints]]\nname = "a"\n'
+        'url = "https://x.example/"',
+        ["endpoint 'a' in {file}: there is another endpoint of that name above"],
+    ),
+    "sink of an endpoint": (
+        f'{HEAD}[[endpoints]]\nname = "a"\n[endpoints.sink]\nkind = "deliveries"',
+        [
+            "sink.kind of endpoint 'a' in {file} must be one of 'http', 'file', 'webhook', 'logging', not 'deliveries'",
+        ],
+    ),
+    "rules": (
+        f"""{HEAD}[[rules]]
+name = "none"
+events = []
+endpoints = ["a"]
+[[rules]]
+events = "invoice"
+[[rules]]
+name = "dates"
+events = ["*"]
+endpoints = ["a"]
+where = {{ at = 2026-01-31 }}
+""",
+        [
+            "rule 'none' in {file}: events of rule 'none' must be a list of 1 to 100, not tuple",
+            'name of rule number 2 in {file} is missing, such as name = "invoices"',
+            "events of rule number 2 in {file} must be an array of strings, not 'invoice'",
+            'endpoints of rule number 2 in {file} is missing, such as endpoints = ["acme"]',
+            "where.at of rule 'dates' in {file} must be a string, a number, true or false, or an array of these",
+        ],
+    ),
+    "reconciler": (
+        f"{HEAD}[reconciler]\nworkers = 0\ninterva = 3\nlock = 3",
+        [
+            "reconciler.lock in {file} must be a string, not 3",
+            "unknown key reconciler.interva in {file}; did you mean 'interval'?",
+            "reconciler in {file}: workers must be a whole number, at least 1, or None for one per processor, not 0",
+        ],
+    ),
+    "timeout of the reconciler": (
+        f"{HEAD}[reconciler]\nclaim_ttl = 5\ntimeout = 6",
+        [
+            "reconciler in {file}: timeout must be below claim_ttl (5 s), not 6: lower it, or raise claim_ttl; else"
+            " others attempt what is still being attempted here"
+        ],
+    ),
+    "sink of deliveries without any": (
+        f'{SINK}kind = "deliveries"',
+        ["sink of consumer 'audit' in {file} publishes deliveries, and there are none: add [deliveries]"],
+    ),
+    "client of deliveries without any": (
+        f"{HEAD}[client.deliveries]",
+        ["client.deliveries in {file} publishes deliveries, and there are none: add [deliveries]"],
+    ),
+    "misspelt table of deliveries": (
+        f"{HEAD}[delivery]",
+        ["unknown key delivery in {file}; did you mean 'deliveries'?"],
+    ),
+}
