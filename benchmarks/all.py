@@ -15,6 +15,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("scenarios", ("--subjects", ",".join(PEERS), "--runs", "3")),
     ("handlers", ()),
     ("log", ()),
+    ("deliveries", ()),
     ("report", ()),
 )
 

@@ -158,6 +158,26 @@ CHAPTERS = (
         "consumer of its own each of them is handed the event and settles it; of those that share one consumer one "
         "does, and the others look and find nothing.",
     ),
+    Chapter(
+        "deliveries",
+        "Deliveries: through to the far end",
+        "A reconciler with 16 workers and one endpoint, whose requests are signed, from rows that wait in SQLite, with "
+        "an fsync per commit. The floor is as many tasks, each of which posts one ready-made body after the other with "
+        "aiohttp, and keeps nothing. Each works for 0.8 s by turns. What is called lost was accepted by the far end "
+        "and is not known to be.",
+    ),
+    Chapter(
+        "deliveries_idle",
+        "Deliveries: nothing due",
+        "A pass that finds nothing, beside a million deliveries that were made with their attempts, and in an empty "
+        "file.",
+    ),
+    Chapter(
+        "deliveries_first",
+        "Deliveries: the first attempt",
+        "A hundred publishes a second, each timed from the call until the far end has read the request. It returns "
+        "when the event and its row are on disk; the reconciler is woken then.",
+    ),
 )
 
 READERS = """\

@@ -13,14 +13,14 @@ import tempfile
 import time
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from benchmarks.clocks import percentile
 from benchmarks.log_floor import bare, rows_of
+from benchmarks.turns import Found, Stopwatch
 from benchmarks.workload import Captured, pool
 from eventpipe import Batch
 from eventpipe.encoding import Encoder
@@ -40,57 +40,6 @@ SHORT = 10_000  # events of a backlog that is nothing special
 TOPIC = "orders"
 
 Kept = Literal["memory", "sqlite"]
-
-
-@dataclass
-class Found:
-    """What one subject of a load came to; values by turn.
-
-    Attributes:
-        scenario: Which measurement it belongs to.
-        subject: ``eventpipe`` or ``floor``.
-        parameters: What tells it from the others of the scenario.
-        figures: By name; the name ends in its unit.
-        ratios: Of a figure to that of what ran beside it.
-        captured: Events that went in.
-        delivered: Events that were found to be there.
-    """
-
-    scenario: str
-    subject: str
-    parameters: dict[str, Any]  # Any: JSON
-    figures: dict[str, list[float]] = field(default_factory=dict)
-    ratios: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    captured: int = 0
-    delivered: int = 0
-
-    def add(self, **figures: float) -> None:
-        """Add a turn's figures."""
-        for name, value in figures.items():
-            self.figures.setdefault(name, []).append(value)
-
-    def beside(self, other: str, name: str, value: float) -> None:
-        """Add a turn's ratio."""
-        self.ratios.setdefault(name, {}).setdefault(other, []).append(value)
-
-    def hold_against(self, floor: Found) -> None:
-        """Add the ratios to a floor that took the same turns."""
-        for name in floor.figures:
-            for ours, theirs in zip(self.figures[name], floor.figures[name], strict=True):
-                self.beside(floor.subject, name, ours / theirs)
-
-
-class Stopwatch:
-    """Seconds on the wall and of CPU, of all threads, since it was made."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._worked = time.process_time()
-
-    def rates(self, events: int) -> dict[str, float]:
-        """Events per second and CPU per event."""
-        worked, took = time.process_time() - self._worked, time.perf_counter() - self._began
-        return {"per_second": events / took, "cpu_us": worked / events * 1e6}
 
 
 def captured(count: int) -> list[CapturedEvent]:
@@ -121,7 +70,7 @@ async def append_sqlite(turns: int, events: int, durability: SqliteDurability) -
 
     The bare loop over the rows waits for nobody. Beside it, as many producers as the log's wait each for its row.
     """
-    parameters = {"store": "sqlite", "durability": durability, "call": "append"}
+    parameters = {"store": "sqlite", "durability": durability, "call": "append", "producers": PRODUCERS}
     ours, floor, awaited = (
         Found("log_append", subject, parameters) for subject in ("eventpipe", "floor", "awaited floor")
     )
@@ -199,7 +148,7 @@ async def _append_timed(log: EventLog, taken: array[float], share: Sequence[Capt
 async def append_memory(turns: int, events: int) -> list[Found]:
     """Events as they are captured, one by one; and encoded ones, a batch at a time. Beside each, a list of them."""
     one, many, floor = (
-        Found("log_append", subject, {"store": "memory", "call": call})
+        Found("log_append", subject, {"store": "memory", "call": call, "producers": PRODUCERS})
         for subject, call in (("eventpipe", "append"), ("eventpipe", "append_many"), ("floor", "list.append"))
     )
     for turn in range(turns + 1):

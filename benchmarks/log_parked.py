@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from benchmarks.log_loads import TOPIC, Found, each, memory
+from benchmarks.log_loads import TOPIC, each, memory
+from benchmarks.turns import Found
 from benchmarks.workload import Captured, pool
 from eventpipe.log.eventlog import EventLog
 from eventpipe.log.receiver import Receiver

@@ -10,6 +10,7 @@ from benchmarks.results import Measurement, Results
 
 HERD = 1_000  # flushes at once
 LOG = "python -m benchmarks log"
+DELIVERIES = "python -m benchmarks deliveries"
 
 Find = Callable[[Results], float | None]
 
@@ -358,5 +359,37 @@ PROMISES = (
         10,
         figure("log_parked", "append_us", parked="on the topic"),
         LOG,
+    ),
+    *(
+        Promise(
+            f"SQLite: deliveries per second, 16 workers, {words} waiting, to bare requests",
+            "",
+            0.6,
+            ratio("deliveries", "per_second", "floor", waiting=waiting),
+            DELIVERIES,
+            is_least=True,
+        )
+        for waiting, words in ((10_000, "10 000"), (1_000_000, "a million"))
+    ),
+    Promise(
+        "SQLite: CPU per delivery, a million waiting, to 10 000",
+        "",
+        1.2,
+        ratio("deliveries", "cpu_us", "10000 waiting", waiting=1_000_000),
+        DELIVERIES,
+    ),
+    Promise(
+        "SQLite: a pass that finds nothing due beside a million deliveries that were made",
+        "ms",
+        5,
+        figure("deliveries_idle", "pass_ms", settled=1_000_000),
+        DELIVERIES,
+    ),
+    Promise(
+        "SQLite: from `publish()` to its first attempt at the far end, p99",
+        "ms",
+        20,
+        figure("deliveries_first", "p99_ms"),
+        DELIVERIES,
     ),
 )

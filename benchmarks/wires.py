@@ -69,6 +69,8 @@ OWN = Wire(b'{"uuid":"', re.compile(rb'\{"uuid":"([^"]+)"'), _answer("applicatio
 # With a space after the colon from posthog's own library, without one from eventpipe.
 POSTHOG = Wire(b'"uuid":', re.compile(rb'"uuid": ?"([^"]+)"'), _answer("application/json", b'{"status":"Ok"}'))
 POSTHOG_V1 = Wire(POSTHOG.marker, POSTHOG.id, b"", verdict=(b'"', b'":{"result":"ok"}'))
+# One event a request, whose id stands behind its data.
+WEBHOOK = Wire(b',"uuid":"', re.compile(rb',"uuid":"([^"]+)"'), _answer("application/json", b"{}"))
 SEGMENT = _json("messageId", b'{"success": true}')
 AMPLITUDE = _json("insert_id", b'{"code":200}')
 # An attribute is an object with a value and a type.
@@ -83,6 +85,7 @@ OTLP = Wire(
 
 PATHS = {
     b"/batch/": POSTHOG,
+    b"/webhooks": WEBHOOK,
     b"/i/v1/analytics/events": POSTHOG_V1,
     b"/v1/batch": SEGMENT,
     b"/2/httpapi": AMPLITUDE,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.log import LOADS, judge, together
-from benchmarks.log_loads import Found
+from benchmarks.log import LOADS
 from benchmarks.promises import LOG, PROMISES
 from benchmarks.results import Results
+from benchmarks.turns import Found, judge, together
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 170  # seconds; usual are ten to twenty, beside other tests

@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 import zlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,6 +69,10 @@ class Journal:
     def handed(self, events: Iterable[tuple[int, CapturedEvent, int]]) -> None:
         """Note what a consumer was handed: offsets, events and attempts."""
         self.write(*(("handed", offset, event.uuid, seal(event), attempt) for offset, event, attempt in events))
+
+
+Role = Callable[[Journal, Arguments], Coroutine[Any, Any, None]]  # Any: it says nothing
+Roles = Mapping[str, Role]
 
 
 class LoggedLines(logging.Handler):
@@ -235,23 +239,23 @@ async def both(journal: Journal, arguments: Arguments) -> None:
         await until_drained(log, arguments)
 
 
-ROLES: Final = {"produce": produce, "follow": follow, "both": both}
+ROLES: Final[Roles] = {"produce": produce, "follow": follow, "both": both}
 
 
 # -- the program ------------------------------------------------------------------------------------------------------
 
 
-async def live(role: str, arguments: Arguments) -> None:
+async def live(role: Role, arguments: Arguments) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     journal = Journal(arguments["journal"])
     logging.getLogger("eventpipe").addHandler(LoggedLines(journal))
     with contextlib.suppress(asyncio.CancelledError):
-        await ROLES[role](journal, arguments)
+        await role(journal, arguments)
 
 
-def fork(role: str, arguments: Arguments) -> int:
+def fork(role: Role, arguments: Arguments) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -267,7 +271,8 @@ def fork(role: str, arguments: Arguments) -> int:
         os._exit(status)
 
 
-def main() -> None:
+def main(roles: Roles) -> None:
+    """Fork whatever is asked for, until the input ends."""
     gc.freeze()  # children do not touch what they share with this program
     say(0)
     for line in sys.stdin:
@@ -276,7 +281,7 @@ def main() -> None:
             _, status = os.waitpid(wanted["wait"], 0)
             say(os.waitstatus_to_exitcode(status))
         else:
-            say(fork(wanted["role"], wanted["arguments"]))
+            say(fork(roles[wanted["role"]], wanted["arguments"]))
 
 
 def say(answer: int) -> None:
@@ -285,4 +290,4 @@ def say(answer: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(ROLES)

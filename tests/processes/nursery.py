@@ -100,7 +100,7 @@ class Nursery:
         self._parent = parent
 
     def fork(self, role: str, **arguments: Any) -> Child:  # Any: JSON
-        """Make a child with a role of ``tests.processes.logged``."""
+        """Make a child with a role of the parent's program."""
         journal = self._folder / f"{len(self.children):05}.journal"
         born_at = time.monotonic()
         pid = self.ask({"role": role, "arguments": {**arguments, "journal": str(journal)}})
@@ -120,10 +120,10 @@ class Nursery:
 
 
 @contextmanager
-def nursery(folder: Path) -> Iterator[Nursery]:
-    """A warmed parent; at the end no child has written an error."""
+def nursery(folder: Path, program: str = "logged") -> Iterator[Nursery]:
+    """A warmed parent, a module of this package; at the end no child has written an error."""
     errors = folder / "errors"
-    command = [sys.executable, "-m", "tests.processes.logged"]
+    command = [sys.executable, "-m", f"tests.processes.{program}"]
     with (
         errors.open("w") as told,
         subprocess.Popen(
