@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from eventpipe.stores.delivery_values import (
@@ -174,14 +174,22 @@ def _record(transaction: Transaction, one: Change) -> bool:
     attempt = one.attempt
     if attempt is None:
         return True
-    number, began_at, duration, outcome, status, error, response = astuple(attempt)
     transaction.db.execute(
         "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (one.id, number, began_at, duration, encoded(outcome), status, encoded(error), encoded(response)),
+        (
+            one.id,
+            attempt.number,
+            attempt.began_at,
+            attempt.duration,
+            encoded(attempt.outcome),
+            attempt.status,
+            encoded(attempt.error),
+            encoded(attempt.response),
+        ),
     )
-    if number > MAX_ATTEMPTS_KEPT:
+    if attempt.number > MAX_ATTEMPTS_KEPT:
         transaction.db.execute(
-            "DELETE FROM attempts WHERE delivery = ? AND number <= ?", (one.id, number - MAX_ATTEMPTS_KEPT)
+            "DELETE FROM attempts WHERE delivery = ? AND number <= ?", (one.id, attempt.number - MAX_ATTEMPTS_KEPT)
         )
     return True
 
