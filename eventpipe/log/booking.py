@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from eventpipe.clock import Clock
 from eventpipe.core.retry import backoff
 from eventpipe.log.claimed import is_used_up
+from eventpipe.log.fresh import Run, attempt_of, claimed_of
 from eventpipe.log.handling import Handled
 from eventpipe.log.letters import MAX_TEXT, letter_of
 from eventpipe.log.reports import Tally
 from eventpipe.options import RetryPolicy
 from eventpipe.outcomes import DropReason, Outcome, OutcomeKind
-from eventpipe.stores.values import ClaimedEvent, ConsumerKey, Disposal, Disposition
+from eventpipe.stores.values import Acks, ClaimedEvent, ConsumerKey, Disposal, Disposition
 
 NO_ROOM = "dead_letters_full"
 """Why an event was given back that should have died: the topic of dead letters had no room."""
 
-# From all five fields: there is one for every event, and by its own way to be made it costs nearly twice as much.
-_made: Final = partial(tuple.__new__, Disposition)
+_Part = tuple[Handled, Disposal, float]
 _offset_of: Final = attrgetter("claimed.offset")
 
 
@@ -33,8 +32,8 @@ class Booked(NamedTuple):
         dispositions: The same for the store, with what was turned away behind each event.
     """
 
-    parts: list[tuple[Handled, Disposal, float]]
-    dispositions: list[Disposition]
+    parts: list[_Part]
+    dispositions: Sequence[Disposition]
 
     @property
     def handled(self) -> list[Handled]:
@@ -112,17 +111,8 @@ class Booking:
             outbox: What the attempts led to.
             delay: Seconds until what failed is due again; ``None``: the policy says.
         """
-        booked = Booked([], [])
-        for handled in outbox:
-            if handled.kind is OutcomeKind.DELIVERED:
-                self._add(booked, handled, Disposal.ACK)
-            elif handled.kind is OutcomeKind.DROPPED:
-                self._add(booked, handled, Disposal.DEAD)
-            else:
-                self._add_failed(booked, handled, delay)
-        if booked.skipped:  # in order, so that the store can move over all of them at once
-            booked.dispositions.sort(key=_offset_of)
-        return booked
+        parts = [part for handled in outbox for part in self._parts(handled, delay)]
+        return Booked(parts, self._said(parts))
 
     def outcomes(self, handled: Sequence[Handled]) -> tuple[list[Outcome], list[list[int]]]:
         """The same as outcomes, and the offsets of the events of each."""
@@ -130,44 +120,64 @@ class Booking:
             Outcome(
                 one.kind,
                 self._key.name,
-                max([held.claimed.attempt for held in one.events]),
+                attempt_of(one.events),
                 one.reason,
                 one.status,
                 one.durations,
                 one.error,
-                tuple([event for held in one.events if (event := held.claimed.event) is not None]),
+                tuple([event for claimed in claimed_of(one.events) if (event := claimed.event) is not None]),
             )
             for one in handled
         ]
-        return told, [[held.claimed.offset for held in one.events] for one in handled]
+        return told, [[claimed.offset for claimed in claimed_of(one.events)] for one in handled]
 
-    def _add_failed(self, booked: Booked, handled: Handled, delay: float | None) -> None:
+    def _parts(self, handled: Handled, delay: float | None) -> list[_Part]:
+        """What becomes of the events of one attempt."""
+        if handled.kind is OutcomeKind.DELIVERED:
+            return [(handled, Disposal.ACK, 0.0)]
+        if handled.kind is OutcomeKind.DROPPED:
+            return [(handled, Disposal.DEAD, 0.0)]
+        parts: list[_Part] = []
         last = [held for held in handled.events if self._is_last(held.claimed)]
         if last:
             error = handled.error or handled.reason
             given_up = handled._replace(
                 events=tuple(last), kind=OutcomeKind.DROPPED, reason=DropReason.EXHAUSTED, error=error
             )
-            self._add(booked, given_up, Disposal.DEAD)
+            parts.append((given_up, Disposal.DEAD, 0.0))
         if len(last) < len(handled.events):
             again = tuple(held for held in handled.events if not self._is_last(held.claimed))
             attempt = max(held.claimed.attempt for held in again)
             if delay is None:
                 delay = backoff(self._policy, attempt, self.random, handled.retry_after)
-            self._add(booked, handled._replace(events=again), Disposal.NACK, delay)
+            parts.append((handled._replace(events=again), Disposal.NACK, delay))
+        return parts
 
     def _is_last(self, claimed: ClaimedEvent) -> bool:
         return self._max_attempts is not None and claimed.attempt >= self._max_attempts
 
-    def _add(self, booked: Booked, handled: Handled, disposal: Disposal, delay: float = 0.0) -> None:
-        booked.parts.append((handled, disposal, delay))
-        said = booked.dispositions
-        if disposal is Disposal.ACK:
-            said += [_made((held.claimed, disposal, 0.0, None, None)) for held in handled.events]
-        else:
-            said += [self._failed(held.claimed, handled, disposal, delay) for held in handled.events]
-        behind = [held.behind for held in handled.events if held.behind]
-        said += [Disposition(claimed, Disposal.SKIP) for turned_away in behind for claimed in turned_away]
+    def _said(self, parts: Sequence[_Part]) -> Sequence[Disposition]:
+        """The same for the store."""
+        behind = [
+            claimed
+            for handled, _, _ in parts
+            if not isinstance(handled.events, Run)
+            for held in handled.events
+            for claimed in held.behind
+        ]
+        if not behind and all(disposal is Disposal.ACK for _, disposal, _ in parts):
+            return Acks([claimed for handled, _, _ in parts for claimed in claimed_of(handled.events)])
+        said = [
+            Disposition(claimed, disposal)
+            if disposal is Disposal.ACK
+            else self._failed(claimed, handled, disposal, delay)
+            for handled, disposal, delay in parts
+            for claimed in claimed_of(handled.events)
+        ]
+        if behind:  # in order, so that the store can move over all of them at once
+            said += [Disposition(claimed, Disposal.SKIP) for claimed in behind]
+            said.sort(key=_offset_of)
+        return said
 
     def _failed(self, claimed: ClaimedEvent, handled: Handled, disposal: Disposal, delay: float) -> Disposition:
         if disposal is not Disposal.DEAD:

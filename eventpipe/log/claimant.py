@@ -17,7 +17,7 @@ from eventpipe.log.claimed import log_missing, told_apart
 from eventpipe.log.finishing import begin, ended, finish
 from eventpipe.log.positions import Position
 from eventpipe.stores.base import Store
-from eventpipe.stores.values import ClaimedEvent, Claims, ConsumerInfo, ConsumerKey, Disposal, Disposition
+from eventpipe.stores.values import ClaimedEvent, Claims, ConsumerInfo, ConsumerKey, Disposal, Disposition, settled_by
 
 WhenHeld = Literal["wait", "raise"]
 
@@ -356,7 +356,7 @@ class Claimant:
 
     def _forget(self, dispositions: Sequence[Disposition]) -> None:
         """Hold these no more: they were settled or given back, or are lost."""
-        self._held.difference_update([claimed for claimed, _, _, _, _ in dispositions])
+        self._held.difference_update(settled_by(dispositions))
 
     async def _give_back(self, groups: Iterable[list[ClaimedEvent]]) -> None:
         for group in groups:

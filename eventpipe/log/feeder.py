@@ -198,7 +198,8 @@ class Feeder:
             key = self._claimant.key
             raise LeaseLostError(f"consumer {key} was moved: it was handed offset {min(again)} again")
         if events and are_plain and not self._lifted:
-            self.last = self._window.add_fresh(events, now, wall)
+            self._window.add_fresh(events, now, wall)
+            self.last = None  # without a filter nothing is turned away behind them
         else:
             self._take_wanted(events, now, wall)
         if back and self._window.is_suspicious(back[0]):

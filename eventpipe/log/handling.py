@@ -13,6 +13,7 @@ from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.events import UUID_AT, Batch, CapturedEvent
+from eventpipe.log.fresh import Run, attempt_of, claimed_of
 from eventpipe.log.lines import Held
 from eventpipe.outcomes import DropReason, Durations, OutcomeKind, Verdict
 from eventpipe.stores.values import ConsumerKey
@@ -57,7 +58,7 @@ class Handled(NamedTuple):
         durations: What the attempt took.
     """
 
-    events: tuple[Held, ...]
+    events: Sequence[Held]
     kind: OutcomeKind
     reason: str | None = None
     error: str | None = None
@@ -81,8 +82,8 @@ class Work:
     def __init__(self, events: Sequence[Held]) -> None:
         self.events = events
         self.handled: list[Handled] = []
-        self.left: deque[tuple[Held, ...]] = deque([tuple(events)])
-        self.running: tuple[Held, ...] = ()
+        self.left: deque[Sequence[Held]] = deque([events])
+        self.running: Sequence[Held] = ()
         self.blame: SinkError | None = None
         self.attempts = 0
         self.began = 0.0
@@ -130,7 +131,7 @@ class Handling:
         """
         while work.left and work.blame is None:
             part = work.running = work.left.popleft()
-            if part[0].fault is not None:
+            if not isinstance(part, Run) and part[0].fault is not None:
                 work.handled.append(_at_fault(part))
                 work.running = ()
                 continue
@@ -155,7 +156,7 @@ class Handling:
             error = _NotedError("it cancelled its own task", reason=self._fault)
             work.handled.append(_failed(part, error, durations))
 
-    async def _attempt(self, part: tuple[Held, ...], batch: Batch) -> Answer:
+    async def _attempt(self, part: Sequence[Held], batch: Batch) -> Answer:
         sink = _Call(self._handler, self._consumed(part[0])) if self._handler is not None else self._sink
         assert sink is not None  # noqa: S101  # there is the one or the other
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -170,8 +171,8 @@ class Handling:
                 raise
             return Answer(again=batch.events, error=_NotedError(describe(raised), reason=self._fault))
 
-    def _batch(self, part: tuple[Held, ...]) -> Batch:
-        events = tuple([event for held in part if (event := held.claimed.event) is not None])
+    def _batch(self, part: Sequence[Held]) -> Batch:
+        events = tuple([event for claimed in claimed_of(part) if (event := claimed.event) is not None])
         if len(events) == 1:
             id_ = events[0].uuid
         else:
@@ -179,24 +180,23 @@ class Handling:
             ids = b"".join([event.data[UUID_AT] for event in events])
             own = self._key.lease.encode()
             id_ = str(uuidlib.UUID(bytes=hashlib.blake2b(ids, digest_size=16, key=own[:64]).digest(), version=5))
-        attempts = max([held.claimed.attempt for held in part])
-        return Batch(id_, events[0].lane, events, self._clock.time(), attempts)
+        return Batch(id_, events[0].lane, events, self._clock.time(), attempt_of(part))
 
     def _consumed(self, held: Held) -> ConsumedEvent:
         claimed = held.claimed
         assert claimed.event is not None  # noqa: S101  # what is undecodable has a fault
         return ConsumedEvent(claimed.event, self._key.topic, claimed.offset, claimed.attempt, claimed.appended_at)
 
-    def _durations(self, part: tuple[Held, ...], first: float, began: float, ended: float) -> Durations:
+    def _durations(self, part: Sequence[Held], first: float, began: float, ended: float) -> Durations:
         # The loop clock that an event was captured by may have been another one: the queue is the topic.
-        waited = self._clock.time() - (ended - first) - part[0].claimed.appended_at
+        waited = self._clock.time() - (ended - first) - claimed_of(part)[0].appended_at
         return Durations(max(waited, 0.0), began - first, ended - began)
 
-    def _sort(self, work: Work, part: tuple[Held, ...], answer: Answer, durations: Durations) -> bool:
+    def _sort(self, work: Work, part: Sequence[Held], answer: Answer, durations: Durations) -> bool:
         """Note what became of each event of ``part``; whether to go on with the next part."""
         by_event = {id(held.claimed.event): held for held in part}  # no batch has an event twice
 
-        def held(events: Iterable[CapturedEvent]) -> tuple[Held, ...]:
+        def held(events: Iterable[CapturedEvent]) -> Sequence[Held]:
             return tuple(by_event[id(event)] for event in events)
 
         if answer.delivered:
@@ -213,7 +213,7 @@ class Handling:
             return False
         return self._refused(work, again, answer.error, durations)
 
-    def _refused(self, work: Work, again: tuple[Held, ...], error: PermanentSinkError, durations: Durations) -> bool:
+    def _refused(self, work: Work, again: Sequence[Held], error: PermanentSinkError, durations: Durations) -> bool:
         if error.scope == "sink":
             work.left.appendleft(again)
             work.blame = error
@@ -265,7 +265,7 @@ class _Call:
         """There is nothing to release."""
 
 
-def _failed(events: tuple[Held, ...], error: SinkError, durations: Durations) -> Handled:
+def _failed(events: Sequence[Held], error: SinkError, durations: Durations) -> Handled:
     """Events that are tried again."""
     retry_after = error.retry_after if isinstance(error, TransientSinkError) else None
     if retry_after is not None and not retry_after > 0:  # NaN too
@@ -278,7 +278,7 @@ def _text(error: SinkError) -> str:
     return str(error) if isinstance(error, _NotedError) else describe(error)
 
 
-def _at_fault(part: tuple[Held, ...]) -> Handled:
+def _at_fault(part: Sequence[Held]) -> Handled:
     """What becomes of an event that cannot be handed to anybody."""
     held = part[0]
     if held.claimed.event is None:

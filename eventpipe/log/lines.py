@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 
 from eventpipe.stores.values import ClaimedEvent
@@ -103,3 +104,84 @@ class Line:
         while self.events[place].offset < held.offset:
             place += 1
         self.events.insert(place, held)
+
+
+class Lines:
+    """Lines by their keys, and which of them goes on next: the one whose first event is the oldest.
+
+    Attributes:
+        events: How many may leave.
+        size: Their encoded bytes.
+        heads: Offsets of the first events of lines that may go on, and keys; those of before are in it too.
+    """
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.size = 0
+        self.heads: list[tuple[int, object]] = []
+        self._lines: dict[object, Line] = {}
+
+    def get(self, key: object) -> Line | None:
+        """A line, if there is one: it has events that wait, are out, or come again."""
+        return self._lines.get(key)
+
+    def of(self, key: object) -> Line:
+        """A line, made if there is none."""
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(key)
+        return line
+
+    def all(self) -> list[Line]:
+        """Every one, in no order."""
+        return list(self._lines.values())
+
+    def enlist(self, held: Held) -> None:
+        """Put an event into its line."""
+        line = held.line = self.of(held.key)
+        goes_last = line.counted and line.events[-1].offset < held.offset
+        line.insert(held)
+        if not goes_last:
+            self.refresh(line)
+            return
+        line.counted += 1  # its first event stays the same, and so does all else: nearly every event comes this way
+        line.counted_bytes += held.size
+        self.events += 1
+        self.size += held.size
+
+    def first(self) -> Line | None:
+        """The line whose first event is the next to leave."""
+        while self.heads:
+            offset, key = self.heads[0]
+            line = self._lines.get(key)
+            if line is not None and line.in_heads == offset and not line.is_blocked and line.events[0].offset == offset:
+                return line
+            heapq.heappop(self.heads)
+            if line is not None and line.in_heads == offset:
+                line.in_heads = None
+        return None
+
+    def take_first(self) -> Line | None:
+        """The same, which does not go on until it is put first again."""
+        line = self.first()
+        if line is not None:
+            heapq.heappop(self.heads)
+            line.in_heads = None
+        return line
+
+    def put_first(self, line: Line) -> None:
+        """Have a line go on when it is its turn, unless it is blocked."""
+        if not line.is_blocked and line.in_heads != line.events[0].offset:
+            line.in_heads = line.events[0].offset
+            heapq.heappush(self.heads, (line.in_heads, line.key))
+
+    def refresh(self, line: Line) -> None:
+        """Count a line as what may leave, or not, after something in it changed."""
+        self.events -= line.counted
+        self.size -= line.counted_bytes
+        line.counted, line.counted_bytes = (0, 0) if line.is_blocked else (len(line.events), line.size)
+        self.events += line.counted
+        self.size += line.counted_bytes
+        self.put_first(line)
+        if line.is_over and self._lines.get(line.key) is line:
+            del self._lines[line.key]

@@ -104,11 +104,11 @@ class Settling:
         booked = self._plan.booking.book(outbox, later)
         try:
             try:
-                await self._claimant.settle(aside + booked.dispositions)
+                await self._claimant.settle([*aside, *booked.dispositions] if aside else booked.dispositions)
             except StoreFullError as error:
                 self._episodes.no_room(error)
                 booked = booked.without_letters(later or self._plan.policy.max_delay)
-                await self._claimant.settle(aside + booked.dispositions)
+                await self._claimant.settle([*aside, *booked.dispositions])
         except (LeaseLostError, UnknownConsumerError, ClosedError, asyncio.CancelledError):
             self._take_back(outbox, aside)  # settled perhaps; said again, that changes nothing
             raise

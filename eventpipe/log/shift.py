@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from eventpipe.core.deadline import Deadline
@@ -38,7 +39,7 @@ _logger = contained_logger(__name__)
 class _Desk:
     """A worker's place, and what is on it."""
 
-    def __init__(self, events: list[Held]) -> None:
+    def __init__(self, events: Sequence[Held]) -> None:
         self.work: Work | None = Work(events)
 
 

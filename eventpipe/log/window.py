@@ -5,7 +5,6 @@ Moments are on the loop clock and come in as arguments, but for ``appended_at``,
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,8 @@ from typing import Final
 from eventpipe.log.away import Away
 from eventpipe.log.claimed import alone_from
 from eventpipe.log.filling import Filling, Rules
-from eventpipe.log.lines import Held, Line
+from eventpipe.log.fresh import Fresh, Run, claimed_of
+from eventpipe.log.lines import Held, Line, Lines
 from eventpipe.stores.values import ClaimedEvent
 
 # Events of keys that failed wait in hand for their turn while others go on. As a client's queue: 10 000 and 32 MiB.
@@ -51,10 +51,10 @@ class Window:
         self.is_flushing = False
         self._rules = rules
         self._offsets: set[int] = set()  # of what is held
-        self._lines: dict[object, Line] = {}
-        self._heads: list[tuple[int, object]] = []  # offsets of the first events of lines that may go on, and keys
-        self._eligible = 0
-        self._eligible_bytes = 0
+        self._lines = Lines()
+        # Of one line, where a batch needs no look at each event: behind all that is in the line itself.
+        self._fresh = Fresh(_TOPIC)
+        self._are_runs = rules.ordered_by == "topic" and rules.batch_events > 1 and rules.lane_of is None
         self._later: deque[Held] = deque()  # too young to leave, in order
         self._away = Away()
         self._alone_from = max(2, alone_from(rules.max_attempts))
@@ -75,11 +75,12 @@ class Window:
             # Claimed when somebody can begin with it: it would die of a kill although nobody was handed it.
             return int(self._can_begin), rules.target_bytes
         # What is blocked by a failure does not count, so that others go on: in one line there are no others.
-        at_hand = self.held if rules.ordered_by == "topic" else self._eligible + self.out
+        eligible, eligible_bytes = self._eligible()
+        at_hand = self.held if rules.ordered_by == "topic" else eligible + self.out
         lacking = min(rules.target - at_hand, MAX_HELD - self.held - len(self._away) - self.turned_away)
-        if self._eligible and 2 * lacking < rules.target:
+        if eligible and 2 * lacking < rules.target:
             lacking = 0  # as claims cost a call each, one at a time is too few
-        lacking_bytes = rules.target_bytes - self._eligible_bytes
+        lacking_bytes = rules.target_bytes - eligible_bytes
         if lacking_bytes <= 0 or self.held_bytes >= MAX_HELD_BYTES:
             lacking = 0
         return max(lacking, due), max(lacking_bytes, 1)
@@ -117,6 +118,8 @@ class Window:
             fault: Why it cannot be handed to anybody; ``None``: it can.
         """
         held = Held(claimed, self._key_of(claimed), fault, now, now - wall)
+        if self._are_runs and self._fresh and self._fresh.first.offset < held.offset:
+            self._spread()
         if self._away.take(claimed.offset) is None:
             self.is_careful = claimed.attempt >= self._alone_from
         self.held += 1
@@ -125,34 +128,28 @@ class Window:
         if self._ready_at(held) > now or (self._later and self._later[-1].offset < held.offset):
             self._later.append(held)
         else:
-            self._enlist(held)
+            self._lines.enlist(held)
         return held
 
-    def add_fresh(self, events: Sequence[ClaimedEvent], now: float, wall: float) -> Held:
-        """As ``add()`` for each of them; the last one. In one line, where nothing is amiss, all of them at once.
+    def add_fresh(self, events: Sequence[ClaimedEvent], now: float, wall: float) -> None:
+        """As ``add()`` for each of them. In one line, where nothing is amiss, all of them at once.
 
         Args:
             events: By offset, at least one; intact, at their first attempt, and none of them held.
             now: The loop clock.
             wall: The wall clock.
         """
-        rules = self._rules
-        line = self._line_of(_TOPIC) if rules.ordered_by == "topic" else None
-        if line is None or not line.goes_on_at(events[0].offset) or rules.delay or self._away:
-            return [self.add(claimed, now, wall) for claimed in events][-1]
-        shift = now - wall
-        added = [Held(claimed, _TOPIC, None, now, shift) for claimed in events]
-        for held in added:
-            held.line = line
-        size = sum([held.size for held in added])
+        offset = events[0].offset
+        is_amiss = self._away or self._rules.delay or not self._fresh.goes_on_at(offset)
+        line = self._lines.get(_TOPIC)
+        if not self._are_runs or is_amiss or not (line is None or line.goes_on_at(offset)):
+            for claimed in events:
+                self.add(claimed, now, wall)
+            return
         self.is_careful = False
-        self.held += len(added)
-        self.held_bytes += size
+        self.held += len(events)
+        self.held_bytes += self._fresh.add(events, now, now - wall)
         self._offsets.update([claimed.offset for claimed in events])
-        line.events += added
-        line.size += size
-        self._refresh(line)
-        return added[-1]
 
     def turn_away(self, claimed: ClaimedEvent) -> None:
         """See that a claimed event is handed to nobody."""
@@ -185,32 +182,36 @@ class Window:
 
     # -- handing out --------------------------------------------------------------------------------------------------
 
-    def take(self, now: float) -> list[Held]:
+    def take(self, now: float) -> Sequence[Held]:
         """Events to hand out now as one batch, by offset; empty when there are none."""
         self._ripen(now)
         if now < self._paused_until or (self._is_probing and self.out) or not self._is_due(now):
             return []
+        if self._are_runs and self._fresh:
+            line = self._lines.get(_TOPIC)
+            run = self._take_run() if line is None else None
+            if run is not None:
+                return run
+            self._spread(self._rules.batch_events - (0 if line is None else len(line.events)))
         filling = Filling(self._rules)
         aside: list[Line] = []
         taken: dict[Line, int] = {}
-        while not filling.is_full and len(aside) < filling.most and (line := self._first_line()) is not None:
-            heapq.heappop(self._heads)
-            line.in_heads = None
+        while not filling.is_full and len(aside) < filling.most and (line := self._lines.take_first()) is not None:
             events, size = len(filling.batch), filling.size
-            other = self._heads[0][0] if self._heads else math.inf
+            other = self._lines.heads[0][0] if self._lines.heads else math.inf
             goes_on = filling.fill(line.events, min(other, min(line.away, default=math.inf)))
             if len(filling.batch) > events:
                 taken[line] = taken.get(line, 0) + len(filling.batch) - events
                 line.size -= filling.size - size
             if goes_on:
-                self._put_first(line)
+                self._lines.put_first(line)
             else:
                 aside.append(line)
         for line, events in taken.items():
             line.out += events
-            self._refresh(line)
+            self._lines.refresh(line)
         for line in aside:
-            self._put_first(line)
+            self._lines.put_first(line)
         self.out += len(filling.batch)
         return filling.batch
 
@@ -222,17 +223,18 @@ class Window:
             line.size += held.size
             line.out -= 1
             self.out -= 1
-            self._refresh(line)
+            self._lines.refresh(line)
 
     def let_go(self) -> list[Held]:
         """Give up all that is not handed out; in no order."""
+        self._spread()
         events = list(self._later)
         self._later.clear()
-        for line in list(self._lines.values()):
+        for line in self._lines.all():
             events += line.events
             line.events.clear()
             line.size = 0
-            self._refresh(line)
+            self._lines.refresh(line)
         self._forget(events)
         return events
 
@@ -282,9 +284,9 @@ class Window:
     def due_at(self) -> float | None:
         """When ``take()`` may have more to give although nothing comes in; ``None``: never."""
         moments = [self._ready_at(self._later[0])] if self._later else []
-        line = self._first_line()
-        if line is not None:
-            moments.append(max(self._leaves_at(line.events[0]), self._paused_until))
+        first = self._first()
+        if first is not None:
+            moments.append(max(self._leaves_at(first), self._paused_until))
         return min(moments, default=None)
 
     def due_back_at(self, now: float) -> float | None:
@@ -300,7 +302,7 @@ class Window:
     @property
     def _can_begin(self) -> bool:
         """Whether what is claimed now is handed out at once."""
-        return not self._eligible and self.out < self._rules.concurrency
+        return not self._eligible()[0] and self.out < self._rules.concurrency
 
     def _key_of(self, claimed: ClaimedEvent) -> object:
         """Of which line an event is; one that has no key keeps no order with any other."""
@@ -310,19 +312,17 @@ class Window:
         return claimed.offset if key is None else key
 
     def _is_due(self, now: float) -> bool:
-        line = self._first_line()
-        if line is None:
+        first = self._first()
+        if first is None:
             return False
-        if self.is_flushing or self._eligible >= self._rules.batch_events:
+        events, size = self._eligible()
+        if self.is_flushing or events >= self._rules.batch_events or size >= self._rules.batch_bytes:
             return True
-        first = line.events[0]
-        return (
-            self._eligible_bytes >= self._rules.batch_bytes or self._leaves_at(first) <= now or first.fault is not None
-        )
+        return self._leaves_at(first) <= now or first.fault is not None
 
     def _ripen(self, now: float) -> None:
         while self._later and self._ready_at(self._later[0]) <= now:
-            self._enlist(self._later.popleft())
+            self._lines.enlist(self._later.popleft())
 
     def _ready_at(self, held: Held) -> float:
         """Before this moment it does not leave."""
@@ -332,66 +332,59 @@ class Window:
         """From this moment on it waits for no others."""
         return held.since + self._rules.delay + self._rules.max_batch_age
 
-    def _line_of(self, key: object) -> Line:
-        line = self._lines.get(key)
-        if line is None:
-            line = self._lines[key] = Line(key)
-        return line
+    def _is_fresh_next(self) -> bool:
+        """Whether what is fresh may leave: its line is not blocked."""
+        if not (self._are_runs and self._fresh):
+            return False
+        line = self._lines.get(_TOPIC)
+        return line is None or not line.is_blocked
 
-    def _enlist(self, held: Held) -> None:
-        line = held.line = self._line_of(held.key)
-        goes_last = line.counted and line.events[-1].offset < held.offset
-        line.insert(held)
-        if not goes_last:
-            self._refresh(line)
-            return
-        line.counted += 1  # its first event stays the same, and so does all else: nearly every event comes this way
-        line.counted_bytes += held.size
-        self._eligible += 1
-        self._eligible_bytes += held.size
+    def _eligible(self) -> tuple[int, int]:
+        """How many events may leave, and their encoded bytes."""
+        if not self._is_fresh_next():
+            return self._lines.events, self._lines.size
+        return self._lines.events + len(self._fresh), self._lines.size + self._fresh.size
 
-    def _first_line(self) -> Line | None:
-        """The line whose first event is the next to leave."""
-        while self._heads:
-            offset, key = self._heads[0]
-            line = self._lines.get(key)
-            if line is not None and line.in_heads == offset and not line.is_blocked and line.events[0].offset == offset:
-                return line
-            heapq.heappop(self._heads)
-            if line is not None and line.in_heads == offset:
-                line.in_heads = None
-        return None
+    def _first(self) -> Held | None:
+        """The next event to leave."""
+        line = self._lines.first()
+        if line is not None:
+            return line.events[0]
+        if not self._is_fresh_next():
+            return None
+        return self._fresh.first
 
-    def _put_first(self, line: Line) -> None:
-        if not line.is_blocked and line.in_heads != line.events[0].offset:
-            line.in_heads = line.events[0].offset
-            heapq.heappush(self._heads, (line.in_heads, line.key))
+    def _take_run(self) -> Run | None:
+        line = self._lines.of(_TOPIC)
+        run = self._fresh.take(self._rules.batch_events, self._rules.batch_bytes, line)
+        if run is not None:
+            line.out += len(run)
+            self.out += len(run)
+        return run
 
-    def _refresh(self, line: Line) -> None:
-        """Count a line as what may leave, or not, after something in it changed."""
-        self._eligible -= line.counted
-        self._eligible_bytes -= line.counted_bytes
-        line.counted, line.counted_bytes = (0, 0) if line.is_blocked else (len(line.events), line.size)
-        self._eligible += line.counted
-        self._eligible_bytes += line.counted_bytes
-        self._put_first(line)
-        if line.is_over and self._lines.get(line.key) is line:
-            del self._lines[line.key]
+    def _spread(self, most: int = MAX_HELD) -> None:
+        """Have what is fresh stand in its line, each event by itself; no more of it than is looked at now."""
+        for held in self._fresh.take_each(most):
+            self._lines.enlist(held)
 
     def _end(self, events: Sequence[Held]) -> None:
+        self.out -= len(events)
+        if isinstance(events, Run):
+            events.line.out -= len(events)
+            self._lines.refresh(events.line)
+            return
         for held in events:
             line = held.line
             line.out -= 1
             if not line.out:  # else it stays blocked
-                self._refresh(line)
-        self.out -= len(events)
+                self._lines.refresh(line)
 
     def _wait_no_more(self, offsets: Iterable[int]) -> None:
         for offset in offsets:
             if (line := self._away.take(offset)) is not None:
-                self._refresh(line)
+                self._lines.refresh(line)
 
     def _forget(self, events: Sequence[Held]) -> None:
         self.held -= len(events)
-        self.held_bytes -= sum([held.size for held in events])
-        self._offsets.difference_update([held.claimed.offset for held in events])
+        self.held_bytes -= events.size if isinstance(events, Run) else sum([held.size for held in events])
+        self._offsets.difference_update([claimed.offset for claimed in claimed_of(events)])

@@ -25,6 +25,7 @@ from eventpipe.stores.sqlite_port import Port, open_port
 from eventpipe.stores.sqlite_room import MIN_TRIM_STEP, TRIM_STEP, Ids, relieve
 from eventpipe.stores.sqlite_schema import SCHEME
 from eventpipe.stores.values import (
+    Acks,
     ClaimedEvent,
     Claims,
     ConsumerInfo,
@@ -264,7 +265,7 @@ class SqliteStore:
     async def settle(self, key: ConsumerKey, token: int | None, dispositions: Sequence[Disposition]) -> None:
         """See ``ConsumerStore``."""
         settlement = sqlite_claims.Settlement(key, token, dispositions, Ids(self._now(), self._window))
-        has_letters = any(one.disposal is Disposal.DEAD for one in dispositions)
+        has_letters = not isinstance(dispositions, Acks) and any(one.disposal is Disposal.DEAD for one in dispositions)
         port, until = self._opened(), None
         while True:
             try:

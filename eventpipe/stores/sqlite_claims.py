@@ -15,7 +15,16 @@ from eventpipe.stores.sqlite_reading import Reading, set_aside
 from eventpipe.stores.sqlite_room import Ids, settled_before
 from eventpipe.stores.sqlite_tables import Consumer, Topic, load, save_consumer, save_topic
 from eventpipe.stores.sqlite_topics import append_one
-from eventpipe.stores.values import DEAD_SUFFIX, ClaimedEvent, Claims, ConsumerKey, Disposal, Disposition
+from eventpipe.stores.values import (
+    DEAD_SUFFIX,
+    Acks,
+    ClaimedEvent,
+    Claims,
+    ConsumerKey,
+    Disposal,
+    Disposition,
+    settled_by,
+)
 
 # Bound once: to look one up in its enumeration costs a tenth of a settlement.
 _ACK: Final = Disposal.ACK
@@ -171,6 +180,9 @@ def _go_on(db: sqlite3.Connection, consumer: Consumer, dispositions: Sequence[Di
 
     That is what nearly every settlement comes to, and a sixth of what it costs to look at each event's marks.
     """
+    if isinstance(dispositions, Acks):
+        after = _acked_up_to(consumer, dispositions.events)
+        return after is not None and _move(db, consumer, after, 0)
     position, skipped = consumer.position, 0
     fence, claims = consumer.fence, consumer.claims
     for claimed, disposal, _, reason, _ in dispositions:
@@ -181,6 +193,19 @@ def _go_on(db: sqlite3.Connection, consumer: Consumer, dispositions: Sequence[Di
                 return False
             skipped += 1
         position += 1
+    return _move(db, consumer, position, skipped)
+
+
+def _acked_up_to(consumer: Consumer, events: Sequence[ClaimedEvent]) -> int | None:
+    """Where what follows right behind the position ends; ``None``: it is something else, or of no claim that counts."""
+    after = consumer.position + len(events)
+    if [claimed.offset for claimed in events] != list(range(consumer.position, after)):
+        return None
+    numbers = {claimed.claim for claimed in events}
+    return after if consumer.fence < min(numbers) and max(numbers) <= consumer.claims else None
+
+
+def _move(db: sqlite3.Connection, consumer: Consumer, position: int, skipped: int) -> bool:
     if position > consumer.next or marks.has_any(db, consumer):
         return False
     consumer.position = position
@@ -218,7 +243,7 @@ def _dispose(transaction: Transaction, consumer: Consumer, ask: Settlement) -> b
 
 def _valid(db: sqlite3.Connection, consumer: Consumer, ask: Settlement) -> list[Disposition]:
     """The dispositions of events that are not settled yet, the first that settles each."""
-    offsets = [one.claimed.offset for one in ask.dispositions]
+    offsets = [claimed.offset for claimed in settled_by(ask.dispositions)]
     marked = marks.between(db, consumer, min(offsets), max(offsets) + 1)
     settled: set[int] = set()
     valid: list[Disposition] = []

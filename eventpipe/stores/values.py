@@ -5,10 +5,11 @@ Moments are seconds since the epoch on the wall clock, because other processes r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple
+from itertools import repeat
+from typing import Final, Literal, NamedTuple, overload
 
 from eventpipe.events import CapturedEvent
 from eventpipe.retention import Retention
@@ -136,6 +137,43 @@ class Disposition(NamedTuple):
     delay: float = 0.0
     reason: str | None = None
     letter: CapturedEvent | None = None
+
+
+class Acks(Sequence[Disposition]):
+    """The dispositions of events that are all acked, which is what nearly every settlement says.
+
+    Each is made when somebody looks at it: a store that asks for ``events`` instead is spared an object per event.
+
+    Attributes:
+        events: The events, as they were claimed.
+    """
+
+    __slots__ = ("events",)
+
+    def __init__(self, events: Sequence[ClaimedEvent]) -> None:
+        self.events = events
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __iter__(self) -> Iterator[Disposition]:
+        return map(Disposition, self.events, repeat(Disposal.ACK))
+
+    @overload
+    def __getitem__(self, at: int) -> Disposition: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Disposition]: ...
+
+    def __getitem__(self, at: int | slice) -> Disposition | Sequence[Disposition]:
+        return Acks(self.events[at]) if isinstance(at, slice) else Disposition(self.events[at], Disposal.ACK)
+
+
+def settled_by(dispositions: Sequence[Disposition]) -> Sequence[ClaimedEvent]:
+    """The events that something is said of."""
+    if isinstance(dispositions, Acks):
+        return dispositions.events
+    return [claimed for claimed, _, _, _, _ in dispositions]
 
 
 @dataclass(frozen=True, slots=True)

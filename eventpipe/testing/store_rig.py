@@ -10,6 +10,7 @@ from eventpipe.clock import Clock
 from eventpipe.events import CapturedEvent
 from eventpipe.stores.base import Store
 from eventpipe.stores.values import (
+    Acks,
     ClaimedEvent,
     Claims,
     ConsumerInfo,
@@ -134,6 +135,9 @@ class Hand:
         reason: str | None = None,
     ) -> None:
         """Settle events, or give them back; a letter is the event itself."""
+        if disposal is Disposal.ACK and reason is None:
+            await self.rig.store.settle(self.key, self.token, Acks(list(events)))  # as consumers do
+            return
         dispositions = [
             Disposition(event, disposal, delay, reason, event.event if disposal is Disposal.DEAD else None)
             for event in events

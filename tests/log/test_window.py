@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from eventpipe.log import fresh
 from eventpipe.log.away import GRACE
 from eventpipe.log.filling import Rules
+from eventpipe.log.fresh import Run, claimed_of
 from eventpipe.log.lines import Held
 from eventpipe.log.window import MAX_HELD, Window
 from eventpipe.stores.values import ClaimedEvent
@@ -36,11 +40,11 @@ def _claimed(offset: int, *, key: str | None = None, attempt: int = 1, at: float
     return ClaimedEvent(offset, at, event, None, b"", attempt, 1)
 
 
-def _offsets(events: list[Held]) -> list[int]:
+def _offsets(events: Sequence[Held]) -> list[int]:
     return [held.offset for held in events]
 
 
-def _settle(window: Window, events: list[Held]) -> None:
+def _settle(window: Window, events: Sequence[Held]) -> None:
     window.handled(events)
     window.settled(events)
 
@@ -123,7 +127,7 @@ class TestOrder:
         window = _window(ordered_by=ordered_by, batch_events=4, max_attempts=None)
         events = {offset: _claimed(offset, key=chance.choice("abc")) for offset in range(400)}
         fresh = list(events.values())
-        out: list[list[Held]] = []
+        out: list[Sequence[Held]] = []
         away: list[tuple[float, ClaimedEvent]] = []
         ended: list[int] = []
         now = 0.0
@@ -171,7 +175,7 @@ class TestAddingMany:
         chance = random.Random(seed)
         for _ in range(60):
             windows = [_window(ordered_by=ordered_by, delay=delay, max_batch_age=1.0, batch_events=4) for _ in range(2)]
-            out: list[list[list[Held]]] = []
+            out: list[list[Sequence[Held]]] = []
             offset, now = 0, 0.0
             for _ in range(12):
                 now += chance.choice([0.0, 0.5, 3.0])
@@ -181,8 +185,9 @@ class TestAddingMany:
                     key, age, size = chance.choice("ab"), chance.choice([0.0, 0.5, 4.0]), chance.randrange(50)
                     fresh.append(_claimed(offset, key=key, at=wall - age, size=size))
                     offset += chance.choice([1, 1, 2])
-                last = windows[0].add_fresh(fresh, now, wall)
-                assert [windows[1].add(claimed, now, wall) for claimed in fresh][-1].offset == last.offset
+                windows[0].add_fresh(fresh, now, wall)
+                for claimed in fresh:
+                    windows[1].add(claimed, now, wall)
                 if batch := [window.take(now) for window in windows]:
                     out.append(batch)
                 if out and chance.random() < 0.7:
@@ -354,13 +359,13 @@ class TestAppetite:
         """One at a time, and only while nothing else is ready and not all are at work."""
         window = _window(ordered_by=None, batch_events=1, max_attempts=2, concurrency=2)
         window.add_fresh([_claimed(offset) for offset in range(4)], 0.0, WALL)
-        window.given_back(window.take(0.0) + window.take(0.0), 5.0)
+        window.given_back([*window.take(0.0), *window.take(0.0)], 5.0)
         assert window.appetite(4.8)[0] > 1
 
         assert window.appetite(5.0)[0] == 0  # two are ready
         out = window.take(5.0)
         assert window.appetite(5.0)[0] == 0
-        out += window.take(5.0)
+        out = [*out, *window.take(5.0)]
         assert window.appetite(5.0)[0] == 0  # two are at work
         _settle(window, out[:1])
         assert window.appetite(5.0)[0] == 1
@@ -377,3 +382,129 @@ class TestAppetite:
         window.expire(5.0 + GRACE)
 
         assert _offsets(window.take(6.0)) == [1]
+
+
+class TestRuns:
+    def test_fresh_events_of_a_topic_leave_as_runs(self) -> None:
+        """Nobody looks at each of them while all are delivered, whatever the claims were that brought them."""
+        window = _window(batch_events=4)
+        with mock.patch.object(fresh, "_held_of", side_effect=AssertionError):
+            for first, count in ((0, 1), (1, 6), (7, 3), (10, 2)):
+                window.add_fresh([_claimed(offset) for offset in range(first, first + count)], 0.0, WALL)
+            left = []
+            while batch := window.take(0.0):
+                assert isinstance(batch, Run)
+                left.append([claimed.offset for claimed in batch.claimed])
+                _settle(window, batch)
+
+        assert left == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+        assert (window.held, window.held_bytes, window.out, window.held_of(range(12))) == (0, 0, 0, set())
+
+    def test_after_a_batch_that_was_put_back_fresh_events_leave_as_runs_again(self) -> None:
+        """What needs a look at each event costs that for its own batch, and not for all that come after it."""
+        window = _window(batch_events=4)
+        window.add_fresh([_claimed(offset) for offset in range(20)], 0.0, WALL)
+        window.put_back(list(window.take(0.0)))
+
+        again = window.take(0.0)
+        assert (_offsets(again), isinstance(again, Run)) == ([0, 1, 2, 3], False)
+        _settle(window, again)
+        assert isinstance(window.take(0.0), Run)
+
+    def test_after_events_that_failed_came_again_fresh_events_leave_as_runs_again(self) -> None:
+        """They leave first, with as many of the others as there is room for beside them."""
+        window = _window(batch_events=4)
+        window.add_fresh([_claimed(offset) for offset in range(20)], 0.0, WALL)
+        failed, *others = window.take(0.0)
+        window.given_back([failed], 5.0)
+        _settle(window, others)
+        window.add(_claimed(0, attempt=2), 5.0, WALL)
+
+        first = window.take(5.0)
+        assert (_offsets(first), isinstance(first, Run)) == ([0, 4], False)
+        _settle(window, first)
+        second = window.take(5.0)
+        assert (_offsets(second), isinstance(second, Run)) == ([5, 6, 7, 8], False)
+        _settle(window, second)
+        third = window.take(5.0)
+        assert (_offsets(third), isinstance(third, Run)) == ([9, 10, 11, 12], True)
+
+    @pytest.mark.parametrize("twice", [1, 3])
+    def test_run_has_no_event_twice(self, twice: int) -> None:
+        """A replay has the id of what it repeats: it leaves with the next batch."""
+        window = _window(batch_events=4)
+        claimed = [_claimed(offset) for offset in range(8)]
+        claimed[twice].event = claimed[0].event
+        window.add_fresh(claimed, 0.0, WALL)
+
+        first = window.take(0.0)
+        _settle(window, first)
+
+        assert _offsets(first) == list(range(twice))
+        assert _offsets(window.take(0.0)) == list(range(twice, twice + 4))
+
+    def test_run_is_within_the_bytes_of_a_batch(self) -> None:
+        """Also where as many events as a batch takes are at hand."""
+        window = _window(batch_events=4, batch_bytes=1_000)
+        window.add_fresh([_claimed(offset, size=200) for offset in range(8)], 0.0, WALL)
+
+        batch = window.take(0.0)
+
+        assert (0 < len(batch) < 4, sum(held.size for held in batch) <= 1_000) == (True, True)
+        assert sum(held.size for held in batch) + batch[0].size > 1_000
+
+    def test_run_shows_each_event_as_it_would_be_in_hand_by_itself(self) -> None:
+        """With its size, line and moment, and the same one to all who look."""
+        window, other = (_window(batch_events=4) for _ in range(2))
+        for first, now in ((0, 1.0), (2, 2.0)):  # appended in the future, as far as the wall clock says
+            claimed = [_claimed(offset, at=WALL + 50) for offset in range(first, first + 2)]
+            window.add_fresh(claimed, now, WALL)
+            for one in claimed:
+                other.add(one, now, WALL)
+
+        run, batch = window.take(2.0), other.take(2.0)
+
+        assert isinstance(run, Run)
+        assert [(held.claimed, held.size, held.since, held.fault, held.key) for held in run] == [
+            (held.claimed, held.size, held.since, held.fault, held.key) for held in batch
+        ]
+        assert [held.since for held in run] == [1.0, 1.0, 2.0, 2.0]
+        assert all(one is other for one, other in zip(run, run[:], strict=True))
+        assert (run[0].line.out, list(claimed_of(run))) == (4, [held.claimed for held in batch])
+
+    def test_event_by_itself_leaves_behind_the_fresh_ones_before_it(self) -> None:
+        """Nothing overtakes what waits already."""
+        window = _window(batch_events=4)
+        window.add_fresh([_claimed(offset) for offset in range(5)], 0.0, WALL)
+        window.add(_claimed(5), 0.0, WALL)
+        window.add_fresh([_claimed(offset) for offset in range(6, 8)], 0.0, WALL)
+
+        left: list[int] = []
+        while batch := window.take(0.0):
+            left += _offsets(batch)
+            _settle(window, batch)
+
+        assert left == list(range(8))
+
+    def test_fresh_events_that_are_not_handed_out_are_let_go(self) -> None:
+        """What is out stays in hand; the rest is given up, and nothing of it leaves later."""
+        window = _window(batch_events=4)
+        window.add_fresh([_claimed(offset) for offset in range(7)], 0.0, WALL)
+        out = window.take(0.0)
+
+        assert sorted(_offsets(window.let_go())) == [4, 5, 6]
+        assert (window.held, window.held_of(range(7))) == (4, {0, 1, 2, 3})
+        _settle(window, out)
+        assert (window.take(0.0), window.held, window.held_bytes) == ([], 0, 0)
+
+    def test_fresh_events_of_lanes_leave_each_with_its_own(self) -> None:
+        """A batch has one lane, also where all that is in it came at once."""
+        window = _window(batch_events=4, lane_of=lambda event: event.properties["fill"])
+        window.add_fresh([_claimed(offset, size=size) for offset, size in enumerate([0, 0, 9, 9, 0])], 0.0, WALL)
+
+        left = []
+        while batch := window.take(0.0):
+            left.append(_offsets(batch))
+            _settle(window, batch)
+
+        assert left == [[0, 1], [2, 3], [4]]

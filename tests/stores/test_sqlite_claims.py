@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventpipe.errors import LeaseLostError
@@ -16,7 +17,7 @@ from eventpipe.stores.sqlite_claims import Ask, Settlement
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.stores.sqlite_room import Ids
 from eventpipe.stores.sqlite_schema import MIGRATIONS
-from eventpipe.stores.values import ClaimedEvent, ConsumerKey, Disposal, Disposition
+from eventpipe.stores.values import Acks, ClaimedEvent, ConsumerKey, Disposal, Disposition, settled_by
 from eventpipe.testing import make_event
 
 KEY = ConsumerKey("orders", "audit")
@@ -38,10 +39,14 @@ others: st.SearchStrategy[Step] = st.sampled_from(
 steps = st.lists(st.one_of(claims, claims, settlements, settlements, others), max_size=14)
 
 
+ACKED: Step = ("settle", 0, [Disposal.ACK] * 3)
+
+
 class Holder:
     """Claims and settles in a file in memory, as the store's thread does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, says_acks: bool = True) -> None:
+        self.says_acks = says_acks
         self.db = sqlite3.connect(":memory:", isolation_level=None)
         for migration in MIGRATIONS:
             self.db.executescript(migration)
@@ -70,7 +75,9 @@ class Holder:
                 return [(event.offset, event.attempt, event.claim) for event in found.events], found.due_in
             case "settle":
                 chosen = list(zip(self.claimed[number:], disposals, strict=False))
-                said = [Disposition(claimed, disposal, 0.0, reason) for claimed, disposal in chosen]
+                said: Sequence[Disposition] = [Disposition(one, disposal, 0.0, reason) for one, disposal in chosen]
+                if self.says_acks and reason is None and all(one.disposal is Disposal.ACK for one in said):
+                    said = Acks([one.claimed for one in said])
                 del self.claimed[number : number + len(said)]
                 try:
                     sqlite_claims.settle(self.transaction, Settlement(KEY, self.token, said, Ids(NOW, 0.0)))
@@ -90,10 +97,11 @@ class Holder:
         return kept, sorted(self.transaction.touched)
 
 
+@example([*[("claim", 3, [])] * 2, ACKED, ("seek", 3, []), ("claim", 3, []), ACKED])  # by who had them before the seek
 @given(steps=steps)
 def test_what_goes_on_in_order_is_settled_as_anything_else(steps: list[Step]) -> None:
     """Whatever was claimed, given back, settled, taken over or moved before: both ways leave the same."""
-    with closing(Holder()) as short, closing(Holder()) as long:
+    with closing(Holder()) as short, closing(Holder(says_acks=False)) as long:
         reason: str | None = None
         for what, number, disposals in steps:
             reason = "because" if what == "say why" else reason
@@ -104,10 +112,11 @@ def test_what_goes_on_in_order_is_settled_as_anything_else(steps: list[Step]) ->
             assert short.state() == long.state()
 
 
+@pytest.mark.parametrize("says_acks", [True, False])
 @pytest.mark.parametrize("disposal", [Disposal.ACK, Disposal.SKIP])
-def test_a_batch_in_order_is_settled_without_a_look_at_each_event(disposal: Disposal) -> None:
+def test_a_batch_in_order_is_settled_without_a_look_at_each_event(disposal: Disposal, says_acks: bool) -> None:
     """The short way is taken by what consumers do nearly always: else it would be there for nothing."""
-    with closing(Holder()) as holder:
+    with closing(Holder(says_acks=says_acks)) as holder:
         with mock.patch.object(sqlite_claims, "_dispose", side_effect=AssertionError):
             for _ in range(2):
                 holder.do("claim", 5, [], None)
@@ -115,3 +124,14 @@ def test_a_batch_in_order_is_settled_without_a_look_at_each_event(disposal: Disp
 
         position, skipped = holder.db.execute("SELECT position, skipped FROM consumers").fetchone()
     assert (position, skipped) == (10, 10 if disposal is Disposal.SKIP else 0)
+
+
+def test_acks_are_the_dispositions_of_their_events() -> None:
+    """In order, each as if it had been made by hand, also of a part; and as many as there are events."""
+    events = [ClaimedEvent(offset, 0.0, None, "odd", b"", 1, 1) for offset in range(4)]
+    made = [Disposition(event, Disposal.ACK) for event in events]
+
+    acks = Acks(events)
+
+    assert (list(acks), len(acks), acks[-1], list(acks[1:3])) == (made, 4, made[3], made[1:3])
+    assert (list(settled_by(acks)), settled_by(made)) == (events, events)

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -162,6 +163,47 @@ async def test_event_of_no_known_form_surfaces_with_its_offset(path: Path) -> No
         assert event.fault is not None
         assert "version" in event.fault
     assert damaged == []
+    await store.aclose()
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+async def test_one_damaged_event_among_many_costs_none_of_the_others(path: Path, count: int) -> None:
+    """Wherever it is among those that are read at once: first, last, or at either end of the claim."""
+    events = await filled(path, count)
+    for bad in sorted({0, 15, 31, 32, 98, 99, 100, count - 1}):
+        if bad >= count:
+            continue
+        copy = path.with_name(f"{bad}.db")
+        shutil.copy(path, copy)
+        alter(copy, f"UPDATE events SET checksum = checksum + 1 WHERE place = {place_of(1, bad)}")
+        store = new_store(copy)
+        await store.open()
+        token = await store.acquire(KEY.lease, "a test", None)
+
+        claims = await store.claim(KEY, token, max_events=count, max_bytes=MUCH)
+
+        assert list(claims.damaged) == [bad]
+        found = [(event.offset, event.event.uuid) for event in claims.events if event.event]
+        assert found == [(offset, event.uuid) for offset, event in enumerate(events) if offset != bad]
+        await store.aclose()
+
+
+async def test_large_events_beyond_what_is_asked_for_are_not_read(path: Path) -> None:
+    """However many are asked for: what is in memory at once is bounded by the bytes that are, and not by the number."""
+    store = new_store(path)
+    await store.open()
+    large = [make_event(f"e{number}", properties={"text": "x" * 400_000}) for number in range(80)]
+    await store.append("orders", [*(make_event() for _ in range(40)), *large])
+    del large
+    tracemalloc.start()
+    try:
+        read = await store.read("orders", 40, max_events=500, max_bytes=1 << 20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert offsets_of(read) == [40, 41]
+    assert peak < 5 << 20  # all of them are 32 MB
     await store.aclose()
 
 

@@ -1,0 +1,164 @@
+"""Claimed events of which there is nothing to say one by one, in hand as runs of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple, overload
+
+from eventpipe.events import UUID_AT
+from eventpipe.log.lines import Held, Line
+from eventpipe.stores.values import ClaimedEvent
+
+
+class _Moment(NamedTuple):
+    """When some events were claimed.
+
+    Attributes:
+        last: The offset of the last of them.
+        now: The loop clock then.
+        shift: What made a moment on the loop clock of a stamp.
+    """
+
+    last: int
+    now: float
+    shift: float
+
+
+class Run(Sequence[Held]):
+    """Events that follow one another in one line, handed out at once, each of them a ``Held`` once somebody looks.
+
+    Nobody does where all of them are delivered: an object for each, made, counted and collected as garbage, costs as
+    much as all else that is done with an event in hand.
+
+    Attributes:
+        claimed: The events, by offset.
+        size: Their encoded bytes.
+        line: Their line, which counts them as out.
+    """
+
+    __slots__ = ("_held", "_moments", "claimed", "line", "size")
+
+    def __init__(self, claimed: Sequence[ClaimedEvent], size: int, line: Line, moments: Sequence[_Moment]) -> None:
+        self.claimed = claimed
+        self.size = size
+        self.line = line
+        self._moments = moments
+        self._held: list[Held] = []  # the same ones whoever looks
+
+    def __len__(self) -> int:
+        return len(self.claimed)
+
+    @overload
+    def __getitem__(self, at: int) -> Held: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Held]: ...
+
+    def __getitem__(self, at: int | slice) -> Held | Sequence[Held]:
+        if not self._held:
+            self._held = _held_of(self.claimed, self._moments, self.line.key)
+            for held in self._held:
+                held.line = self.line
+        return self._held[at]
+
+
+def claimed_of(events: Sequence[Held]) -> Sequence[ClaimedEvent]:
+    """What was claimed, of events in hand."""
+    return events.claimed if isinstance(events, Run) else [held.claimed for held in events]
+
+
+def attempt_of(events: Sequence[Held]) -> int:
+    """The highest attempt that one of them is at."""
+    return 1 if isinstance(events, Run) else max([held.claimed.attempt for held in events])
+
+
+class Fresh:
+    """Events that wait in the order of their claims: all of one line, intact, and at their first attempt.
+
+    Attributes:
+        key: The key of the line.
+        size: Their encoded bytes.
+    """
+
+    def __init__(self, key: object) -> None:
+        self.key = key
+        self.size = 0
+        self._claimed: deque[ClaimedEvent] = deque()
+        self._moments: deque[_Moment] = deque()
+
+    def __len__(self) -> int:
+        return len(self._claimed)
+
+    @property
+    def first(self) -> Held:
+        """The one that leaves first."""
+        _, now, shift = self._moments[0]
+        return Held(self._claimed[0], self.key, None, now, shift)
+
+    def goes_on_at(self, offset: int) -> bool:
+        """Whether an event there would be the last one."""
+        return not self._claimed or self._claimed[-1].offset < offset
+
+    def add(self, events: Sequence[ClaimedEvent], now: float, shift: float) -> int:
+        """Take in what was claimed at ``now``; how many bytes that is.
+
+        Args:
+            events: By offset, behind all that are here.
+            now: The loop clock.
+            shift: What makes a moment on the loop clock of a stamp.
+        """
+        size = _size_of(events)
+        self._claimed += events
+        self._moments.append(_Moment(events[-1].offset, now, shift))
+        self.size += size
+        return size
+
+    def take(self, most: int, room: int, line: Line) -> Run | None:
+        """The first of them, at most so many; ``None``: it needs a look at each to say which go together."""
+        taken = list(islice(self._claimed, most))
+        size = self.size if len(taken) == len(self._claimed) else _size_of(taken)
+        # No batch has an event twice, as a replay of one that is still here would be.
+        if size > room or len({event.data[UUID_AT] for claimed in taken if (event := claimed.event)}) < len(taken):
+            return None
+        return Run(taken, size, line, self._forget(taken, size))
+
+    def take_each(self, most: int) -> list[Held]:
+        """The first of them, at most so many, one by one."""
+        taken = list(islice(self._claimed, max(most, 0)))
+        return _held_of(taken, self._forget(taken, _size_of(taken)), self.key) if taken else []
+
+    def _forget(self, taken: Sequence[ClaimedEvent], size: int) -> list[_Moment]:
+        """Leave out what was taken; when that was claimed."""
+        last = taken[-1].offset
+        moments = [moment for moment in self._moments if moment.last <= last]
+        for _ in moments:
+            self._moments.popleft()
+        if not moments or moments[-1].last < last:
+            moments.append(self._moments[0])
+        for _ in taken:
+            self._claimed.popleft()
+        self.size -= size
+        return moments
+
+
+def _held_of(events: Iterable[ClaimedEvent], moments: Iterable[_Moment], key: object) -> list[Held]:
+    held = []
+    following = iter(moments)
+    last, now, shift = next(following, (-1, 0.0, 0.0))
+    for claimed in events:
+        if claimed.offset > last:
+            last, now, shift = next(following)
+        held.append(Held(claimed, key, None, now, shift))
+    return held
+
+
+def _size_of(events: Sequence[ClaimedEvent]) -> int:
+    return sum(
+        [
+            len(event.data) if event.extra is None else event.held
+            for claimed in events
+            if (event := claimed.event) is not None
+        ]
+    )
