@@ -15,6 +15,7 @@ EventPipeError
     ├── CursorError          also a ValueError; offset, first, last
     ├── LeaseHeldError       somebody else has it; holder, remaining
     ├── LeaseLostError       the right to go on was lost; holder
+    ├── EndpointExistsError  also a ValueError; endpoint
     ├── UnknownEndpointError also a LookupError; endpoint
     └── UnknownDeliveryError also a LookupError; a published event or a delivery that is not there; id
 
@@ -238,6 +239,18 @@ class LeaseLostError(StoreError):
     def __init__(self, message: str, *, holder: str | None = None) -> None:
         super().__init__(message)
         self.holder = holder
+
+
+class EndpointExistsError(StoreError, ValueError):
+    """There is an endpoint of this name already, and it was not to be replaced; nothing was changed.
+
+    Attributes:
+        endpoint: Its name.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(f"there is an endpoint {endpoint!r} already; replace=True changes it")
+        self.endpoint = endpoint
 
 
 class UnknownEndpointError(StoreError, LookupError):

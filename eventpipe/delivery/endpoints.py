@@ -35,7 +35,8 @@ class AdministeredDeliveries(KeptDeliveries):
             The endpoint as it is kept.
 
         Raises:
-            ValueError: There is one already; or it has a secret, and this object is given secrets by a function.
+            EndpointExistsError: There is one already, and ``replace`` is false.
+            ValueError: It has a secret, and this object is given secrets by a function.
             TypeError: It is no endpoint.
             StoreError: The engine failed.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from eventpipe.delivery import EndpointInfo, Rule
-from eventpipe.errors import UnknownEndpointError
+from eventpipe.errors import EndpointExistsError, UnknownEndpointError
 from eventpipe.integrations.deliveries_endpoint_models import (
     EndpointAnswer,
     EndpointsAnswer,
@@ -38,10 +38,8 @@ async def _add(call: Call) -> EndpointAnswer:
     endpoint = described(given.name, given)
     try:
         return _answer(await call.deliveries.add_endpoint(endpoint))
-    except ValueError as error:
-        if any(one.name == given.name for one in await call.deliveries.endpoints()):
-            raise RefusedError(409, "conflict", f"there is an endpoint {given.name!r} already") from error
-        raise
+    except EndpointExistsError as error:
+        raise RefusedError(409, "conflict", f"there is an endpoint {given.name!r} already") from error
 
 
 async def _show(call: Call) -> EndpointAnswer:

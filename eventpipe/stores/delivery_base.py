@@ -56,7 +56,7 @@ class DeliveryStore(Protocol):
             What is kept now. Moves the version of ``DELIVERIES``.
 
         Raises:
-            ValueError: There is one already, and ``replace`` is false. Nothing was changed.
+            EndpointExistsError: There is one already, and ``replace`` is false. Nothing was changed.
         """
 
     async def set_endpoint_state(self, name: str, state: EndpointState, reason: str | None) -> EndpointInfo:

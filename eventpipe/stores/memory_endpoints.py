@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from eventpipe.errors import UnknownEndpointError
+from eventpipe.errors import EndpointExistsError, UnknownEndpointError
 from eventpipe.stores.delivery_values import DeliveryState, EndpointInfo, EndpointState, EndpointStats
 from eventpipe.stores.memory_order import Ordered
 
@@ -67,7 +67,7 @@ class MemoryEndpoints:
             there = self._kept[info.name, info.created_at] = self._current[info.name] = MemoryEndpoint(info, private)
             return info
         if not may_replace:
-            raise ValueError(f"there is an endpoint {info.name!r} already; replace=True changes it")
+            raise EndpointExistsError(info.name)
         old = there.info
         there.info = replace(
             info,

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from eventpipe.errors import StoreError, UnknownEndpointError
+from eventpipe.errors import EndpointExistsError, StoreError, UnknownEndpointError
 from eventpipe.stores.delivery_values import DELIVERIES, EndpointInfo, EndpointState, Rule
 from eventpipe.stores.packing import checksum
 from eventpipe.stores.sqlite_delivery_rows import text, whole
@@ -42,7 +42,7 @@ def put(transaction: Transaction, ask: tuple[EndpointInfo, bytes | None, bool]) 
     """Keep an endpoint: it, what is private of it, and whether it may take the place of another.
 
     Raises:
-        ValueError: There is one already, and it may not.
+        EndpointExistsError: There is one already, and it may not.
     """
     info, private, may_replace = ask
     db = transaction.db
@@ -56,7 +56,7 @@ def put(transaction: Transaction, ask: tuple[EndpointInfo, bytes | None, bool]) 
             (info.name.encode(),),
         ).fetchone()
     elif not may_replace:
-        raise ValueError(f"there is an endpoint {info.name!r} already; replace=True changes it")
+        raise EndpointExistsError(info.name)
     else:
         number = old.id
         was = old.info

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eventpipe.errors import UnknownEndpointError
+from eventpipe.errors import EndpointExistsError, UnknownEndpointError
 from eventpipe.stores.delivery_values import DELIVERIES, EndpointInfo, EndpointState, Rule
 from eventpipe.testing.delivery_rig import NOW, PRIVATE, DeliveryRig, a_publication, an_endpoint, ids_of
 
@@ -52,7 +52,7 @@ class EndpointScenarios:
         info = await rig.endpoint()
         seen = rig.store.version(DELIVERIES)
 
-        with pytest.raises(ValueError, match="acme"):
+        with pytest.raises(EndpointExistsError, match=r"acme.*replace=True"):
             await rig.kept.put_endpoint(replace(info, url="https://other.example"), b"other", replace=False)
 
         assert await rig.kept.endpoints() == [info]

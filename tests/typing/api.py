@@ -43,6 +43,7 @@ from eventpipe import (
     DeliveryError,
     DropReason,
     Durations,
+    EndpointExistsError,
     Event,
     EventCounts,
     EventLog,
@@ -824,6 +825,8 @@ async def deliveries_to_endpoints(captured: CapturedEvent, sink: Sink) -> None:
         await deliveries.rows({"states": []})  # type: ignore[arg-type]
     try:
         await deliveries.endpoint("acme")
+    except EndpointExistsError as error:
+        assert_type(error.endpoint, str)
     except UnknownEndpointError as error:
         assert_type(error.endpoint, str)
     except UnknownDeliveryError as error:
