@@ -12,6 +12,7 @@ from eventpipe.core.crew import Crew, ItemT, Work, Worker
 from eventpipe.core.failures import where_raised
 from eventpipe.core.log import contained_logger
 from eventpipe.core.own import own_context
+from eventpipe.core.waking import is_running
 from eventpipe.errors import ClosedError
 
 _logger = contained_logger(__name__)
@@ -219,9 +220,9 @@ class Pool(Generic[ItemT]):
             await worker.work
         except (KeyboardInterrupt, SystemExit) as error:
             asyncio.get_running_loop().call_soon(_raise, error)  # ends the loop, as it would from any callback
-        except GeneratorExit:  # its loop was closed under it; see _abandon()
-            raise
-        except BaseException as error:  # noqa: BLE001  # whatever it is, it must not reach the group
+        except BaseException as error:  # whatever it is, it must not reach the group
+            if isinstance(error, GeneratorExit) and not is_running(task):  # its loop was closed under it: _abandon()
+                raise
             if not (isinstance(error, asyncio.CancelledError) and _is_being_cancelled()):
                 _logger.error("worker of pool %s raised %s", self.name, where_raised(error))
         else:

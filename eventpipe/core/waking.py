@@ -1,9 +1,10 @@
-"""Which loop runs here, and waking a task of any loop, from any thread."""
+"""Which loop and which task run here, and waking a task of any loop, from any thread."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 
 def wake(future: asyncio.Future[None]) -> None:
@@ -22,6 +23,14 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def is_running(task: asyncio.Task[Any] | None) -> bool:  # Any: whatever it returns
+    """Whether a task is the one that runs here: a ``GeneratorExit`` in it was raised, else its loop was closed."""
+    try:
+        return task is not None and asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False
 
 
 def resolve(future: asyncio.Future[None]) -> None:

@@ -10,6 +10,7 @@ from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from eventpipe.contracts import Send, Sink
+from eventpipe.core.waking import is_running
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
 from eventpipe.events import Batch, CapturedEvent
 from eventpipe.outcomes import DropReason, OutcomeKind, Verdict
@@ -52,19 +53,21 @@ async def attempt(sink: Sink, batch: Batch, around: Around | None = None) -> Ans
     Cancellation:
         Only the cancellation of this very task leaves; a ``CancelledError`` that the sink raised itself is its error.
     """
+    task = asyncio.current_task()
     try:
         verdicts = await (sink.send(batch) if around is None else around(batch, sink.send))
         return Answer(delivered=batch.events) if verdicts is None else _sorted(batch, verdicts)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         return Answer(again=batch.events, error=TransientSinkError("send() raised CancelledError"))
     except SinkError as exc:
         return Answer(again=batch.events, error=_sound(exc))
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
-    except BaseException as exc:  # noqa: BLE001  # invariant: a worker never raises
+    except BaseException as exc:  # invariant: a worker never raises
+        if isinstance(exc, GeneratorExit) and not is_running(task):  # its loop was closed under it
+            raise
         return Answer(again=batch.events, error=TransientSinkError(describe(exc)))
 
 

@@ -160,7 +160,11 @@ async def fail_oddly(_: str) -> None:
     raise Odd
 
 
-@pytest.mark.parametrize("work", [fail, fail_as_cancelled, fail_oddly])
+async def fail_as_ended(_: str) -> None:
+    raise GeneratorExit
+
+
+@pytest.mark.parametrize("work", [fail, fail_as_cancelled, fail_as_ended, fail_oddly])
 async def test_work_that_raises_loses_its_item_and_nothing_else(
     work: Callable[[str], Work], caplog: pytest.LogCaptureFixture
 ) -> None:
