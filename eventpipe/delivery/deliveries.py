@@ -19,7 +19,7 @@ from eventpipe.events import CapturedEvent, DistinctId, Properties
 from eventpipe.log.described import Appendable, all_captured, captured
 from eventpipe.sinks.webhook import TIMEOUT
 from eventpipe.stores.delivery_values import AttemptRecord, DeliveryFilter, Publication, Published
-from eventpipe.stores.names import check_name
+from eventpipe.stores.names import check_name, is_unicode
 
 MAX_DEDUPE_KEY: Final = 500  # characters
 TEST_EVENT: Final = "eventpipe.test"
@@ -239,6 +239,11 @@ def _dedupe_key(given: object) -> str | None:
         return None
     if not isinstance(given, str) or not 0 < len(given) <= MAX_DEDUPE_KEY:
         raise ValueError(f"dedupe_key must be text of 1 to {MAX_DEDUPE_KEY} characters, or None, not {shown(given)}")
+    if not is_unicode(given):
+        raise ValueError(
+            f"dedupe_key must be text that can be kept as UTF-8, not {shown(given)}: a name of a file, for one, can be"
+            " given as os.fsencode(name).hex()"
+        )
     return given
 
 

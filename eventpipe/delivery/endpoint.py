@@ -135,18 +135,21 @@ def check_positive(option: str, value: object, unit: str) -> None:
 
 
 def listed(secret: Secrets | None) -> tuple[str, ...]:
-    """One secret, several or none as a tuple; what is something else is left to whoever signs, who refuses it.
+    """One secret, several or none as a tuple; whether they can be used, says who signs.
 
     Raises:
-        ValueError: It is an empty list: nothing would be signed where somebody meant to.
+        ValueError: It is something else, or a list with nothing or something else in it: nothing would be signed where
+            somebody meant to.
     """
     if secret is None:
         return ()
-    if isinstance(secret, str) or not isinstance(secret, Sequence):
-        return (secret,)
-    if not secret:
+    several: list[object] = [secret] if isinstance(secret, str) or not isinstance(secret, Sequence) else [*secret]
+    strange = [type(one).__name__ for one in several if not isinstance(one, str)]
+    if strange:
+        raise ValueError(f"secret must be text, or a list of texts, not {strange[0]}")
+    if not several:
         raise ValueError("secret must be a secret, or a list of at least one")
-    return tuple(secret)
+    return tuple(one for one in several if isinstance(one, str))
 
 
 def webhook(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import orjson
 from eventpipe.checked import shown
 from eventpipe.events import CapturedEvent
 from eventpipe.stores.delivery_values import Rule
-from eventpipe.stores.names import check_name, fits
+from eventpipe.stores.names import check_name, fits, is_unicode
 
 MAX_PATTERNS = 100  # of one rule
 MAX_PATTERN = 200  # characters
@@ -34,7 +35,7 @@ def check_rule(rule: object) -> Rule:
             )
     patterns: tuple[object, ...] = tuple(rule.events)
     for pattern in patterns:
-        if not isinstance(pattern, str) or not 0 < len(pattern) <= MAX_PATTERN:
+        if not isinstance(pattern, str) or not 0 < len(pattern) <= MAX_PATTERN or not is_unicode(pattern):
             raise ValueError(
                 f"events of rule {rule.name!r} must be names of 1 to {MAX_PATTERN} characters, with * for any of them,"
                 f" not {shown(pattern)}"
@@ -46,7 +47,8 @@ def check_rule(rule: object) -> Rule:
         raise ValueError(f"where of rule {rule.name!r} must be paths of properties, each with its value")
     try:
         orjson.dumps(dict(where))
-    except TypeError as error:
+        json.dumps(dict(where), allow_nan=False, default=str)  # what is no number, the former takes for null
+    except (TypeError, ValueError) as error:
         raise ValueError(f"where of rule {rule.name!r} must have values that JSON can carry: {error}") from error
     return Rule(rule.name, tuple(rule.events), tuple(rule.endpoints), dict(rule.where))
 

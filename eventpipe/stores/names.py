@@ -49,6 +49,15 @@ def _without_suffixes(name: str) -> str:
     return name
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogate, which no engine keeps as it is, and different ones as the same."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def fits(pattern: str, name: str) -> bool:
     """Whether a name is what a pattern says, in which ``*`` stands for any characters, or none.
 

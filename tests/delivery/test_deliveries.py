@@ -280,6 +280,7 @@ async def test_rows_of_a_paused_endpoint_wait(deliveries: Deliveries) -> None:
         ({"endpoints": [5]}, TypeError, r"^the name of an endpoint must be text, not 5$"),
         ({"endpoints": ["acme"], "dedupe_key": ""}, ValueError, r"^dedupe_key must be text of 1 to 500 characters"),
         ({"endpoints": ["acme"], "dedupe_key": "x" * 501}, ValueError, r"^dedupe_key must be text of 1 to 500"),
+        ({"endpoints": ["acme"], "dedupe_key": "7\udce9"}, ValueError, r"^dedupe_key must be text that can be kept as"),
         ({"endpoints": ["acme"], "dedupe_key": 7}, ValueError, r"^dedupe_key must be text .*, or None, not 7$"),
         ({"event": ""}, InvalidEventError, "event must be"),
         ({"event": "e", "headers": {"eventpipe-consumer": "x"}}, InvalidEventError, "is the log's own"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -67,6 +68,9 @@ def test_properties_must_be_as_the_rule_says(where: dict[str, Any], properties: 
         (Rule("r", ("",), ("a",)), "events of rule 'r' must be names of 1 to 200 characters"),
         (Rule("r", ("*",), ("a b",)), "the name of an endpoint must have no white space"),
         (Rule("r", ("*",), ("a",), {"": 1}), "where of rule 'r' must be paths of properties, each with its value"),
+        (Rule("r", ("paid\udce9",), ("a",)), "events of rule 'r' must be names of 1 to 200 characters"),
+        (Rule("r", ("*",), ("a",), {"a": float("nan")}), "where of rule 'r' must have values that JSON can carry"),
+        (Rule("r", ("*",), ("a",), {"a": [1, {"b": math.inf}]}), "where of rule 'r' must have values that JSON can"),
         (Rule("r", ("*",), ("a",), {"a": object()}), "where of rule 'r' must have values that JSON can carry"),
     ],
 )
