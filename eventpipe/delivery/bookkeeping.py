@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from eventpipe.delivery.running import RunningDeliveries
-from eventpipe.errors import ClosedError, LeaseLostError
+from eventpipe.errors import ClosedError, LeaseLostError, UnknownEndpointError
 from eventpipe.stores.delivery_values import Change, DeliveryRow
 
 T = TypeVar("T")
@@ -21,14 +20,9 @@ MAX_KNOWN: Final = 10_000
 
 
 class Books:
-    """Writes changes, each until the store has answered, and remembers what attempts came to until it is written.
+    """Remembers what attempts came to until it is written."""
 
-    Args:
-        deliveries: Whose store it is.
-    """
-
-    def __init__(self, deliveries: RunningDeliveries) -> None:
-        self._deliveries = deliveries
+    def __init__(self) -> None:
         self._known: dict[int, tuple[DeliveryRow, Change]] = {}
 
     @property
@@ -66,22 +60,6 @@ class Books:
             return None
         return replace(change, version=row.version)
 
-    async def write(self, row: DeliveryRow, change: Change, check: Callable[[], object]) -> bool:
-        """Write a change; whether it was done, because nobody else had changed the row.
-
-        Args:
-            row: As it was claimed.
-            change: What it came to.
-            check: As ``insist()``; so is what is raised.
-
-        Cancellation:
-            What was remembered still is; perhaps it was done.
-        """
-        kept = self._deliveries.kept
-        (was_done,) = await insist(lambda: kept.change([change]), check)
-        self.forget(row)
-        return was_done
-
 
 async def insist(call: Callable[[], Awaitable[T]], check: Callable[[], object]) -> T:
     """Ask the store for something that may be asked for twice, for a while, until it answers.
@@ -93,13 +71,14 @@ async def insist(call: Callable[[], Awaitable[T]], check: Callable[[], object]) 
     Raises:
         LeaseLostError: Nothing may be written any more.
         ClosedError: The store is closed.
+        UnknownEndpointError: There is no such endpoint any more.
         Exception: What the store raised at the last try.
     """
     for pause in PAUSES:
         check()
         try:
             return await call()
-        except (ClosedError, LeaseLostError):
+        except (ClosedError, LeaseLostError, UnknownEndpointError):
             raise
         except Exception:  # noqa: BLE001  # whatever it is, there is another try
             await asyncio.sleep(pause)

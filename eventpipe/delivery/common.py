@@ -15,6 +15,11 @@ from eventpipe.delivery.pacing import Pace, Pacing
 # A claim that reaches further than this into the future was made by a clock that was set back since.
 LONGEST_CLAIM: Final = 3600.0
 
+# Rows that may be sent and unwritten beside those of attempts that run, for each worker but the first: a slot is given
+# back when the far end has answered, and whoever dies then costs each of these rows one more copy. A single worker has
+# each row written before it sends the next.
+UNWRITTEN: Final = 4
+
 # Seconds that a claim lasts beyond the longest attempt: for what is written after it.
 AFTER_ATTEMPT: Final = 5.0
 
@@ -32,6 +37,7 @@ class Common:
         pacing: Divides the slots.
         books: Remembers what was sent and is not written.
         episodes: Logs what lasts.
+        unwritten: Rows that were sent and are being written, or are about to be.
         stirs: Set, each of them, when a slot is free.
         skipped: Endpoints that a pass left to an earlier one, which is not through with them.
     """
@@ -55,10 +61,23 @@ class Common:
         self.holder = holder
         self.random = random
         self.pacing = Pacing(workers)
-        self.books = Books(deliveries)
+        self.books = Books()
         self.episodes = DeliveryEpisodes(name)
+        self.unwritten = 0
         self.stirs: set[asyncio.Event] = set()
         self.skipped: set[Pace] = set()
+
+    @property
+    def may_send(self) -> bool:
+        """Whether there are not too many rows that are sent and not written."""
+        return self.unwritten <= UNWRITTEN * (self.pacing.workers - 1)
+
+    def wrote(self, number: int) -> None:
+        """See rows written, or lost."""
+        could_send = self.may_send
+        self.unwritten -= number
+        if not could_send:
+            self.freed()
 
     def claim_lasts(self, timeout: float | None) -> float:
         """Seconds that a claim lasts of rows whose attempts may take so long; ``None``: the reconciler's timeout."""
@@ -66,7 +85,7 @@ class Common:
         return min(max(self.claim_ttl, longest if timeout else 0.0), LONGEST_CLAIM)
 
     def freed(self) -> None:
-        """Wake whoever waits for a slot."""
+        """Wake whoever waits for a slot, or to send."""
         for stir in self.stirs:
             with contextlib.suppress(RuntimeError):  # of a loop that was closed
                 stir.set()

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from eventpipe.delivery.common import Common
-from eventpipe.delivery.pacing import Pace
-from eventpipe.stores.delivery_values import DELIVERIES, DueEndpoint, EndpointInfo, EndpointState, Place
+from eventpipe.delivery.lane import Lane
+from eventpipe.stores.delivery_values import DELIVERIES, DeliveryRow, DueEndpoint, EndpointState
 
 # Seconds between two looks at the states of endpoints, so that a pause is seen in a pass of hours.
 LOOK_INTERVAL: Final = 0.25
-
-
-class Lane:
-    """The due rows of one endpoint that a pass has not claimed yet.
-
-    Attributes:
-        endpoint: As it was looked at last.
-        pace: What is known of it.
-        trips: Those of its pace when the pass began.
-        after: The last row that was claimed; ``None``: none was.
-    """
-
-    def __init__(self, endpoint: EndpointInfo, pace: Pace) -> None:
-        self.endpoint = endpoint
-        self.pace = pace
-        self.trips = pace.trips
-        self.after: Place | None = None
-
-    @property
-    def is_sent_to(self) -> bool:
-        """Whether its rows are attempted; those of an endpoint that is disabled or removed fail."""
-        return self.endpoint.state not in (EndpointState.DISABLED, EndpointState.REMOVED)
 
 
 class Lanes:
@@ -47,6 +26,10 @@ class Lanes:
         on_due: Called with moments of the wall clock at which rows are due that the pass leaves.
         on_probe: Called with moments of the loop clock at which an endpoint may be probed.
         on_skipped: Called when the pass is through with an endpoint whose rows a later one left to it.
+
+    Attributes:
+        given_up: Rows that were claimed and are not attempted.
+        again: How many of them the pass claims once more.
     """
 
     def __init__(
@@ -58,6 +41,8 @@ class Lanes:
         on_probe: Callable[[float], object],
         on_skipped: Callable[[], object],
     ) -> None:
+        self.given_up: list[DeliveryRow] = []
+        self.again = 0
         self._common = common
         self._is_asked = is_asked
         self._on_due = on_due
@@ -110,27 +95,34 @@ class Lanes:
                 self.leave(lane)
 
     def next(self) -> Lane | None:
-        """The first endpoint, in turn, of which something can be claimed; it is the last in the next turn."""
-        if not self._common.pacing.free:
-            return None
-        now = asyncio.get_running_loop().time()
+        """The first endpoint, in turn, of which something can be done; it is the last in the next turn."""
+        now, pacing = asyncio.get_running_loop().time(), self._common.pacing
         for _ in range(len(self._lanes)):
             lane = next(iter(self._lanes))
-            if lane.is_sent_to and (lane.pace.trips > lane.trips or now < lane.pace.asked_until):
+            if lane.is_sent_to and not lane.may_go_on(now):
                 self._on_probe(max(lane.pace.probe_at, lane.pace.asked_until))
                 self.leave(lane)
                 continue
+            if lane.is_late(now) or not lane.is_sent_to:
+                rows = lane.step_back()
+                self.given_up += rows
+                self.again += len(rows)
+            if lane.is_done:
+                self.leave(lane)
+                continue
             self._lanes.move_to_end(lane)
-            if not lane.is_sent_to or self._common.pacing.room(lane.pace, now):
+            if not lane.is_sent_to or pacing.room(lane.pace, now):
+                return lane
+            if not lane.is_claimed and 2 * len(lane.line) < pacing.ahead(lane.pace, now):
                 return lane
         return None
 
     def ready_at(self, now: float) -> float | None:
-        """When a rate lets the next attempt begin that it does not let begin now; ``None``: that is not the reason."""
-        if not self._common.pacing.free:
-            return None
-        moments = (lane.pace.ready_at(now) for lane in self._lanes)
-        return min((moment for moment in moments if moment > now), default=None)
+        """When something can be done that cannot be done now, and that nothing else will tell of; ``None``: never."""
+        moments = [lane.late_at for lane in self._lanes]
+        if self._common.pacing.free:
+            moments += [lane.pace.ready_at(now) for lane in self._lanes]
+        return min((moment for moment in moments if now < moment < math.inf), default=None)
 
     def leave(self, lane: Lane) -> None:
         """Be through with an endpoint; a no-op for one that was left before."""
@@ -138,6 +130,7 @@ class Lanes:
             return
         common = self._common
         del self._lanes[lane]
+        self.given_up += lane.step_back()
         common.pacing.leave(lane.pace)
         common.freed()  # others may have more now
         if lane.pace in common.skipped and not lane.pace.lanes:
@@ -156,6 +149,7 @@ class Lanes:
             return
         pace = pacing.pace(due.endpoint, now)
         lane = Lane(due.endpoint, pace)
+        pace.listed = cutoff  # also where it is left alone: what calls for it then is no row that is due
         if lane.is_sent_to and not self._is_asked:
             if pace.probe_at > now:
                 self._on_probe(pace.probe_at)
@@ -163,6 +157,5 @@ class Lanes:
             if pace.lanes:
                 self._common.skipped.add(pace)
                 return
-        pace.listed = cutoff
         pacing.enter(pace)
         self._lanes[lane] = None

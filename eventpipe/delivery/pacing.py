@@ -18,6 +18,13 @@ _ROUNDING: Final = 1e-6  # of an attempt: a timer that is due is never a hair to
 # Seconds until an endpoint that failed is probed by itself; twice as many after each further failure.
 FIRST_PAUSE: Final = 1.0
 
+# Rows are claimed before there are slots for them only where they are likely to begin within so many seconds, and so
+# many for each slot at most: while rows are claimed and written, which takes a store milliseconds, attempts go on.
+AHEAD: Final = 0.05
+MAX_AHEAD: Final = 8
+_SHORTEST: Final = 1e-4  # seconds of an attempt
+_WEIGHT: Final = 0.125  # of an attempt in the average of how long they take
+
 # A far end's Retry-After holds for its row, as long as the policy allows, and for its neighbours no longer than this.
 MAX_ASKED: Final = 300.0
 
@@ -88,6 +95,7 @@ class Pace:
         self._workers = workers
         self._limit = workers
         self._failures = 0  # in a row; those of attempts that ran at the same time are one
+        self._takes: float | None = None  # seconds of an attempt, about; ``None``: that cannot be said
         self._bucket: Bucket | None = None
 
     def set_rate(self, rate: float | None, now: float) -> None:
@@ -107,6 +115,13 @@ class Pace:
             return self._limit
         return min(self._limit, self.in_flight + self._bucket.available(now))
 
+    def ahead(self, slots: int) -> int:
+        """Rows that are likely to begin very soon, if it has so many slots, beside those that run."""
+        if self._takes is None or self._bucket is not None:
+            return 0
+        slots = min(slots, self._limit)
+        return min(MAX_AHEAD * slots, int(slots * AHEAD / max(self._takes, _SHORTEST)))
+
     def take(self, number: int, now: float) -> None:
         """Count attempts that are about to begin."""
         self.in_flight += number
@@ -123,11 +138,16 @@ class Pace:
         """Count one attempt less, whatever became of it."""
         self.in_flight -= 1
 
-    def succeeded(self) -> None:
-        """See that the far end works."""
+    def succeeded(self, took: float) -> None:
+        """See that the far end works, and how many seconds it took."""
         self._limit = min(self._workers, 2 * self._limit)
         self._failures = 0
+        self._takes = took if self._takes is None else self._takes + _WEIGHT * (took - self._takes)
         self.probe_at = -math.inf
+
+    def stalled(self) -> None:
+        """See that attempts take longer than they did."""
+        self._takes = None
 
     def failed(self, epoch: int, now: float, max_pause: float, retry_after: float | None = None) -> None:
         """See an attempt that failed, and may succeed later.
@@ -144,6 +164,7 @@ class Pace:
             self._failures += 1
         self.epoch += 1
         self._limit = 1
+        self._takes = None
         self.probe_at = now + min(max_pause, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 30))
         if retry_after is not None:
             self.asked_until = max(self.asked_until, now + min(retry_after, MAX_ASKED))
@@ -204,6 +225,10 @@ class Pacing:
         if limit <= pace.in_flight or not self.free:
             return 0
         return max(0, min(self.free, limit - pace.in_flight, self._share(pace, now) - pace.in_flight))
+
+    def ahead(self, pace: Pace, now: float) -> int:
+        """How many rows of an endpoint may be claimed beside those that have slots."""
+        return pace.ahead(self._share(pace, now))
 
     def take(self, pace: Pace, number: int, now: float) -> None:
         """Take slots."""

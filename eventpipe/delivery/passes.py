@@ -7,11 +7,13 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from eventpipe.core.pool import Pool
-from eventpipe.delivery.attempting import Attempting, Held
+from eventpipe.delivery.attempting import Held
 from eventpipe.delivery.common import LONGEST_CLAIM, Common
-from eventpipe.delivery.lanes import Lane, Lanes
+from eventpipe.delivery.lane import LINE_TIME, Lane
+from eventpipe.delivery.lanes import Lanes
 from eventpipe.delivery.reports import Tally
+from eventpipe.delivery.workers import Workers
+from eventpipe.delivery.writing import Writing
 from eventpipe.errors import ClosedError, LeaseLostError, StoreError
 from eventpipe.log.finishing import begin, finish
 from eventpipe.stores.delivery_values import ClaimedRow, DeliveryRow, EndpointState, Place
@@ -23,16 +25,12 @@ REFUSED_PAGE: Final = 200
 CUT_GRACE: Final = 0.05
 RELEASE_GRACE: Final = 0.1
 
-# A slot is given back a moment before its task has ended.
-_TASKS_PER_SLOT: Final = 2
-
 
 class Pass:
-    """Claims what is due, endpoint by endpoint in turn, and never more than there are free slots for.
+    """Claims what is due, endpoint by endpoint in turn, for the slots that are free, or will be in a moment.
 
     Attributes:
         tally: What it did.
-        stragglers: Names of workers that ignored their cancellation.
         has_lanes: Whether it found anything to claim.
     """
 
@@ -57,25 +55,21 @@ class Pass:
             on_skipped: Called when it is through with an endpoint whose rows a later pass left to it.
         """
         self.tally = Tally()
-        self.stragglers: list[str] = []
         self.has_lanes = False
         self._common = common
         self._check = check
         self._on_due = on_due
-        self._attempting = Attempting(common, self.tally, check, on_due)
+        self._writing = Writing(common, self.tally, check, on_due)
         self._lanes = Lanes(common, is_asked=is_asked, on_due=on_due, on_probe=on_probe, on_skipped=on_skipped)
         self._cutoff = 0.0
         self._stir = asyncio.Event()
-        self._pool: Pool[Held] = Pool(
-            _TASKS_PER_SLOT * common.pacing.workers,
-            common.deliveries.name + " attempts",
-            on_lost=self._lost,
-            on_free=common.freed,
-        )
+        self._workers = Workers(common, self.tally, self._writing, self._stir.set)
         self._claiming: asyncio.Task[list[ClaimedRow]] | None = None
-        self._left: list[DeliveryRow] = []  # claimed, and not attempted to an end
-        self._is_stopping = self._is_ending = False
-        self._failure: BaseException | None = None
+
+    @property
+    def stragglers(self) -> list[str]:
+        """Names of workers that ignored their cancellation."""
+        return self._workers.stragglers
 
     async def open(self) -> None:
         """See what is due, up to this moment.
@@ -107,12 +101,11 @@ class Pass:
         self._common.stirs.add(self._stir)
         try:
             if self._lanes:
-                await self._pool.start()
+                await self._workers.start()
                 await self._claim_all()
-            if self._failure is not None:
-                raise self._failure
+            if self._workers.failure is not None:
+                raise self._workers.failure
         finally:
-            self._is_ending = True
             self._common.stirs.discard(self._stir)
             self._lanes.leave_all()
             if self.has_lanes:
@@ -120,7 +113,7 @@ class Pass:
 
     def request_stop(self) -> None:
         """Claim nothing more."""
-        self._is_stopping = True
+        self._workers.is_stopping = True
         self._stir.set()
 
     async def look(self) -> None:
@@ -144,25 +137,30 @@ class Pass:
     async def _claim_all(self) -> None:
         try:
             await self._claim_in_turn()
+            self._lanes.leave_all()
+            await self._give_up()
         except (StoreError, OSError):
-            await self._pool.idle()  # what is being attempted is written
+            await self._workers.idle()  # what is being attempted is written
             raise
-        if self._failure is None:
-            await self._pool.idle()
+        if self._workers.failure is None:
+            await self._workers.idle()
 
     async def _claim_in_turn(self) -> None:
-        while self._lanes and not self._is_stopping and self._failure is None:
+        workers = self._workers
+        while self._lanes and not workers.is_stopping and workers.failure is None:
             self._stir.clear()
             await self._lanes.look()
-            lane = self._lanes.next()
-            if lane is None and self._lanes:
-                await self._wait()
-            elif lane is None:
-                return
-            elif lane.is_sent_to:
-                await self._claim(lane)
-            else:
+            lane = self._lanes.next() if workers.may_begin else None
+            await self._give_up()
+            if lane is None:
+                if self._lanes:
+                    await self._wait()
+            elif not lane.is_sent_to:
                 await self._refuse(lane)
+            elif lane.line and self._common.pacing.room(lane.pace, asyncio.get_running_loop().time()):
+                self._begin(lane)
+            else:
+                await self._claim(lane)
 
     async def _wait(self) -> None:
         """Park until a slot is free, or a rate lets an attempt begin."""
@@ -175,35 +173,47 @@ class Pass:
             if timer is not None:
                 timer.cancel()
 
+    def _begin(self, lane: Lane) -> None:
+        """Begin with what waits for slots, as far as there are any."""
+        pacing, now = self._common.pacing, asyncio.get_running_loop().time()
+        while pacing.room(lane.pace, now) and (claimed := lane.take(now)) is not None:
+            pacing.take(lane.pace, 1, now)
+            self._workers.begin(Held(claimed, lane))
+
     async def _claim(self, lane: Lane) -> None:
         common, loop = self._common, asyncio.get_running_loop()
-        pace, asked_at = lane.pace, loop.time()
-        number, epoch = common.pacing.room(pace, asked_at), pace.epoch
-        common.pacing.take(pace, number, asked_at)
+        pacing, pace, asked_at = common.pacing, lane.pace, loop.time()
+        slots, epoch = pacing.room(pace, asked_at), pace.epoch
+        number = slots + max(0, pacing.ahead(pace, asked_at) - len(lane.line))
+        pacing.take(pace, slots, asked_at)
         lasts, page = common.claim_lasts(lane.endpoint.timeout), []
         try:
             page = await self._claimed(lane, number, lasts)
         finally:
-            common.pacing.give_back(pace, number - len(page))
+            pacing.give_back(pace, max(0, slots - len(page)))
             common.freed()
-        is_late = loop.time() + (lane.endpoint.timeout or common.timeout) > asked_at + lasts
-        if is_late or self._is_stopping:
-            # The claim might end before the attempt does.
-            common.pacing.give_back(pace, len(page))
-            self.tally.skipped += len(page)
-            await self._release([row for row, _ in page])
+        lane.is_claimed = len(page) < number
+        # An attempt that began later might outlive its claim.
+        late_at = asked_at + lasts - (lane.endpoint.timeout or common.timeout)
+        if loop.time() > late_at or self._workers.is_stopping:
+            pacing.give_back(pace, min(slots, len(page)))
+            self._lanes.given_up += [row for row, _ in page]
         else:
-            for claimed in page:
-                held = Held(claimed, lane, epoch)
-                self._pool.try_acquire()
-                self._pool.spawn(self._work(held), held)
-        if len(page) < number:
+            for claimed in page[:slots]:
+                held = Held(claimed, lane)
+                held.epoch = epoch
+                self._workers.begin(held)
+            lane.add(page[slots:], min(late_at, asked_at + LINE_TIME))
+        if lane.is_done:
             self._lanes.leave(lane)
 
     async def _refuse(self, lane: Lane) -> None:
         page = await self._claimed(lane, REFUSED_PAGE, self._common.claim_ttl)
         if page:
-            await self._attempting.refuse(lane, page)
+            rows = [row for row, _ in page]
+            self._lanes.given_up += rows  # if this is cut off
+            await self._writing.refuse(lane, page)
+            del self._lanes.given_up[-len(rows) :]
         if len(page) < REFUSED_PAGE:
             self._lanes.leave(lane)
 
@@ -233,51 +243,31 @@ class Pass:
             lane.after = Place(self._cutoff if last.due_at is None else last.due_at, last.id)
         return page
 
-    # -- workers ------------------------------------------------------------------------------------------------------
-
-    async def _work(self, held: Held) -> None:
-        try:
-            await self._attempting.settle(held)
-        except (LeaseLostError, ClosedError) as error:
-            self._failed(error)
-        finally:
-            self._give_slot_back(held)
-
-    def _lost(self, held: Held) -> None:
-        """Take back what a worker did not bring to an end, because it was cancelled."""
-        self._give_slot_back(held)
-        if not held.is_answered:
-            self._attempting.interrupted(held)
-            self._left.append(held.row)
-        if not self._is_ending and not held.is_settled and self._failure is None:
-            self.tally.errors.append((held.row.id, RuntimeError("somebody cancelled the task that attempted it")))
-
-    def _give_slot_back(self, held: Held) -> None:
-        if held.has_slot:
-            held.has_slot = False
-            self._common.pacing.ended(held.lane.pace)
-            self._common.freed()
-
-    def _failed(self, error: BaseException) -> None:
-        if self._failure is None:
-            self._failure = error
-        self._stir.set()
-
     # -- the end ------------------------------------------------------------------------------------------------------
 
     async def _end(self) -> None:
         """End what still runs, and give back what was claimed and not attempted."""
-        self.stragglers = await self._pool.stop(CUT_GRACE)
+        workers = self._workers
+        await workers.stop(CUT_GRACE)
         claiming, self._claiming = self._claiming, None
         if claiming is not None:
             await asyncio.wait({claiming}, timeout=RELEASE_GRACE)
             claiming.cancel()  # a no-op where it has ended
             await asyncio.wait({claiming}, timeout=CUT_GRACE)
             if claiming.done() and not claiming.cancelled() and claiming.exception() is None:
-                self._left += [row for row, _ in claiming.result()]
+                workers.left += [row for row, _ in claiming.result()]
         with contextlib.suppress(LeaseLostError, ClosedError, TimeoutError):
             async with asyncio.timeout(RELEASE_GRACE):
-                await self._release(self._left)
+                await self._release(workers.left + self._lanes.given_up)
+
+    async def _give_up(self) -> None:
+        """Give back what was claimed in vain."""
+        lanes = self._lanes
+        if lanes.given_up:
+            await self._release(lanes.given_up)
+            self.tally.claimed -= lanes.again  # else they would be counted twice
+            self.tally.skipped += len(lanes.given_up) - lanes.again
+            lanes.given_up, lanes.again = [], 0
 
     async def _release(self, rows: list[DeliveryRow]) -> None:
         """Give rows back; where the store fails, their claims end by themselves."""

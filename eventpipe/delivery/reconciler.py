@@ -18,7 +18,7 @@ from eventpipe.core.group import STOP_TIMEOUT
 from eventpipe.core.life import Life
 from eventpipe.core.log import contained_logger
 from eventpipe.core.own import own_context
-from eventpipe.core.service import Service
+from eventpipe.core.service import Service, ServiceState
 from eventpipe.core.stopping import StopReport
 from eventpipe.delivery.alarm import Alarm
 from eventpipe.delivery.common import LONGEST_CLAIM, Common
@@ -291,6 +291,8 @@ class Reconciler(Service):
                 if one is None:
                     return
                 self._passes[task] = one
+                if self.state is ServiceState.STOPPING:  # since before there was a pass to tell
+                    one.request_stop()
                 opened.set()
                 try:
                     await self._run(one)
@@ -345,6 +347,7 @@ class Reconciler(Service):
         loop = asyncio.get_running_loop()
         if self._opening_loop is not loop:
             self._opening, self._opening_loop = asyncio.Lock(), loop
+            self._common.unwritten = 0  # what the other wrote, if that was closed under it, it writes no more
         async with AsyncExitStack() as stack:
             async with self._opening:
                 try:

@@ -55,8 +55,8 @@ class ReconcilerStatistics:
         skipped: Those that it took and did not change.
         errors: Those that something else went wrong with.
         rescued: Those that a clock that was set back had left lying.
-        in_flight: Slots that are taken now: attempts, and what is written of them.
-        unwritten: Deliveries that were sent, and could not be written down yet.
+        in_flight: Slots that are taken now, by attempts and by claims for them.
+        unwritten: Deliveries that were sent and are not written down yet.
     """
 
     passes: int

@@ -17,14 +17,14 @@ from eventpipe.delivery.judging import Judgement, judge
 from eventpipe.delivery.machine import DeliveryOutcome
 from eventpipe.encoding.lifting import lifted_out
 from eventpipe.events import Batch, CapturedEvent
-from eventpipe.outcomes import OutcomeKind, Verdict
-from eventpipe.sinks.withheld import WITHHELD, without_secrets
+from eventpipe.sinks.withheld import WITHHELD, forms_within
 from eventpipe.stores.delivery_values import EndpointInfo, EndpointKind
 from eventpipe.transport.attempt import attempt
 from eventpipe.transport.traits import Traits
 
 if TYPE_CHECKING:
     from eventpipe.errors import SinkError
+    from eventpipe.outcomes import Verdict
 
 MAX_RESPONSE: Final = 1000  # characters of what a far end said that are kept
 _CLOSE_TIME: Final = 5.0  # as a client gives its sinks
@@ -86,9 +86,7 @@ class Sender:
         self._codec = codec
         self._endpoint = endpoint
         self._lifted = Traits.of(sink).lifted
-        self._hidden = _hidden(private)
-        # Words of a header that are as short are no keys; a secret is one at any length.
-        self._short = [secret for secret in private.secrets if len(secret) < SHOWN_OF_KEY]
+        self._hidden = _hidden(private, "" if endpoint is None else endpoint.url or "")
 
     def is_of(self, endpoint: EndpointInfo) -> bool:
         """Whether it was made for an endpoint as that is."""
@@ -117,9 +115,13 @@ class Sender:
             judgement = judge(await attempt(self.sink, batch), self._kind)
         finally:
             status, said = self._heard(batch)
-        judgement = judgement._replace(
-            status=judgement.status if status is None else status, error=self._shown(judgement.error)
-        )
+        if status is not None or judgement.error is not None:
+            judgement = Judgement(
+                judgement.outcome,
+                judgement.status if status is None else status,
+                self._shown(judgement.error),
+                judgement.retry_after,
+            )
         return judgement, self._shown(said)
 
     def _heard(self, batch: Batch) -> Said:
@@ -127,19 +129,17 @@ class Sender:
 
     def _shown(self, text: str | None) -> str | None:
         """What the far end said, if it repeats no secret."""
-        if text is None:
-            return None
-        if any(secret in text for secret in self._short):
+        if text is not None and any(hidden in text for hidden in self._hidden):
             return WITHHELD
-        url = "" if self._endpoint is None else self._endpoint.url or ""
-        (verdict,) = without_secrets([Verdict(OutcomeKind.RETRY, detail=text)], self._hidden, url)
-        return verdict.detail
+        return text
 
 
-def _hidden(private: Private) -> Mapping[str, str]:
-    """What may not be shown, as headers; of a secret the key alone as well, which signs as well as the whole."""
+def _hidden(private: Private, url: str) -> frozenset[str]:
+    """What no text may hold that is shown; of a secret the key alone as well, which signs as well as the whole."""
     secrets = {f"secret {number}": f"{one} {one.removeprefix(PREFIX)}" for number, one in enumerate(private.secrets)}
-    return {**private.headers, **secrets}
+    # Words of a header that are as short are no keys; a secret is one at any length, and what has several is one whole.
+    whole = (value for value in private.headers.values() if len(value) >= SHOWN_OF_KEY)
+    return forms_within({**private.headers, **secrets}, url).union(private.secrets, whole)
 
 
 async def closed(sink: Sink) -> None:

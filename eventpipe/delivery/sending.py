@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from eventpipe.clock import Clock
@@ -92,20 +91,18 @@ class Senders:
         """
         loop, seconds = asyncio.get_running_loop(), endpoint.timeout or timeout
         began_at, began = self._clock.time(), loop.time()
-        said: str | None = None
-        late = f"the secrets of the endpoint were not to be had within {seconds:g} s"
+        sender = self._ready(endpoint, seconds)
         try:
-            async with asyncio.timeout(seconds + _GRACE), self._used(endpoint, seconds) as sender:
-                late = f"no answer within {seconds:g} s"
-                judgement, said = await sender.send(event, number, began_at)
-        except TimeoutError:
-            judgement = Judgement(DeliveryOutcome.RETRY, error=late)
+            if sender is None:
+                judgement, said = await self._sent_in_time(endpoint, seconds, event, number, began_at)
+            else:
+                judgement, said = await self._sent(sender, event, number, began_at)
         except _UnusableError as unusable:
-            judgement = Judgement(DeliveryOutcome.RETRY, error=str(unusable))
-        error = judgement.error and judgement.error[:MAX_ERROR]
-        judgement = judgement._replace(error=error)
+            judgement, said = Judgement(DeliveryOutcome.RETRY, error=str(unusable)), None
+        if judgement.error is not None and len(judgement.error) > MAX_ERROR:
+            judgement = judgement._replace(error=judgement.error[:MAX_ERROR])
         duration = loop.time() - began
-        record = AttemptRecord(number, began_at, duration, judgement.outcome, judgement.status, error, said)
+        record = AttemptRecord(number, began_at, duration, judgement.outcome, judgement.status, judgement.error, said)
         return Attempted(judgement, record)
 
     async def aclose(self) -> None:
@@ -124,17 +121,45 @@ class Senders:
             self._close(sink)
         await self._closed()
 
-    @asynccontextmanager
-    async def _used(self, endpoint: EndpointInfo, seconds: float) -> AsyncIterator[Sender]:
-        sender = await self._current(endpoint, seconds)
+    async def _sent_in_time(
+        self, endpoint: EndpointInfo, seconds: float, event: CapturedEvent, number: int, now: float
+    ) -> tuple[Judgement, str | None]:
+        """Find what sends, and send by it, where nobody else sees to the time.
+
+        Raises:
+            _UnusableError: There is no sender, or it did not come to an end.
+        """
+        late = f"the secrets of the endpoint were not to be had within {seconds:g} s"
+        try:
+            async with asyncio.timeout(seconds + _GRACE):
+                sender = await self._current(endpoint, seconds)
+                late = f"no answer within {seconds:g} s"
+                return await self._sent(sender, event, number, now)
+        except TimeoutError:
+            raise _UnusableError(late) from None
+
+    async def _sent(
+        self, sender: Sender, event: CapturedEvent, number: int, now: float
+    ) -> tuple[Judgement, str | None]:
+        """As ``Sender.send()``, of a sender that is not closed meanwhile."""
         sender.users += 1
         try:
-            yield sender
+            return await sender.send(event, number, now)
         finally:
             sender.users -= 1
             if sender.is_retired:
                 self._retire(sender)
-            self._limit()
+            if len(self._made) > MAX_SENDERS:
+                self._limit()
+
+    def _ready(self, endpoint: EndpointInfo, seconds: float) -> Sender | None:
+        """What sends to a webhook as that is, which ends in time by itself; ``None``: it is to be made."""
+        key = (endpoint.name, seconds)
+        sender = self._made.get(key)
+        if sender is None or not sender.is_of(endpoint):
+            return None
+        self._made.move_to_end(key)
+        return sender
 
     async def _current(self, endpoint: EndpointInfo, seconds: float) -> Sender:
         """What sends to an endpoint as that is.
@@ -147,19 +172,13 @@ class Senders:
             if lent is None:
                 raise _UnusableError(f"this process has no sink for endpoint {endpoint.name!r}; give it one in sinks=")
             return lent
-        key = (endpoint.name, seconds)
-        sender = self._made.get(key)
-        if sender is None or not sender.is_of(endpoint):
-            made = await self._make(endpoint, seconds)
-            sender = self._made.get(key)
-            if sender is not None and sender.is_of(endpoint):  # somebody was quicker
-                self._retire(made)
-            else:
-                sender = made
-                self._keep(key, made, endpoint)
-        if not sender.is_retired:
-            self._made.move_to_end(key)
-        return sender
+        made = await self._make(endpoint, seconds)
+        sender = self._ready(endpoint, seconds)
+        if sender is not None:  # somebody was quicker
+            self._retire(made)
+            return sender
+        self._keep((endpoint.name, seconds), made, endpoint)
+        return made
 
     def _keep(self, key: tuple[str, float], made: Sender, endpoint: EndpointInfo) -> None:
         """Have a sender take the place of those of its endpoint as that was before."""
@@ -198,10 +217,9 @@ class Senders:
         return Sender(sink, endpoint.name, "webhook", private, codec, endpoint)
 
     def _limit(self) -> None:
-        if len(self._made) > MAX_SENDERS:
-            unused = [key for key, sender in self._made.items() if not sender.users]
-            for key in unused[: len(self._made) - MAX_SENDERS]:
-                self._retire(self._made.pop(key))
+        unused = [key for key, sender in self._made.items() if not sender.users]
+        for key in unused[: len(self._made) - MAX_SENDERS]:
+            self._retire(self._made.pop(key))
 
     def _retire(self, sender: Sender) -> None:
         """Close it as soon as nobody uses it."""

@@ -33,9 +33,14 @@ def without_secrets(verdicts: Sequence[Verdict], headers: Mapping[str, str], url
     details = {verdict.detail for verdict in verdicts}
     if details == {None}:
         return verdicts
-    forms = frozenset[str]().union(*map(forms_of, [*_words(headers), *_parts(url)]))
+    forms = forms_within(headers, url)
     telling = {detail for detail in details if detail is not None and any(form in detail for form in forms)}
     return [replace(verdict, detail=WITHHELD) if verdict.detail in telling else verdict for verdict in verdicts]
+
+
+def forms_within(headers: Mapping[str, str], url: str) -> frozenset[str]:
+    """What no text may hold that is shown: the beginnings of what may be keys; as ``without_secrets()`` has it."""
+    return frozenset[str]().union(*map(forms_of, [*_words(headers), *_parts(url)]))
 
 
 def _words(headers: Mapping[str, str]) -> Iterator[str]:

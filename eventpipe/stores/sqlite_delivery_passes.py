@@ -27,6 +27,7 @@ from eventpipe.stores.sqlite_delivery_rows import (
     ROOM,
     ROW,
     STATE_NUMBERS,
+    Claim,
     decoded,
     encoded,
 )
@@ -111,15 +112,15 @@ def claim(transaction: Transaction, ask: Ask) -> list[ClaimedRow]:
     endpoint = find_same(db, ask.endpoint)
     if endpoint is None:
         return []
+    taken = Claim(ask.until, ask.holder)
     claimed: list[ClaimedRow] = []
     rows = db.execute(_CLAIM, (endpoint.id, ask.cutoff, *(ask.after or _BEGINNING), ask.now, ask.limit)).fetchall()
     for columns in rows:
-        row, fault = decoded(columns[:-EVENT_COLUMNS])
+        row, fault = decoded(columns[:-EVENT_COLUMNS], taken)
         event = event_of(columns[-EVENT_COLUMNS:], ask.shift)
         if fault is not None:
             event = replace(event, event=None, fault=fault)
-        held = replace(row, claimed_until=ask.until, holder=ask.holder, version=row.version + 1)
-        claimed.append(ClaimedRow(held, event))
+        claimed.append(ClaimedRow(row, event))
     db.executemany(
         "UPDATE deliveries SET claimed_until = ?, holder = ?, version = ? WHERE id = ?",
         [(ask.until, encoded(ask.holder), row.version, row.id) for row, _ in claimed],

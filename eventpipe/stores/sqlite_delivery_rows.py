@@ -41,6 +41,8 @@ REASON_NUMBERS: Final = {reason: number for number, reason in REASONS.items()}
 _PAIR: Final = struct.Struct("<qq")
 # Packing is the quickest look at the types of many values at once.
 _NUMBERS: Final = struct.Struct("<IIIIdd")
+_MOMENT: Final = (float, type(None))  # as ``float | None``, which is made anew wherever it is written
+_STATUS: Final = (int, type(None))
 
 # In place of a holder where nobody has a row that is open: so that it is claimed and settled on a full disk where it
 # lies, and needs no more pages than it has.
@@ -61,6 +63,18 @@ _ALTERED: Final = "the row of the delivery does not pass its checksum, and may b
 _IMPOSSIBLE: Final = "the row of the delivery was damaged: what it says cannot be"
 
 
+class Claim(NamedTuple):
+    """Who has a row from now on.
+
+    Attributes:
+        until: Until when nobody else has it.
+        holder: Who.
+    """
+
+    until: float
+    holder: str
+
+
 class Decoded(NamedTuple):
     """A row as it is kept.
 
@@ -78,8 +92,8 @@ def identity_of(number: int, event: int, endpoint: int, created_at: float) -> in
     return checksum(number, created_at, _PAIR.pack(event, endpoint), None, b"", 0)
 
 
-def decoded(values: tuple[Any, ...]) -> Decoded:  # Any: whatever a damaged row holds
-    """A row of the columns ``ROW``.
+def decoded(values: tuple[Any, ...], claim: Claim | None = None) -> Decoded:  # Any: whatever a damaged row holds
+    """A row of the columns ``ROW``; with ``claim`` as it is when that is written.
 
     Numbers and moments that are none become 0, or nothing. A row that says that it is due, and is in no state in which
     one is, becomes ``SENDING``, so that whoever claims it can fail it.
@@ -99,10 +113,10 @@ def decoded(values: tuple[Any, ...]) -> Decoded:  # Any: whatever a damaged row 
     is_possible = (
         word is not None
         and (word in OPEN) is (due_at is not None)
-        and isinstance(due_at, float | None)
-        and isinstance(settled_at, float | None)
-        and isinstance(claimed_until, float | None)
-        and isinstance(status, int | None)
+        and isinstance(due_at, _MOMENT)
+        and isinstance(settled_at, _MOMENT)
+        and isinstance(claimed_until, _MOMENT)
+        and isinstance(status, _STATUS)
         and reason in REASONS
     )
     if not is_possible or fault is not None:
@@ -115,6 +129,11 @@ def decoded(values: tuple[Any, ...]) -> Decoded:  # Any: whatever a damaged row 
         due_at, settled_at, claimed_until = map(_moment, (due_at, settled_at, claimed_until))
         status = status if isinstance(status, int) else None
     assert word is not None  # noqa: S101  # it is none only where the row is impossible
+    if claim is None:
+        has_it = None if claimed_until is None else text(holder)
+    else:
+        claimed_until, has_it = claim
+        version += 1
     row = DeliveryRow(
         number,
         text(uuid) or "",
@@ -130,7 +149,7 @@ def decoded(values: tuple[Any, ...]) -> Decoded:  # Any: whatever a damaged row 
         deadline_at,
         settled_at,
         claimed_until,
-        None if claimed_until is None else text(holder),
+        has_it,
         version,
         status,
         text(error),

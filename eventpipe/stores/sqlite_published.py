@@ -97,20 +97,25 @@ class _Publishing:
         answers: list[list[Published] | Exception] = []
         for publications in calls:
             try:
-                self._check(publications)  # before anything is written, which would have to be undone
+                # Before anything is written, which would have to be undone.
+                were_repeated = self._check(publications)
             except UnknownEndpointError as error:
                 answers.append(error)
             else:
-                answers.append([self._publish(publication) for publication in publications])
+                answers.append(list(map(self._publish, publications, were_repeated)))
         return answers
 
-    def _check(self, publications: Sequence[Publication]) -> None:
+    def _check(self, publications: Sequence[Publication]) -> list[bool]:
         """See that there are the endpoints of what is new; of what was published before, nobody asks.
+
+        Returns:
+            For each whether it may have been published before.
 
         Raises:
             UnknownEndpointError: There is no such endpoint.
         """
         own: set[tuple[str, bytes | None]] = set()  # what is new by then, though it is not written yet
+        were_repeated = []
         for event, names, key, _, _ in publications:
             uuid, dedupe_key = event.data[UUID_AT], encoded(key)
             ids = {("uuid", uuid), ("key", dedupe_key)} if key is not None else {("uuid", uuid)}
@@ -118,6 +123,8 @@ class _Publishing:
             for name in () if is_repeated else names:
                 self._endpoint(name)
             own |= ids
+            were_repeated.append(is_repeated)
+        return were_repeated
 
     def _endpoint(self, name: str) -> Kept:
         kept = self._endpoints.get(name)
@@ -125,11 +132,11 @@ class _Publishing:
             kept = self._endpoints[name] = load(self._db, name)
         return kept
 
-    def _publish(self, publication: Publication) -> Published:
+    def _publish(self, publication: Publication, is_repeated: bool) -> Published:
         event, names, key, now, deadline_at = publication
         db = self._db
         uuid, dedupe_key = event.data[UUID_AT], encoded(key)
-        known = _known(db, uuid, dedupe_key)
+        known = _known(db, uuid, dedupe_key) if is_repeated else None
         if known is not None:
             return known
         self._event += 1

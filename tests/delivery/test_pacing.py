@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventpipe.delivery.pacing import BURST, FIRST_PAUSE, MAX_ASKED, Bucket, Pace, Pacing
+from eventpipe.delivery.pacing import AHEAD, BURST, FIRST_PAUSE, MAX_AHEAD, MAX_ASKED, Bucket, Pace, Pacing
 from eventpipe.stores.delivery_values import EndpointInfo
 
 
@@ -78,7 +78,7 @@ class TestBreaker:
         limits = []
         for _ in range(5):
             limits.append(pace.limit(0.0))
-            pace.succeeded()
+            pace.succeeded(0.01)
 
         assert limits == [1, 2, 4, 8, 8]
 
@@ -98,7 +98,7 @@ class TestBreaker:
         pace = Pace(4)
         for _ in range(10):
             pace.failed(pace.epoch, 0.0, 15.0)
-            pace.succeeded()
+            pace.succeeded(0.01)
 
         assert pace.trips == 0
 
@@ -111,7 +111,7 @@ class TestBreaker:
             pauses.append(pace.probe_at - 100.0)
 
         assert pauses == [FIRST_PAUSE, 2, 4, 8, 15, 15]
-        pace.succeeded()
+        pace.succeeded(0.01)
         assert pace.probe_at == -math.inf
 
     def test_what_the_far_end_asks_for_is_honoured_and_clamped(self) -> None:
@@ -119,7 +119,7 @@ class TestBreaker:
         pace = Pace(4)
         pace.failed(pace.epoch, 0.0, 15.0, 20.0)
         pace.failed(pace.epoch, 0.0, 15.0, 5.0)
-        pace.succeeded()
+        pace.succeeded(0.01)
         assert pace.asked_until == 20.0
 
         pace.failed(pace.epoch, 0.0, 15.0, 1e9)
@@ -176,3 +176,67 @@ class TestShares:
 
         assert pacing.pace(_endpoint("failing"), 0.0) is failing
         assert pacing.pace(_endpoint("well"), 0.0) is not well
+
+
+class TestAhead:
+    def test_nothing_is_claimed_ahead_before_the_first_answer(self) -> None:
+        """Nobody knows how long it takes."""
+        assert Pace(4).ahead(4) == 0
+
+    @pytest.mark.parametrize(
+        ("took", "slots", "rows"),
+        [(0.0, 4, 4 * MAX_AHEAD), (0.01, 4, 20), (AHEAD, 4, 4), (0.02, 2, 5), (4 * AHEAD, 4, 1), (1.0, 4, 0)],
+        ids=["at once", "quick", "one each", "fewer slots", "slow", "too slow"],
+    )
+    def test_as_many_are_claimed_ahead_as_are_likely_to_begin_very_soon(
+        self, took: float, slots: int, rows: int
+    ) -> None:
+        """With the slots that it has, and no more than a few for each of them."""
+        pace = Pace(4)
+        pace.succeeded(took)
+
+        assert pace.ahead(slots) == rows
+
+    def test_an_endpoint_that_fails_or_stalls_has_nothing_claimed_ahead(self) -> None:
+        """Until it has answered again; after a failure no more than for the attempts that it may have then."""
+        pace = Pace(8)
+        seen = []
+        for happens in (pace.stalled, lambda: pace.failed(pace.epoch, 0.0, 15.0)):
+            pace.succeeded(0.0)
+            happens()
+            seen.append(pace.ahead(8))
+        pace.succeeded(0.0)
+
+        assert (seen, pace.ahead(8)) == ([0, 0], 2 * MAX_AHEAD)
+
+    def test_a_rate_has_nothing_claimed_ahead(self) -> None:
+        """What may begin is claimed when it may."""
+        pace = Pace(4)
+        pace.set_rate(1000.0, 0.0)
+        pace.succeeded(0.001)
+
+        assert pace.ahead(4) == 0
+
+    def test_it_follows_what_attempts_take(self) -> None:
+        """One slow answer among quick ones changes little, and many do."""
+        pace = Pace(1)
+        for _ in range(50):
+            pace.succeeded(0.01)
+        quick = pace.ahead(1)
+        pace.succeeded(0.05)
+        once = pace.ahead(1)
+        for _ in range(50):
+            pace.succeeded(0.05)
+
+        assert (quick, once, pace.ahead(1)) == (5, 3, 1)
+
+    def test_another_endpoint_that_wants_slots_halves_it(self) -> None:
+        """What is claimed ahead is for the share of slots that an endpoint has."""
+        pacing = Pacing(8)
+        one, other = (pacing.pace(_endpoint(name), 0.0) for name in "ab")
+        one.succeeded(0.0)
+        pacing.enter(one)
+        alone = pacing.ahead(one, 0.0)
+        pacing.enter(other)
+
+        assert (alone, pacing.ahead(one, 0.0)) == (8 * MAX_AHEAD, 4 * MAX_AHEAD)

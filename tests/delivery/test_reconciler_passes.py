@@ -17,7 +17,7 @@ from eventpipe.delivery.machine import DeliveryOutcome
 from eventpipe.delivery.policy import HOUR
 from eventpipe.delivery.reconciler import Reconciler
 from eventpipe.delivery.sending import Attempted
-from eventpipe.errors import ClosedError, PermanentSinkError
+from eventpipe.errors import ClosedError, PermanentSinkError, UnknownEndpointError
 from eventpipe.events import Batch, CapturedEvent
 from eventpipe.outcomes import Outcome, OutcomeKind, Verdict
 from eventpipe.stores.delivery_values import (
@@ -34,7 +34,7 @@ from eventpipe.subscriptions import Gap
 from eventpipe.testing import GatedSink
 from eventpipe.testing.clock import LoopClock
 from eventpipe.testing.recording import RecordingSink
-from tests.delivery.conftest import Faults
+from tests.delivery.conftest import Faults, locked
 
 pytestmark = pytest.mark.asyncio
 
@@ -463,6 +463,38 @@ class TestEndpoints:
 
         assert (await only_row(deliveries)).reason is FailureReason.ENDPOINT_GONE
         assert (await deliveries.endpoint("acme")).state is EndpointState.ACTIVE
+
+    async def test_410_that_an_earlier_pass_was_told_disables_nothing(
+        self, deliveries: Deliveries, faults: Faults, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody knows whether the endpoint is what it was then; the row fails all the same."""
+        await deliveries.add_endpoint(Endpoint("acme", "https://acme.example/hooks"))
+        await publish(deliveries, 1, "acme")
+        monkeypatch.setattr(deliveries.senders, "attempt", _gone)
+        reconciler = Reconciler(deliveries, workers=1)
+        faults.fail("change", lambda *_: locked())
+        first = await reconciler.reconcile()
+        faults.heal("change")
+        await asyncio.sleep(61)
+        second = await reconciler.reconcile()
+
+        assert (len(first.errors), second.failed) == (1, 1)
+        assert (await only_row(deliveries)).reason is FailureReason.ENDPOINT_GONE
+        assert (await deliveries.endpoint("acme")).state is EndpointState.ACTIVE
+
+    async def test_410_of_an_endpoint_that_is_removed_at_that_moment_is_a_result(
+        self, deliveries: Deliveries, faults: Faults, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There is nothing left to disable: no error, and nobody waits."""
+        await deliveries.add_endpoint(Endpoint("acme", "https://acme.example/hooks"))
+        await publish(deliveries, 1, "acme")
+        monkeypatch.setattr(deliveries.senders, "attempt", _gone)
+        faults.fail("set_endpoint_state", lambda *_: UnknownEndpointError("acme"))
+
+        report = await Reconciler(deliveries, workers=1).reconcile()
+
+        assert (report.failed, report.errors) == (1, ())
+        assert report.elapsed < 0.5
 
     async def test_a_row_whose_event_cannot_be_read_fails_without_an_attempt(
         self, deliveries: Deliveries, faults: Faults

@@ -230,10 +230,21 @@ async def test_what_the_far_end_says_is_kept_unless_it_repeats_a_secret(
 
 
 @real
-async def test_a_short_secret_is_withheld_as_well(rig: Rig, far_end: ScriptedServer) -> None:
+@pytest.mark.parametrize(
+    ("private", "said"),
+    [
+        (Private(("s3cret",)), b"not s3cret"),
+        (Private(("open the door 1234567",)), b"you said open the door 1234567!"),
+        (Private(("s3cret",), {"x-api-key": "tok en val ue"}), b"no such key: tok en val ue"),
+    ],
+    ids=["short", "several words", "header of several words"],
+)
+async def test_what_is_no_long_word_is_withheld_as_well(
+    rig: Rig, far_end: ScriptedServer, private: Private, said: bytes
+) -> None:
     """Any text signs in the scheme ``"hub"``."""
-    rig.private = Private(("s3cret",))
-    far_end.script(Reply(500, body=b"not s3cret"))
+    rig.private = private
+    far_end.script(Reply(500, body=said))
 
     made = await rig.attempt(local(far_end, scheme="hub"))
 
