@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 Scheme = Literal["standard", "hub"]
 Secrets = str | Sequence[str]
 
 PREFIX = "whsec_"
+# Names of the headers that a scheme writes, in lower case.
+PROOFS: Mapping[Scheme, frozenset[str]] = {
+    "standard": frozenset({"webhook-id", "webhook-timestamp", "webhook-signature"}),
+    "hub": frozenset({"x-hub-signature-256"}),
+}
 MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64  # Source: Standard Webhooks 1.0, signature scheme
 
 

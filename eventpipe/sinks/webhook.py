@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from eventpipe.codecs.webhook_secrets import check_scheme
+from eventpipe.codecs.webhook_secrets import PROOFS, check_scheme
 from eventpipe.codecs.webhook_signing import HubWebhook, StandardWebhook
 from eventpipe.sinks.addresses import is_public
 from eventpipe.sinks.http import CONNECT_TIMEOUT, HttpSink
@@ -46,7 +46,7 @@ class WebhookSink(HttpSink):
         allow_private: Whether to connect to this machine, to private networks and to metadata services.
         timeout: Seconds for one attempt, from connecting to the end of the answer. ``None`` means 15.
         connect_timeout: Seconds of them to reach the far end. ``None`` means 3.
-        headers: Sent with every request. ``None`` means none.
+        headers: Sent with every request; none that the scheme writes. ``None`` means none.
         auth: An async function that returns headers for every request, and others after a 401. ``None`` means none.
         session: A session to send with, never closed here; needs ``allow_private``, because where it connects to
             cannot be checked, and so do ``proxy`` and ``socket_path``. ``None`` means an own one.
@@ -106,6 +106,7 @@ class WebhookSink(HttpSink):
             name=name,
             clock=clock,
         )
+        _check_headers(headers or {}, scheme)
         if not allow_private:
             _check_public(self._url)
             for option, value in (("session", session), ("proxy", proxy), ("socket_path", socket_path)):
@@ -113,6 +114,16 @@ class WebhookSink(HttpSink):
 
     def _may_connect(self, address: str) -> bool:
         return self._allow_private or is_public(address)
+
+
+def _check_headers(headers: Mapping[str, str], scheme: Scheme) -> None:
+    """Refuse headers that would take the place of a signature, or give all events one id."""
+    for name in headers:
+        if name.lower() in PROOFS[scheme]:
+            raise ValueError(
+                f"headers must not have {name!r}, which scheme={scheme!r} writes anew for each attempt;"
+                " leave it out, or give it another name"
+            )
 
 
 def _check_public(url: str) -> None:

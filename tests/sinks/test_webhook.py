@@ -72,6 +72,18 @@ def test_it_tells_the_driver_what_the_codec_wants() -> None:
         ({"url": "https://user:SECRET@hooks.example/"}, "url must not carry credentials (pass them in headers)"),
         ({"timeout": 0}, "timeout must be a finite number of seconds above 0, or None, not 0"),
         ({"headers": {"X": "SECRET\r\n"}}, "headers['X'] must be"),
+        *(
+            (
+                {"headers": {"X": "a", name: "SECRET"}},
+                f"headers must not have {name!r}, which scheme='standard' writes anew for each attempt;"
+                " leave it out, or give it another name",
+            )
+            for name in ("webhook-id", "Webhook-Timestamp", "WEBHOOK-SIGNATURE")
+        ),
+        (
+            {"scheme": "hub", "secret": "SECRET", "headers": {"X-Hub-Signature-256": "SECRET"}},
+            "headers must not have 'X-Hub-Signature-256', which scheme='hub' writes",
+        ),
         ({"where": 7}, "where must be a plain function or None, not 7"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -144,7 +156,7 @@ async def test_what_connects_by_itself_needs_to_be_allowed() -> None:
 def test_every_other_option_is_one_of_an_http_sink(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that it takes but the way to compress, each handed on as it was given."""
     theirs, ours = (set(inspect.signature(sink).parameters) for sink in (HttpSink, WebhookSink))
-    options = {option: object() for option in ours & theirs - {"url", "codec"}}
+    options = {option: object() for option in ours & theirs - {"url", "codec"}} | {"headers": {"X": "a"}}
     handed: dict[str, object] = {}
     monkeypatch.setattr(HttpSink, "__init__", lambda self, url, codec, **options: handed.update(options))
 
