@@ -167,7 +167,6 @@ def switch_endpoint(file: Path, name: str, to: Switch, reason: str | None, out: 
 async def _switch(file: Path, name: str, to: Switch, reason: str | None, out: Console, *, as_json: bool) -> int:
     async with opened(file) as deliveries:
         before = await endpoint_of(deliveries, name)
-        rows = await _rows_of(deliveries, before)
         after: EndpointInfo | None = None
         try:
             if to == "pause":
@@ -180,6 +179,7 @@ async def _switch(file: Path, name: str, to: Switch, reason: str | None, out: Co
                 await deliveries.remove_endpoint(name)
         except ValueError as error:
             raise UsageError(str(error)) from error
+        rows = await _rows_of(deliveries, before)  # which takes its time where there are many
     if as_json:
         said = {
             "was": words.endpoint_json(before),

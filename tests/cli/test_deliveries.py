@@ -12,7 +12,7 @@ import pytest
 
 from eventpipe import Event
 from eventpipe.cli.delivery_filter import Reason, State
-from eventpipe.delivery import Deliveries, DeliveryState, Endpoint, FailureReason, Rule
+from eventpipe.delivery import Deliveries, DeliveryState, Endpoint, EndpointStats, FailureReason, Rule
 from eventpipe.delivery.endpoint import Private
 from eventpipe.stores.sqlite import SqliteStore
 from tests.cli.logs import Holder, Shell
@@ -185,6 +185,24 @@ def test_an_endpoint_is_paused_and_resumed(family: str, file: Path, shell: Shell
     assert (paused["state"], paused["state_reason"]) == ("paused", "they asked")
     assert again.stdout == "'acme' is delivered to and was paused; its deliveries: 2 pending, 1 failed\n"
     assert shell.json("endpoints", "show", file, "acme")["endpoint"]["state"] == "active"
+
+
+@pytest.mark.parametrize("to", ["pause", "disable"])
+def test_an_endpoint_is_held_back_before_its_deliveries_are_counted(
+    to: str, file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting a million takes seconds, in which a customer gets what somebody hurries to stop."""
+    states: list[str] = []
+    stats = Deliveries.stats
+
+    async def counted(deliveries: Deliveries) -> list[EndpointStats]:
+        states.append((await deliveries.endpoint("acme")).state)
+        return await stats(deliveries)
+
+    monkeypatch.setattr(Deliveries, "stats", counted)
+
+    assert shell.run("endpoints", to, file, "acme").code == 0
+    assert states == [{"pause": "paused", "disable": "disabled"}[to]]
 
 
 def test_stats_count_by_endpoint_and_state(file: Path, shell: Shell) -> None:
