@@ -42,9 +42,8 @@ class KeptDeliveries(RunningDeliveries):
             ValueError: An argument has no meaning.
             TypeError: It is no filter.
         """
-        _check_limit(limit)
-        if after is not None and type(after) is not int:
-            raise ValueError(f"after must be the id of a delivery, or None, not {shown(after)}")
+        check_limit(limit)
+        check_after(after)
         return await self.kept.rows(DeliveryFilter() if wanted is None else checked(wanted), after=after, limit=limit)
 
     async def row(self, id: int) -> DeliveryRow:  # noqa: A002  # the word of everybody who asks for one
@@ -81,7 +80,7 @@ class KeptDeliveries(RunningDeliveries):
     async def events(
         self, *, name: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[PublishedEvent]:
-        """Published events, newest first.
+        """Published events, newest first, without what is in them, which ``event()`` has.
 
         Args:
             name: Those with this name; ``*`` stands for any characters. ``None``: with any.
@@ -91,7 +90,7 @@ class KeptDeliveries(RunningDeliveries):
         Raises:
             ValueError: An argument has no meaning.
         """
-        _check_limit(limit)
+        check_limit(limit)
         return await self.kept.events(name=name, after=after, limit=limit)
 
     async def stats(self) -> list[EndpointStats]:
@@ -150,6 +149,21 @@ def checked(wanted: object) -> DeliveryFilter:
     return replace(wanted, states=frozenset(DeliveryState(state) for state in states))
 
 
-def _check_limit(limit: object) -> None:
+def check_after(after: object) -> None:
+    """Refuse what cannot be the id of a delivery, and is not ``None``.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if after is not None and type(after) is not int:
+        raise ValueError(f"after must be the id of a delivery, or None, not {shown(after)}")
+
+
+def check_limit(limit: object) -> None:
+    """Refuse anything but whole numbers from 1 on.
+
+    Raises:
+        ValueError: It is something else.
+    """
     if type(limit) is not int or limit < 1:
         raise ValueError(f"limit must be a whole number, at least 1, not {shown(limit)}")

@@ -190,6 +190,8 @@ class DeliveryStore(Protocol):
     ) -> list[PublishedEvent]:
         """Published events, newest first by (``published_at``, ``uuid``), behind the one whose id is ``after``.
 
+        They come without what is in them, which is not read: a page of large ones costs as little as one of small ones.
+
         Args:
             name: With this name; ``*`` stands for any characters. ``None``: with any.
             after: ``None``, or an id that is not known any more: from the newest on.

@@ -157,8 +157,8 @@ class PublishedEvent:
         published_at: When.
         dedupe_key: As it was published.
         payload_version: How it is packed.
-        event: As it was captured; ``None`` when what is kept cannot be read.
-        fault: Why not; ``None`` when it can.
+        event: As it was captured; ``None`` in a list of several, and when what is kept cannot be read.
+        fault: Why it cannot; ``None`` when it can, and in a list.
     """
 
     uuid: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -243,7 +244,7 @@ class MemoryDeliveries:
         """See ``DeliveryStore``."""
         self._check_open()
         wanted = (event for event in self._events.newest(after) if name is None or fits(name, event.name))
-        return [*islice(wanted, limit)]
+        return [dataclasses.replace(event, event=None) for event in islice(wanted, limit)]
 
     async def stats(self) -> list[EndpointStats]:
         """See ``DeliveryStore``."""

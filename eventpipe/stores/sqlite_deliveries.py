@@ -197,7 +197,7 @@ class SqliteDeliveries:
         found: list[PublishedEvent] = []
         while True:
             ask = sqlite_published.Listing(name, after, limit - len(found))
-            some, after = await self._run(sqlite_published.events, (ask, self._shift()), Need.READ)
+            some, after = await self._run(sqlite_published.events, ask, Need.READ)
             found += some
             if after is None:
                 return found

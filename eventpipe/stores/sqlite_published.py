@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from eventpipe.checked import shown
 from eventpipe.errors import UnknownEndpointError
-from eventpipe.events import UUID_AT
+from eventpipe.events import UUID_AT, CapturedEvent
 from eventpipe.stores.delivery_values import (
     DELIVERIES,
     PAYLOAD_VERSION,
@@ -204,8 +204,7 @@ def event_of(values: tuple[Any, ...], shift: float) -> PublishedEvent:  # Any: w
                 event = unpack(name, extra, data, moment + shift)
             except ValueError as error:
                 fault = str(error)
-    published_at = moment if isinstance(moment, float) else 0.0
-    return PublishedEvent(text(uuid) or "", text(name) or "", published_at, text(key), whole(version), event, fault)
+    return _published(uuid, name, moment, key, version, event, fault)
 
 
 def event(transaction: Transaction, ask: tuple[str, float]) -> PublishedEvent | None:
@@ -218,27 +217,36 @@ def event(transaction: Transaction, ask: tuple[str, float]) -> PublishedEvent | 
     return None if row is None else event_of(row, shift)
 
 
-def events(transaction: Transaction, ask: tuple[Listing, float]) -> tuple[list[PublishedEvent], str | None]:
-    """Some published events, newest first, and the id behind which to go on; ``None``: nowhere."""
-    listing, shift = ask
+def events(transaction: Transaction, listing: Listing) -> tuple[list[PublishedEvent], str | None]:
+    """Some published events without their data, newest first, and the id behind which to go on; ``None``: nowhere."""
     db = transaction.db
     place = None
     if listing.after is not None:
         after = listing.after.encode(errors="replace")
         place = db.execute("SELECT published_at, uuid FROM published WHERE uuid = ?", (after,)).fetchone()
+    step = LIST_STEP if listing.name is not None else min(LIST_STEP, listing.limit)
     candidates = db.execute(
-        f"SELECT id, uuid, name FROM published {'' if place is None else 'WHERE (published_at, uuid) < (?, ?)'}"  # noqa: S608
+        # Of a row whose data is large, the pages behind the first are read only by who asks for a column there.
+        "SELECT uuid, name, published_at, dedupe_key, payload_version FROM published"  # noqa: S608  # constants
+        f"{'' if place is None else ' WHERE (published_at, uuid) < (?, ?)'}"
         " ORDER BY published_at DESC, uuid DESC LIMIT ?",
-        (*(place or ()), LIST_STEP),
+        (*(place or ()), step),
     ).fetchall()
     found: list[PublishedEvent] = []
-    for number, _, name in candidates:
+    for uuid, name, moment, key, version in candidates:
         if listing.name is None or fits(listing.name, text(name) or ""):
-            rows = db.execute(f"SELECT {EVENT} FROM published AS p WHERE id = ?", (number,))  # noqa: S608  # a constant
-            found += [event_of(row, shift) for row in rows]
+            found.append(_published(uuid, name, moment, key, version))
             if len(found) == listing.limit:
                 return found, None
-    return found, text(candidates[-1][1]) if len(candidates) == LIST_STEP else None
+    return found, text(candidates[-1][0]) if len(candidates) == step else None
+
+
+def _published(  # Any: as in event_of()
+    uuid: Any, name: Any, moment: Any, key: Any, version: Any,
+    event: CapturedEvent | None = None, fault: str | None = None,
+) -> PublishedEvent:  # fmt: skip
+    published_at = moment if isinstance(moment, float) else 0.0
+    return PublishedEvent(text(uuid) or "", text(name) or "", published_at, text(key), whole(version), event, fault)
 
 
 def purge(transaction: Transaction, ask: tuple[float, int]) -> int:

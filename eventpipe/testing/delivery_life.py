@@ -211,7 +211,7 @@ async def _everything(rig: DeliveryRig, ids: list[int]) -> list[object]:
         await kept.rules(),
         await rig.all_rows(),
         [await kept.attempts(id_) for id_ in ids],
-        [replace(event, event=None) for event in await kept.events()],
+        await kept.events(),
         await kept.due(),
         await kept.stats(),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -133,6 +134,17 @@ class LookingScenarios:
 
         assert pages == [[ids[3], ids[5], ids[4], ids[1]], [ids[0], ids[2]], []]
         assert [event.uuid for event in await rig.kept.events(after="x", limit=1)] == [ids[3]]
+
+    async def test_events_in_a_list_come_without_what_is_in_them(self, rig: DeliveryRig) -> None:
+        """So that a page of large ones costs no more than one of small ones; ``event()`` has it."""
+        (published,) = await rig.kept.publish([a_publication(key="k", event=make_event("paid"))])
+
+        (listed,) = await rig.kept.events()
+        whole = await rig.kept.event(published.event_uuid)
+
+        assert whole is not None
+        assert whole.event is not None
+        assert listed == replace(whole, event=None)
 
     @pytest.mark.parametrize(
         ("name", "expected"),

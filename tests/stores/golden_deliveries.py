@@ -109,7 +109,7 @@ def settled(row: DeliveryRow, now: float, attempt: AttemptRecord | None) -> Chan
 async def described_deliveries(kept: DeliveryStore) -> dict[str, Any]:  # Any: JSON
     """All that a store says of its deliveries."""
     rows = await kept.rows(DeliveryFilter(), limit=1_000)
-    events = await kept.events(limit=1_000)
+    events = [await kept.event(one.uuid) for one in await kept.events(limit=1_000)]
     return {
         "endpoints": [dataclasses.asdict(info) for info in await kept.endpoints()],
         "private": {
@@ -121,7 +121,7 @@ async def described_deliveries(kept: DeliveryStore) -> dict[str, Any]:  # Any: J
         "events": [
             [one.uuid, one.name, one.published_at, one.dedupe_key, one.payload_version, one.fault,
              None if one.event is None else [one.event.json.decode(), dict(one.event.headers), one.event.key]]
-            for one in events
+            for one in events if one is not None
         ],
         "rows": [dataclasses.asdict(row) for row in rows],
         "attempts": {row.id: [dataclasses.asdict(one) for one in await kept.attempts(row.id)] for row in rows},

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -274,6 +275,23 @@ async def test_listing_in_steps_finds_what_one_step_finds(store: SqliteStore, mo
         monkeypatch.setattr(sqlite_published, "LIST_STEP", step)
         assert await found() == at_once
     assert sum(len(page) for page in at_once if isinstance(page, list)) > 300
+
+
+async def test_list_of_large_events_reads_little(store: SqliteStore) -> None:
+    """A page of ten megabytes of events takes less memory than one of them."""
+    kept = store.deliveries
+    for _ in range(20):
+        await kept.publish([publication(text="x" * 500_000)])
+
+    tracemalloc.start()
+    try:
+        events = await kept.events(limit=100)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(events) == 20
+    assert most < 100_000
 
 
 # -- full disks -------------------------------------------------------------------------------------------------------
