@@ -32,6 +32,7 @@ from eventpipe.integrations.deliveries_requests import (
     RefusedError,
     bad_request,
     body_of,
+    check_same_site,
     headers_of,
     query_of,
     segments_of,
@@ -139,6 +140,8 @@ class DeliveriesApp:
             raise _not_allowed(method, operations)
         if operation.right == "write" and right != "write":
             raise RefusedError(403, "forbidden", f"{method} of this path needs the right to write")
+        if operation.right == "write":
+            check_same_site(scope)
         query = None if operation.query is None else query_of(scope, operation.query)
         body = None
         if operation.body is not None:

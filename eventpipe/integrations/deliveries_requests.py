@@ -15,6 +15,8 @@ from eventpipe.integrations.health import Receive, Scope
 BODY_TIME: Final = 30.0  # seconds for a whole body: one that comes a byte at a time is not waited for
 MAX_QUERY: Final = 8 * 1024  # bytes
 _MAX_PARAMETERS: Final = 100
+# Source: Fetch Standard, CORS-safelisted request-header: what a browser sends to any origin without asking there first.
+_OF_FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -74,6 +76,20 @@ def headers_of(scope: Mapping[str, Any]) -> dict[str, str]:  # Any: as ASGI has 
         text, before = value.decode("latin-1"), found.get(name.decode("latin-1").lower())
         found[name.decode("latin-1").lower()] = text if before is None else f"{before}, {text}"
     return found
+
+
+def check_same_site(scope: Mapping[str, Any]) -> None:  # Any: as ASGI has it
+    """Refuse what a page of somebody else can make a browser send, with the cookies of whoever looks at that page.
+
+    Raises:
+        RefusedError: The browser says that it comes from another site, or its kind of body is that of a form, which
+            needs no leave of this server; an empty one as well.
+    """
+    headers = headers_of(scope)
+    if headers.get("sec-fetch-site") == "cross-site":
+        raise RefusedError(403, "forbidden", "pages of another site may not change anything here")
+    if _kind_of(headers) in _OF_FORMS:
+        raise _not_json()
 
 
 def segments_of(scope: Mapping[str, Any]) -> list[str]:  # Any: as ASGI has it
@@ -143,9 +159,8 @@ async def body_of(scope: Scope, receive: Receive, model: type[_M], max_bytes: in
         raise RefusedError(408, "request_timeout", message) from None
     if not body:
         body = b"{}"
-    elif headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        # A page of another origin cannot make a browser say that without asking first.
-        raise RefusedError(415, "unsupported_media_type", "content-type must be application/json")
+    elif _kind_of(headers) != "application/json":
+        raise _not_json()
     try:
         orjson.loads(body)  # pydantic takes NaN and Infinity, which JSON has not
         return model.model_validate_json(body, strict=True)
@@ -170,6 +185,14 @@ async def _read(receive: Receive, max_bytes: int) -> bytes:
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def _kind_of(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _not_json() -> RefusedError:
+    return RefusedError(415, "unsupported_media_type", "content-type must be application/json")
 
 
 def _too_large(max_bytes: int) -> RefusedError:

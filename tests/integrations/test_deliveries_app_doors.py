@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from eventpipe.delivery import Deliveries, Endpoint
+from eventpipe.delivery import Deliveries, Endpoint, EndpointState
 from eventpipe.errors import StoreError
 from eventpipe.integrations.deliveries import OPERATIONS, DeliveriesApp, deliveries_app
 from eventpipe.integrations.deliveries_requests import BODY_TIME
@@ -269,6 +269,33 @@ async def test_a_body_has_to_be_called_json(app: DeliveriesApp) -> None:
         assert fault(answer)[:2] == (415, "unsupported_media_type")
     taken = await call(app, "POST", "/events", {"event": "a"}, headers={"content-type": "Application/JSON; charset=x"})
     assert taken.status == 201
+
+
+@pytest.mark.parametrize("path", ["/endpoints/acme/disable", "/events/nothing/resend", "/rules/all"])
+async def test_a_page_of_another_site_changes_nothing(app: DeliveriesApp, deliveries: Deliveries, path: str) -> None:
+    """Not with the empty body of a form either; what only looks is not refused, nor is a page of this site."""
+    method = "DELETE" if path.startswith("/rules") else "POST"
+    elsewhere = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}
+
+    refused = [
+        await call(app, method, path, headers=elsewhere),
+        *[
+            await call(app, method, path, headers={"content-type": kind})
+            for kind in (
+                "application/x-www-form-urlencoded",
+                "Text/Plain;charset=UTF-8",
+                "multipart/form-data; boundary=a",
+            )
+        ],
+    ]
+
+    assert [fault(answer)[:2] for answer in refused] == [
+        (403, "forbidden"), *[(415, "unsupported_media_type")] * 3,
+    ]  # fmt: skip
+    assert (await deliveries.endpoint("acme")).state is EndpointState.ACTIVE
+    assert (await call(app, "GET", "/endpoints", headers=elsewhere)).status == 200
+    own = await call(app, "POST", "/endpoints/acme/disable", headers={"sec-fetch-site": "same-origin"})
+    assert own.status == 200
 
 
 @pytest.mark.parametrize("option", ["allow_private", "allow_insecure"])
