@@ -10,7 +10,7 @@ from typing import Final
 from eventpipe.checked import shown
 from eventpipe.delivery.endpoint import check_positive
 from eventpipe.delivery.endpoints import AdministeredDeliveries
-from eventpipe.delivery.looking import checked
+from eventpipe.delivery.looking import check_after, check_limit, checked
 from eventpipe.delivery.machine import DeliveryOutcome
 from eventpipe.delivery.matching import endpoints_for
 from eventpipe.delivery.requests import Asked, Requests
@@ -134,13 +134,18 @@ class Deliveries(AdministeredDeliveries):
         """
         return await self._ask(str(event_uuid), endpoints, DeliveryOutcome.CANCEL)
 
-    async def resend_all(self, wanted: DeliveryFilter) -> Asked:
+    async def resend_all(self, wanted: DeliveryFilter, *, after: int | None = None, limit: int | None = None) -> Asked:
         """Have all deliveries that a filter wants made again; those that are published meanwhile are not among them.
 
         One that changes meanwhile is asked for if the filter still wants it. An empty filter wants all there are.
 
+        Args:
+            wanted: Which.
+            after: ``next`` of the answer before, where that had a ``limit``. ``None``: from the newest on.
+            limit: At most so many, at least 1; ``next`` of the answer says whether there are more. ``None``: all.
+
         Raises:
-            ValueError: The filter has no meaning.
+            ValueError: An argument has no meaning.
             TypeError: It is no filter.
             StoreError: The engine failed; what was asked for until then stays so.
             ClosedError: They are not running.
@@ -148,11 +153,11 @@ class Deliveries(AdministeredDeliveries):
         Cancellation:
             What was asked for stays so.
         """
-        return await self._requests().ask_of_all(checked(wanted), DeliveryOutcome.RESEND)
+        return await self._ask_of_all(wanted, DeliveryOutcome.RESEND, after, limit)
 
-    async def cancel_all(self, wanted: DeliveryFilter) -> Asked:
+    async def cancel_all(self, wanted: DeliveryFilter, *, after: int | None = None, limit: int | None = None) -> Asked:
         """Attempt no more what a filter wants; all else is as in ``resend_all()`` and ``cancel_deliveries()``."""
-        return await self._requests().ask_of_all(checked(wanted), DeliveryOutcome.CANCEL)
+        return await self._ask_of_all(wanted, DeliveryOutcome.CANCEL, after, limit)
 
     async def test_endpoint(
         self,
@@ -229,6 +234,14 @@ class Deliveries(AdministeredDeliveries):
                     raise UnknownDeliveryError(f"delivery to endpoint {name!r} of event", uuid)
             rows = [row for row in rows if row.endpoint in wanted]
         return await requests.ask(rows, outcome, event)
+
+    async def _ask_of_all(
+        self, wanted: DeliveryFilter, outcome: DeliveryOutcome, after: int | None, limit: int | None
+    ) -> Asked:
+        check_after(after)
+        if limit is not None:
+            check_limit(limit)
+        return await self._requests().ask_of_all(checked(wanted), outcome, after, limit)
 
     def _requests(self) -> Requests:
         return Requests(self.kept, self.policy, self.clock, self.outcomes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,11 +29,13 @@ class Asked(NamedTuple):
         done: Ids of deliveries for which it holds.
         refused: Ids of deliveries that were final already, so that nothing is left to cancel.
         missed: Ids of deliveries that changed whenever this was about to change them; ask again.
+        next: What to give as ``after`` to go on where ``limit`` was reached. ``None``: there are no more.
     """
 
     done: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
     missed: tuple[int, ...] = ()
+    next: int | None = None
 
 
 @dataclass(slots=True)
@@ -41,8 +44,8 @@ class _Answer:
     refused: list[int] = field(default_factory=list)
     missed: list[int] = field(default_factory=list)
 
-    def asked(self) -> Asked:
-        return Asked(tuple(self.done), tuple(self.refused), tuple(self.missed))
+    def asked(self, next_: int | None = None) -> Asked:
+        return Asked(tuple(self.done), tuple(self.refused), tuple(self.missed), next_)
 
 
 class Requests:
@@ -75,16 +78,29 @@ class Requests:
         await self._ask(rows, outcome, answer, event=event)
         return answer.asked()
 
-    async def ask_of_all(self, wanted: DeliveryFilter, outcome: DeliveryOutcome) -> Asked:
-        """Ask for all rows that a filter wants, a page at a time, from the newest on; each is asked for once."""
+    async def ask_of_all(
+        self, wanted: DeliveryFilter, outcome: DeliveryOutcome, after: int | None = None, limit: int | None = None
+    ) -> Asked:
+        """Ask for all rows that a filter wants, a page at a time, from the newest on; each is asked for once.
+
+        Args:
+            wanted: Which.
+            outcome: ``RESEND`` or ``CANCEL``.
+            after: Only those with ids below this one. ``None``: all.
+            limit: At most so many. ``None``: any number.
+        """
         answer = _Answer()
-        after: int | None = None
+        left = math.inf if limit is None else limit
         while True:
-            rows = await self._kept.rows(wanted, after=after, limit=PAGE)
+            page = int(min(PAGE, left))
+            rows = await self._kept.rows(wanted, after=after, limit=page)
             await self._ask(rows, outcome, answer, wanted)
-            if len(rows) < PAGE:
+            if len(rows) < page:
                 return answer.asked()
             after = rows[-1].id
+            left -= page
+            if not left:
+                return answer.asked(after if await self._kept.rows(wanted, after=after, limit=1) else None)
             await asyncio.sleep(0)  # a store in memory would let nobody else run until all is asked for
 
     async def rows_of(self, event_uuid: str) -> list[DeliveryRow]:

@@ -12,6 +12,8 @@ from eventpipe.integrations.deliveries_endpoint_models import EndpointAnswer
 from eventpipe.integrations.deliveries_values import Model, Moment
 
 MAX_LIMIT = 1000
+# Asked for in a second or two, while other requests are answered; whoever has more of them asks again.
+MAX_ASKED = 10_000
 _MAX_IDS = 1000  # of what a request missed
 
 _Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="At most so many.")]
@@ -56,6 +58,8 @@ class DeliveriesToAsk(_Wanted):
     """Which deliveries are meant: a filter, or all of them where it says so."""
 
     all: bool = Field(False, description="Whether a body without a filter is meant as it stands.")
+    after: int | None = Field(None, description="next of the answer before, where there were more.")
+    limit: int = Field(MAX_ASKED, ge=1, le=MAX_ASKED, description="At most so many.")
 
 
 class DeliveryAnswer(Model):
@@ -113,12 +117,21 @@ class AskedAnswer(Model):
     refused: int = Field(description="Deliveries that were final already, so that nothing is left to cancel.")
     missed: int = Field(description="Deliveries that others were always quicker to change; ask again.")
     missed_ids: list[int] = Field(description=f"Their ids, at most {_MAX_IDS}.")
+    next: int | None = Field(
+        None, description="What to give as after for those behind the limit; null: there are none."
+    )
 
     @classmethod
     def of(cls, asked: Asked) -> Self:
         """As deliveries say it."""
         missed = list(asked.missed)
-        return cls(done=len(asked.done), refused=len(asked.refused), missed=len(missed), missed_ids=missed[:_MAX_IDS])
+        return cls(
+            done=len(asked.done),
+            refused=len(asked.refused),
+            missed=len(missed),
+            missed_ids=missed[:_MAX_IDS],
+            next=asked.next,
+        )
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
@@ -162,12 +175,12 @@ class EventAnswer(Model):
     published_at: Moment
     dedupe_key: str | None
     payload_version: int
-    fault: str | None = Field(description="Why what is kept cannot be read; null: it can.")
 
 
 class EventWithContent(EventAnswer):
     """A published event with what is in it; what cannot be read is null."""
 
+    fault: str | None = Field(description="Why what is kept cannot be read; null: it can.")
     distinct_id: str | None = None
     timestamp: str | None = None
     properties: dict[str, Any] | None = None  # Any: JSON
@@ -177,7 +190,7 @@ class EventWithContent(EventAnswer):
     @classmethod
     def of(cls, published: PublishedEvent) -> Self:
         """As it is kept."""
-        members = EventAnswer.model_validate(published).model_dump()
+        members = EventAnswer.model_validate(published).model_dump() | {"fault": published.fault}
         event = published.event
         if event is not None:
             members |= {

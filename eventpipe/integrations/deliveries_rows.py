@@ -57,11 +57,13 @@ async def _cancel(call: Call) -> AskedAnswer:
 
 
 async def _resend_all(call: Call) -> AskedAnswer:
-    return AskedAnswer.of(await call.deliveries.resend_all(_wanted(call).filter))
+    wanted = _wanted(call)
+    return AskedAnswer.of(await call.deliveries.resend_all(wanted.filter, after=wanted.after, limit=wanted.limit))
 
 
 async def _cancel_all(call: Call) -> AskedAnswer:
-    return AskedAnswer.of(await call.deliveries.cancel_all(_wanted(call).filter))
+    wanted = _wanted(call)
+    return AskedAnswer.of(await call.deliveries.cancel_all(wanted.filter, after=wanted.after, limit=wanted.limit))
 
 
 async def _events(call: Call) -> EventsAnswer:
@@ -111,7 +113,7 @@ async def _row(call: Call) -> DeliveryRow:
 
 def _wanted(call: Call) -> DeliveriesToAsk:
     wanted: DeliveriesToAsk = call.body
-    has_filter = any(getattr(wanted, member) for member in wanted.model_fields_set - {"all"})
+    has_filter = any(getattr(wanted, member) for member in wanted.model_fields_set - {"all", "after", "limit"})
     if has_filter == wanted.all:
         message = 'give a filter; or {"all": true}, and nothing beside it, for all deliveries there are'
         raise bad_request(message, [Fault("all", "true without a filter, and false with one")])

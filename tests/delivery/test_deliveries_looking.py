@@ -14,6 +14,7 @@ import pytest_asyncio
 from eventpipe.delivery.deliveries import Deliveries
 from eventpipe.delivery.endpoint import Endpoint
 from eventpipe.delivery.policy import DeliveryPolicy
+from eventpipe.delivery.requests import Asked
 from eventpipe.errors import PermanentSinkError, TransientSinkError, UnknownDeliveryError
 from eventpipe.stores.delivery_base import DeliveringStore
 from eventpipe.stores.delivery_values import DeliveryFilter, DeliveryState, FailureReason
@@ -111,7 +112,7 @@ async def test_one_is_shown_with_its_attempts(deliveries: Deliveries) -> None:
     (attempt,) = await deliveries.attempts(row.id)
     assert (attempt.number, attempt.outcome, attempt.error) == (1, "rejected", "no")
     assert (await deliveries.event(uuid.UUID(ID))).uuid == (await deliveries.event(ID)).uuid == ID
-    assert await deliveries.resend(uuid.UUID(ID)) == ((row.id,), (), ())
+    assert await deliveries.resend(uuid.UUID(ID)) == Asked((row.id,))
 
 
 async def test_the_newest_twenty_attempts_are_kept(deliveries: Deliveries) -> None:
@@ -178,3 +179,6 @@ async def test_a_question_that_means_nothing_is_refused(
     if "limit" in arguments:
         with pytest.raises(error, match=text):
             await deliveries.events(**arguments)
+    if arguments.get("limit") is not None or "after" in arguments:
+        with pytest.raises(error, match=text):
+            await deliveries.resend_all(DeliveryFilter(), **arguments)

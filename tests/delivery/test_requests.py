@@ -348,6 +348,21 @@ async def test_all_that_a_filter_wants_is_sent_again(
     assert {(row.endpoint, row.state, row.resends) for row in rows} == {("acme", RESENDING, 1), ("other", SUCCESS, 0)}
 
 
+async def test_a_request_with_a_limit_ends_there_and_says_how_to_go_on(
+    deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each delivery is asked for once, whatever it fits afterwards; the last answer says that there are no more."""
+    monkeypatch.setattr("eventpipe.delivery.requests.PAGE", 4)
+    await deliveries.publish_many(["paid"] * 22, endpoints=["acme"])
+    answers = [await deliveries.resend_all(DeliveryFilter(endpoint="acme"), limit=11)]
+    while answers[-1].next is not None:
+        answers.append(await deliveries.resend_all(DeliveryFilter(endpoint="acme"), after=answers[-1].next, limit=11))
+
+    assert [(len(asked.done), asked.next) for asked in answers] == [(11, 12), (11, None)]
+    assert {row.resends for row in await deliveries.rows()} == {1}
+    assert (await deliveries.cancel_all(DeliveryFilter(), limit=3)).next == 20
+
+
 async def deliver_all(deliveries: Deliveries) -> None:
     while await deliver(deliveries):
         pass

@@ -198,7 +198,7 @@ async def test_every_filter_of_a_list_is_a_filter_of_deliveries() -> None:
     wanted = {field.name for field in fields(DeliveryFilter)} - {"states"} | {"state"}
 
     assert names(models.DeliveriesQuery) == wanted | {"after", "limit"}
-    assert names(models.DeliveriesToAsk) == wanted | {"all"}
+    assert names(models.DeliveriesToAsk) == wanted | {"all", "after", "limit"}
     assert names(models.DeliveryAnswer) == {field.name for field in fields(DeliveryRow)}
 
 
@@ -267,6 +267,24 @@ async def test_resend_and_cancel_hold_for_one_for_an_event_and_for_a_filter(
         assert fault(await call(app, "POST", "/deliveries/cancel", unclear)) == (400, "bad_request", ["all"])
     assert all(row.state is not DeliveryState.FAILED for row in await deliveries.rows())
     assert fault(await call(app, "POST", "/events/nothing/resend"))[0] == 404
+
+
+async def test_one_request_asks_for_so_many_at_most_and_says_how_to_go_on(
+    app: DeliveriesApp, deliveries: Deliveries
+) -> None:
+    """All there are in two requests, each for some; one cannot ask for more than ten thousand."""
+    await deliveries.add_endpoint(Endpoint("acme", URL))
+    await deliveries.publish_many(["a"] * 3, endpoints=["acme"])
+
+    first = (await call(app, "POST", "/deliveries/cancel", {"all": True, "limit": 2})).json
+    second = (await call(app, "POST", "/deliveries/cancel", {"all": True, "after": first["next"]})).json
+
+    assert [(answer["done"], answer["refused"], answer["next"]) for answer in (first, second)] == [
+        (2, 0, 2), (1, 0, None),
+    ]  # fmt: skip
+    unbound = await call(app, "POST", "/deliveries/resend", {"all": True, "limit": 10_001})
+    assert fault(unbound) == (400, "bad_request", ["limit"])
+    assert fault(await call(app, "POST", "/deliveries/cancel", {"limit": 5}))[2] == ["all"]
 
 
 async def test_stats_are_those_of_the_deliveries(app: DeliveriesApp, deliveries: Deliveries) -> None:
