@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -10,16 +11,18 @@ from eventpipe.codecs.webhook_secrets import Secrets
 from eventpipe.delivery.endpoint import Endpoint, Private, check_positive, listed, webhook
 from eventpipe.delivery.looking import KeptDeliveries
 from eventpipe.delivery.matching import check_rule
-from eventpipe.errors import UnknownEndpointError
+from eventpipe.errors import StoreError, UnknownEndpointError
 from eventpipe.stores.delivery_values import EndpointInfo, EndpointState, Rule
 
 MAX_REASON: Final = 500  # characters
+_TRIES: Final = 20  # each is lost to somebody who has changed the endpoint
 
 
 class AdministeredDeliveries(KeptDeliveries):
     """What people and tools do with endpoints and rules; each call raises ``ClosedError`` unless they run.
 
-    Two that change one endpoint at once take turns in this object; of two in several processes the later one wins.
+    Of several that change one endpoint at once, in any number of processes, none undoes what another did; but what
+    ``add_endpoint(replace=True)`` says holds as a whole, whatever was there.
     """
 
     # -- endpoints ----------------------------------------------------------------------------------------------------
@@ -78,12 +81,14 @@ class AdministeredDeliveries(KeptDeliveries):
         new = listed(secret)
         if not new:
             raise ValueError("secret must be a secret, or a list of at least one")
-        async with self._changing:
-            private = Private.unpack(await self.kept.private(name))
+
+        def rotated(info: EndpointInfo, private: Private) -> tuple[EndpointInfo, Private]:
             old = private.secrets[:1] if keep_old and info.scheme == "standard" else ()
             changed = Private((*new, *(one for one in old if one not in new)), private.headers)
             webhook(info, changed)  # which refuses what is no secret
-            return await self.kept.put_endpoint(await self.endpoint(name), changed.pack(), replace=True)
+            return info, changed
+
+        return await self._change(name, rotated)
 
     async def set_rate_limit(self, name: str, rate_limit: float | None) -> EndpointInfo:
         """Attempt at most so many deliveries of an endpoint per second from now on; ``None``: any number.
@@ -94,9 +99,7 @@ class AdministeredDeliveries(KeptDeliveries):
             StoreError: The engine failed.
         """
         check_positive("rate_limit", rate_limit, "attempts per second")
-        async with self._changing:
-            changed = replace(await self.endpoint(name), rate_limit=rate_limit)
-            return await self.kept.put_endpoint(changed, await self.kept.private(name), replace=True)
+        return await self._change(name, lambda info, private: (replace(info, rate_limit=rate_limit), private))
 
     async def pause_endpoint(self, name: str, reason: str | None = None) -> EndpointInfo:
         """Let its rows wait; those that are being attempted go on.
@@ -174,6 +177,19 @@ class AdministeredDeliveries(KeptDeliveries):
     async def rules(self) -> list[Rule]:
         """Every rule, by name."""
         return await self.kept.rules()
+
+    async def _change(
+        self, name: str, change: Callable[[EndpointInfo, Private], tuple[EndpointInfo, Private]]
+    ) -> EndpointInfo:
+        """Read an endpoint, change it and keep it; again where somebody else has changed it meanwhile."""
+        async with self._changing:
+            for _ in range(_TRIES):
+                info = await self.endpoint(name)  # before what is private of it, which then is at least as new
+                changed, private = change(info, Private.unpack(await self.kept.private(name)))
+                kept = await self.kept.change_endpoint(changed, private.pack())
+                if kept is not None:
+                    return kept
+        raise StoreError(f"endpoint {name!r} was changed by others {_TRIES} times meanwhile; try again")
 
     async def _set(self, name: str, state: EndpointState, reason: str | None) -> EndpointInfo:
         given: object = reason

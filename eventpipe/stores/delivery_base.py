@@ -59,6 +59,18 @@ class DeliveryStore(Protocol):
             EndpointExistsError: There is one already, and ``replace`` is false. Nothing was changed.
         """
 
+    async def change_endpoint(self, endpoint: EndpointInfo, private: bytes | None) -> EndpointInfo | None:
+        """Keep an endpoint in place of the one that it was made of, if nobody has changed that since.
+
+        Args:
+            endpoint: With the ``created_at`` and the ``version`` of what was read; its state stays as it is.
+            private: As ``put_endpoint()``.
+
+        Returns:
+            What is kept now, its ``version`` one more, which moves the version of ``DELIVERIES``; ``None``: it was
+            changed or removed meanwhile, and everything is as it was.
+        """
+
     async def set_endpoint_state(self, name: str, state: EndpointState, reason: str | None) -> EndpointInfo:
         """Pause, resume, disable or remove an endpoint; with ``REMOVED`` its private bytes are deleted.
 

@@ -86,6 +86,14 @@ class MemoryDeliveries:
         self._moved()
         return kept
 
+    async def change_endpoint(self, endpoint: EndpointInfo, private: bytes | None) -> EndpointInfo | None:
+        """See ``DeliveryStore``."""
+        self._check_open()
+        kept = self._endpoints.change(endpoint, private)
+        if kept is not None:
+            self._moved()
+        return kept
+
     async def set_endpoint_state(self, name: str, state: EndpointState, reason: str | None) -> EndpointInfo:
         """See ``DeliveryStore``."""
         self._check_open()

@@ -79,6 +79,13 @@ class MemoryEndpoints:
         there.private = private
         return there.info
 
+    def change(self, info: EndpointInfo, private: bytes | None) -> EndpointInfo | None:
+        """See ``DeliveryStore.change_endpoint()``."""
+        there = self._current.get(info.name)
+        if there is None or (there.info.created_at, there.info.version) != (info.created_at, info.version):
+            return None
+        return self.put(info, private, may_replace=True)
+
     def set_state(self, endpoint: MemoryEndpoint, state: EndpointState, reason: str | None) -> None:
         """Have an endpoint that was not removed be in another state."""
         info = endpoint.info

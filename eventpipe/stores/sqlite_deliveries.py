@@ -75,6 +75,15 @@ class SqliteDeliveries:
         kept: EndpointInfo = await self._grow(sqlite_endpoints.put, (endpoint, private, replace))
         return kept
 
+    async def change_endpoint(self, endpoint: EndpointInfo, private: bytes | None) -> EndpointInfo | None:
+        """See ``DeliveryStore``.
+
+        Raises:
+            StoreFullError: There is no room. Nothing was changed.
+        """
+        kept: EndpointInfo | None = await self._grow(sqlite_endpoints.change, (endpoint, private))
+        return kept
+
     async def set_endpoint_state(self, name: str, state: EndpointState, reason: str | None) -> EndpointInfo:
         """See ``DeliveryStore``.
 

@@ -73,6 +73,23 @@ def put(transaction: Transaction, ask: tuple[EndpointInfo, bytes | None, bool]) 
     return info
 
 
+def change(transaction: Transaction, ask: tuple[EndpointInfo, bytes | None]) -> EndpointInfo | None:
+    """Keep an endpoint in place of the one that it was made of, if that is as it was.
+
+    Raises:
+        StoreError: It does not pass its checksum.
+    """
+    info, private = ask
+    old = _find(transaction.db, info.name)
+    if old is None:
+        return None
+    if not old.is_sound:
+        raise StoreError(f"endpoint {info.name!r} cannot be changed: {_DAMAGED}")
+    if (old.info.created_at, old.info.version) != (info.created_at, info.version):
+        return None
+    return put(transaction, (info, private, True))
+
+
 def set_state(transaction: Transaction, ask: tuple[str, EndpointState, str | None]) -> EndpointInfo:
     """Pause, resume, disable or remove an endpoint: its name, the state and the reason.
 

@@ -76,6 +76,44 @@ class EndpointScenarios:
         )
         assert await rig.kept.endpoints() == [kept]
 
+    async def test_change_is_kept_where_nobody_was_quicker(self, rig: DeliveryRig) -> None:
+        """What was read is compared by its version; its state stays, and its version is one more."""
+        await rig.endpoint()
+        read = await rig.kept.set_endpoint_state("acme", EndpointState.PAUSED, "they are moving")
+        seen = rig.store.version(DELIVERIES)
+        given = replace(read, rate_limit=2.5, state=EndpointState.ACTIVE, state_reason="other")
+
+        kept = await rig.kept.change_endpoint(given, b"other")
+
+        assert kept == replace(read, rate_limit=2.5, version=read.version + 1)
+        assert await rig.kept.endpoints() == [kept]
+        assert await rig.kept.private("acme") == b"other"
+        assert rig.store.version(DELIVERIES) != seen
+
+    @pytest.mark.parametrize("meanwhile", ["changed", "replaced", "paused", "removed", "made anew"])
+    async def test_change_of_what_somebody_else_changed_is_none(self, rig: DeliveryRig, meanwhile: str) -> None:
+        """Everything is as the other one left it, and nobody is woken."""
+        read = await rig.endpoint()
+        if meanwhile == "changed":
+            await rig.kept.change_endpoint(replace(read, rate_limit=9.0), PRIVATE)
+        elif meanwhile == "replaced":
+            await rig.kept.put_endpoint(read, b"newer", replace=True)
+        elif meanwhile == "paused":
+            await rig.kept.set_endpoint_state("acme", EndpointState.PAUSED, None)
+        else:
+            await rig.kept.set_endpoint_state("acme", EndpointState.REMOVED, None)
+        if meanwhile == "made anew":
+            await rig.kept.put_endpoint(replace(read, created_at=read.created_at + 1), b"newer", replace=False)
+        there = await rig.kept.endpoints()
+        private = await rig.kept.private("acme") if there else None
+        seen = rig.store.version(DELIVERIES)
+
+        assert await rig.kept.change_endpoint(replace(read, rate_limit=1.0), b"other") is None
+
+        assert await rig.kept.endpoints() == there
+        assert (await rig.kept.private("acme") if there else None) == private
+        assert rig.store.version(DELIVERIES) == seen
+
     async def test_private_bytes_are_those_given_last(self, rig: DeliveryRig) -> None:
         """Where nothing is given, what was there is deleted."""
         info = await rig.endpoint()

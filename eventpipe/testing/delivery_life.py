@@ -33,6 +33,7 @@ _RULE: Final = Rule("all", ("*",), ("acme",))
 _MOVES: Final[dict[str, Callable[[DeliveryRig], Awaitable[object]]]] = {
     "new endpoint": lambda rig: rig.endpoint("new"),
     "replaced endpoint": lambda rig: rig.kept.put_endpoint(an_endpoint(), None, replace=True),
+    "changed endpoint": lambda rig: rig.kept.change_endpoint(an_endpoint(), None),
     "paused": lambda rig: rig.kept.set_endpoint_state("acme", EndpointState.PAUSED, None),
     "resumed": lambda rig: rig.kept.set_endpoint_state("idle", EndpointState.ACTIVE, None),
     "disabled": lambda rig: rig.kept.set_endpoint_state("acme", EndpointState.DISABLED, None),
@@ -124,6 +125,7 @@ class LifeScenarios:
 
         for call in (
             kept.put_endpoint(acme, None, replace=True),
+            kept.change_endpoint(acme, None),
             kept.set_endpoint_state("acme", EndpointState.PAUSED, None),
             kept.endpoints(),
             kept.private("acme"),
@@ -151,7 +153,7 @@ class LifeScenarios:
         """The list above is complete: the protocol has as many methods."""
         methods = [name for name in vars(DeliveryStore) if not name.startswith("_")]
 
-        assert len(methods) == 20
+        assert len(methods) == 21
         assert [name for name in methods if not callable(getattr(rig.kept, name))] == []
 
     async def test_restart_changes_nothing(self, rig: DeliveryRig) -> None:

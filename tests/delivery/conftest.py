@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,13 @@ class Faults:
 
     Attributes:
         calls: The names of the calls that came, in order.
+        kept: What it stands before.
     """
 
     def __init__(self, kept: Any) -> None:  # Any: each method is handed through as it is
         self.calls: list[str] = []
-        self._kept = kept
+        self.kept = kept
+        self._before: dict[str, Callable[[int], Awaitable[None]]] = {}
         self._faults: dict[str, Callable[[int, tuple[Any, ...]], BaseException | None]] = {}
         self._gates: dict[str, asyncio.Event] = {}
         self._rewritten: dict[str, Callable[[Any], Any]] = {}
@@ -71,6 +73,10 @@ class Faults:
     def rewrite(self, name: str, change: Callable[[Any], Any]) -> None:
         """Have calls of a name answer what ``change`` makes of the answer."""
         self._rewritten[name] = change
+
+    def before(self, name: str, step: Callable[[int], Awaitable[None]]) -> None:
+        """Have something done before each call of a name, given the number of the call, from 1."""
+        self._before[name] = step
 
     def fail(self, name: str, fault: Callable[[int, tuple[Any, ...]], BaseException | None]) -> None:
         """Have calls of a name raise what ``fault`` says for the number of the call, from 1, and its arguments."""
@@ -86,7 +92,7 @@ class Faults:
         return self._gates.setdefault(name, asyncio.Event())
 
     def __getattr__(self, name: str) -> Any:  # Any: as above
-        method = getattr(self._kept, name)
+        method = getattr(self.kept, name)
 
         async def call(*args: Any, **kwargs: Any) -> Any:  # Any: as above
             self.calls.append(name)
@@ -94,6 +100,8 @@ class Faults:
                 await self._gates[name].wait()
             if name in self._faults and (error := self._faults[name](self.calls.count(name), args)) is not None:
                 raise error
+            if name in self._before:
+                await self._before[name](self.calls.count(name))
             answer = await method(*args, **kwargs)
             return self._rewritten[name](answer) if name in self._rewritten else answer
 

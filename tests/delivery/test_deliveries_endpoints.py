@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from eventpipe.delivery.deliveries import Deliveries
-from eventpipe.delivery.endpoint import Endpoint
-from eventpipe.errors import InvalidEventError, PermanentSinkError, UnknownEndpointError
+from eventpipe.delivery.endpoint import Endpoint, Private
+from eventpipe.errors import InvalidEventError, PermanentSinkError, StoreError, UnknownEndpointError
 from eventpipe.stores.delivery_base import DeliveringStore
 from eventpipe.stores.delivery_values import (
     DELIVERIES,
@@ -26,6 +27,7 @@ from eventpipe.stores.delivery_values import (
 from eventpipe.testing.clock import LoopClock
 from eventpipe.testing.recording import RecordingSink
 from eventpipe.testing.sinks import GatedSink
+from tests.delivery.conftest import Faults
 from tests.delivery.facade import ENGINES, SECRET, URL, deliver, engine
 
 pytestmark = pytest.mark.asyncio
@@ -328,3 +330,44 @@ async def test_a_rule_that_means_nothing_is_refused(deliveries: Deliveries, rule
         await deliveries.add_rule(rule)
 
     assert await deliveries.rules() == []
+
+
+# -- several who change one at once -----------------------------------------------------------------------------------
+
+
+async def test_change_that_is_lost_is_made_again_with_what_is_there_then(
+    deliveries: Deliveries, faults: Faults
+) -> None:
+    """A rotation beside a rate limit, each of its own process: twice lost, and done the third time."""
+    await deliveries.add_endpoint(Endpoint("acme", URL, SECRET))
+    kept = faults.kept
+    limits = iter([1.0, 2.0])
+
+    async def disturb(number: int) -> None:
+        limit = next(limits, None)
+        if limit is not None:
+            there = (await kept.endpoints("acme"))[0]
+            await kept.change_endpoint(dataclasses.replace(there, rate_limit=limit), await kept.private("acme"))
+        del number
+
+    faults.before("change_endpoint", disturb)
+    other = "whsec_" + base64.b64encode(bytes(32)).decode()
+    made = await deliveries.rotate_secret("acme", other)
+
+    assert (made.rate_limit, faults.calls.count("change_endpoint")) == (2.0, 3)
+    assert Private.unpack(await kept.private("acme")).secrets == (other, SECRET)
+
+
+async def test_change_that_is_always_lost_is_an_error(deliveries: Deliveries, faults: Faults) -> None:
+    """After as many tries as nobody loses by chance; nothing was changed."""
+    added = await deliveries.add_endpoint(Endpoint("acme", URL, SECRET))
+
+    async def refuse(number: int) -> None:
+        there = (await faults.kept.endpoints("acme"))[0]
+        await faults.kept.change_endpoint(there, await faults.kept.private("acme"))
+        del number
+
+    faults.before("change_endpoint", refuse)
+    with pytest.raises(StoreError, match=r"^endpoint 'acme' was changed by others 20 times meanwhile; try again"):
+        await deliveries.set_rate_limit("acme", 5)
+    assert (await deliveries.endpoint("acme")).rate_limit == added.rate_limit
