@@ -116,7 +116,7 @@ class Attempting:
             attempt=record,
         )
         if change is not None:
-            common.books.remember(row, change)  # whatever happens now, it is not sent again
+            common.books.remember(row, change, self._tally)  # whatever happens now, it is not sent again
         if judgement.outcome is DeliveryOutcome.RETRY:
             pace.failed(held.epoch, loop.time(), common.interval, judgement.retry_after)
         elif judgement.outcome is not DeliveryOutcome.UNREADABLE:

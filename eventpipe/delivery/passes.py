@@ -56,6 +56,7 @@ class Pass:
         """
         self.tally = Tally()
         self.has_lanes = False
+        self._has_begun = False
         self._common = common
         self._check = check
         self._on_due = on_due
@@ -100,16 +101,19 @@ class Pass:
         """
         self._common.stirs.add(self._stir)
         try:
-            if self._lanes:
+            if self._lanes or self._common.books.left():
+                self._has_begun = True
                 await self._workers.start()
+                self._workers.write_left()
                 await self._claim_all()
             if self._workers.failure is not None:
                 raise self._workers.failure
         finally:
             self._common.stirs.discard(self._stir)
             self._lanes.leave_all()
-            if self.has_lanes:
+            if self._has_begun:
                 await finish(self._end())  # however often this is cancelled
+            self._common.books.leave(self.tally)
 
     def request_stop(self) -> None:
         """Claim nothing more."""

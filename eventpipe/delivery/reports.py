@@ -22,7 +22,7 @@ class ReconcileReport:
             back without an attempt.
         errors: Ids of deliveries, each with what went wrong beside the far end's answer: it could not be written down,
             or something unforeseen was raised. What was sent and not written is not sent again by this reconciler: it
-            is written by the pass that takes the delivery again.
+            is written by one of its next passes.
         lock_held: Whether somebody else made a pass, so that this one did nothing.
         rescued: Deliveries that lay where a clock that was set back had left them.
         elapsed: Seconds.

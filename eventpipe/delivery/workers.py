@@ -87,6 +87,10 @@ class Workers:
         hands = Hands(held)
         self._run(hands, self._attempt(hands))
 
+    def write_left(self) -> None:
+        """Write what earlier passes could not, beside all else."""
+        self._run(Hands(), self._write_left())
+
     async def idle(self) -> None:
         """Wait until everything that was begun is written."""
         await self._pool.idle()
@@ -156,6 +160,12 @@ class Workers:
         finally:
             self._let_go(hands)
             self._writer = None
+
+    async def _write_left(self) -> None:
+        try:
+            await self._writing.write_left()
+        except (LeaseLostError, ClosedError) as error:
+            self._failed(error)
 
     async def _write_each(self, hands: Hands) -> None:
         try:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from eventpipe.delivery.lane import Lane
     from eventpipe.delivery.reports import Tally
 
+# Rows that are written at the beginning of a pass, in one transaction.
+LEFT_PAGE: Final = 1_000
 GONE_REASON: Final = "the far end answered 410 Gone"
 
 _logger = contained_logger(__name__)
@@ -46,6 +48,40 @@ class Writing:
         self._tally = tally
         self._check = check
         self._on_retry = on_retry
+
+    async def write_left(self) -> None:
+        """Write what earlier attempts came to that could not be written then, and that nobody else writes.
+
+        A row that is claimed still as it was when it was sent is written, and not sent again by whoever claims it next.
+        Where the store fails, that is for another time.
+
+        Raises:
+            LeaseLostError: Nothing may be written any more.
+            ClosedError: The deliveries do not run any more.
+        """
+        common = self._common
+        left, kept = common.books.left()[:LEFT_PAGE], common.deliveries.kept
+        if not left:
+            return
+        self._check()
+        try:
+            were_done = await kept.change([change for _, change in left])
+        except (LeaseLostError, ClosedError):
+            raise
+        except Exception:  # noqa: BLE001  # whatever it is, there is another pass
+            return
+        for (row, change), was_done in zip(left, were_done, strict=True):
+            if not was_done:
+                common.books.outdate(row)
+                continue
+            common.books.forget(row)
+            self._tally.wrote(change, was_done)
+            common.episodes.wrote(row, change)
+            if change.due_at is not None:
+                self._on_retry(change.due_at)
+            if common.deliveries.outcomes.is_wanted:
+                event = await kept.event(row.event_uuid)
+                common.deliveries.outcomes.tell([changed(row, change, None if event is None else event.event)])
 
     async def write(self, page: Sequence[Held]) -> bool:
         """Write what became of rows, all at once; whether that was done: else each is to be written by itself.
@@ -94,6 +130,7 @@ class Writing:
         except Exception as error:  # noqa: BLE001  # whatever it is, it is listed
             held.is_settled = True
             self._tally.errors.append((held.row.id, error))
+            self._common.books.leave(self._tally, held.row)
             if isinstance(error, StoreError | OSError):
                 self._common.episodes.store_failed(error)
             else:

@@ -233,6 +233,46 @@ class TestBookkeeping:
         assert [one.number for one in await deliveries.attempts(1)] == [1]
         assert reconciler.statistics().unwritten == 0
 
+    async def test_what_was_sent_while_the_store_failed_is_written_while_its_claim_holds(
+        self, deliveries: Deliveries, faults: Faults
+    ) -> None:
+        """So that no other reconciler sends it again; who listens is told of it then."""
+        sink = RecordingSink()
+        await add(deliveries, "acme", sink)
+        loop = asyncio.get_running_loop()
+        fails_until = loop.time() + 10
+        faults.fail("change", lambda *_: locked() if loop.time() < fails_until else None)
+        async with deliveries.subscribe(OutcomeKind.DELIVERED) as told:
+            async with Reconciler(deliveries, workers=4) as one, Reconciler(deliveries, workers=4) as other:
+                await publish(deliveries, 20, "acme")
+                await asyncio.sleep(40)
+                found = await states(deliveries)
+                unwritten = one.statistics().unwritten + other.statistics().unwritten
+                await asyncio.sleep(60)
+            outcomes = [outcome for _ in range(20) if isinstance(outcome := await told.receive(1), Outcome)]
+
+        assert found == [DeliveryState.SUCCESS] * 20
+        assert unwritten == 0
+        assert len(sink.attempts) == 20
+        assert sorted(outcome.uuids[0] for outcome in outcomes) == sorted(sink.uuids)
+
+    async def test_what_somebody_else_changed_meanwhile_is_written_by_nobody(
+        self, deliveries: Deliveries, faults: Faults
+    ) -> None:
+        """It is not counted as unwritten any more."""
+        sink = RecordingSink()
+        await add(deliveries, "acme", sink)
+        (uuid,) = await publish(deliveries, 1, "acme")
+        reconciler = Reconciler(deliveries, workers=1)
+        faults.fail("change", lambda *_: locked())
+        await reconciler.reconcile()
+        faults.heal("change")
+        await deliveries.cancel_deliveries(uuid)
+        report = await reconciler.reconcile()
+
+        assert (report.succeeded, reconciler.statistics().unwritten) == (0, 0)
+        assert await states(deliveries) == [DeliveryState.FAILED]
+
     async def test_what_was_sent_keeps_its_claim_when_the_pass_is_cancelled_before_it_is_written(
         self, deliveries: Deliveries, faults: Faults
     ) -> None:
