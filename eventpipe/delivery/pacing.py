@@ -195,6 +195,11 @@ class Pacing:
         self._paces: dict[tuple[str, float], Pace] = {}  # one that was removed and added again begins anew
         self._wanting: set[Pace] = set()
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more endpoints want slots than there are, so that none may keep one from attempt to attempt."""
+        return len(self._wanting) > self.workers
+
     def pace(self, endpoint: EndpointInfo, now: float) -> Pace:
         """What is known of an endpoint."""
         key = (endpoint.name, endpoint.created_at)

@@ -121,12 +121,13 @@ class Workers:
             self._let_go(hands)
 
     def _following(self, held: Held) -> Held | None:
-        """Give the slot of an attempt that has ended to the next row that waits for one there, or to nobody."""
+        """Give the slot of an attempt that has ended to the next row there, or to whoever's turn it is."""
         common, lane = self._common, held.lane
         pacing, pace, now = common.pacing, lane.pace, asyncio.get_running_loop().time()
         held.has_slot = False
         pacing.ended(pace)
-        claimed = lane.take(now) if self.may_begin and pacing.room(pace, now) else None
+        may_go_on = self.may_begin and not pacing.is_crowded and pacing.room(pace, now)
+        claimed = lane.take(now) if may_go_on else None
         if claimed is None:
             common.freed()
             return None
