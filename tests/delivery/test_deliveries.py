@@ -317,13 +317,15 @@ async def test_no_room_is_told(deliveries: Deliveries, monkeypatch: pytest.Monke
 
 
 async def test_a_cancelled_publish_keeps_everything_or_nothing(deliveries: Deliveries) -> None:
-    """Cancelled after any number of steps, an event has both its rows, or is not there."""
-    for steps in range(12):
+    """Cancelled after any number of steps, an event has both its rows or is not there, and is there once it is done."""
+    for steps in (*range(12), None):
         publishing = asyncio.create_task(
             deliveries.publish("paid", endpoints=["acme", "other"], dedupe_key=f"key {steps}")
         )
-        for _ in range(steps):
+        for _ in range(steps or 0):
             await asyncio.sleep(0)
+        if steps is None:
+            await asyncio.sleep(1)
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
 
