@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
@@ -9,7 +10,6 @@ from eventpipe.clock import Clock
 from eventpipe.codecs.base import check_codec
 from eventpipe.codecs.compression import compress_body
 from eventpipe.codecs.json import JsonCodec
-from eventpipe.core.time_limit import TimeLimit
 from eventpipe.sinks.auth import Auth
 from eventpipe.sinks.base import BaseSink, check_callable, check_seconds
 from eventpipe.sinks.format import Format
@@ -134,7 +134,7 @@ class HttpSink(BaseSink):
         self._url = base_url(url) if base_url else url
         self._codec = codec
         self._format = Format(codec, self._url, compression)
-        self._limit = TimeLimit(TIMEOUT if timeout is None else timeout)
+        self._timeout = TIMEOUT if timeout is None else timeout
         self._headers = Headers(check_headers("headers", headers))
         self._auth = None if auth is None else Auth(auth)
         self._clock = clock or Clock()
@@ -163,12 +163,12 @@ class HttpSink(BaseSink):
         attempt = self._new_attempt(self._wire, self._headers, self._auth)
         error: SinkError | None = None
         try:
-            with self._limit.block():
+            async with asyncio.timeout(self._timeout):
                 request = self._format.request(batch, self._clock.time())
                 data, encoding = await compress_body(request.body, self._format.coding(batch.lane))
                 await attempt.make(self._format.url(request.url), request.headers, encoding, data)
         except TimeoutError:
-            error = attempt.overdue(self._limit.seconds)
+            error = attempt.overdue(self._timeout)
         if error is not None:
             raise error
         status, headers, body, is_complete = attempt.answer()

@@ -100,7 +100,7 @@ def test_answer_that_comes_after_the_claim_is_over_changes_nothing(
     """It is stopped while the far end answers, and goes on when another has delivered the same."""
     (uuid,) = place.publish(1)
     far.hold(0.3)
-    stalled, heir, woken_at, written = stall(place, children, word="claimed")
+    stalled, heir, woken_at, written = stall(place, children, word="claimed", asked=far)
     stalled.await_entry("refused", after=woken_at)
     for child in (stalled, heir):
         child.kill()
@@ -148,11 +148,16 @@ def test_stalled_reconciler_goes_on_with_what_comes_next(place: Place, far: FarE
 
 
 def stall(
-    place: Place, children: Nursery, *, word: str = "sent", **arguments: object
+    place: Place, children: Nursery, *, word: str = "sent", asked: FarEnd | None = None, **arguments: object
 ) -> tuple[Child, Child, float, DeliveryRow]:
-    """One that was stopped when it had noted a word, and goes on; its heir; when; and what the heir wrote before."""
+    """One that was stopped when it had noted a word, and goes on; its heir; when; and what the heir wrote before.
+
+    With ``asked`` it is not stopped before that far end has read its request.
+    """
     stalled = place.fork(children, "run", **BRIEF, **arguments)
     stalled.await_entry(word)
+    if asked is not None:
+        asked.await_requests(1)
     stalled.signal(signal.SIGSTOP)
     heir = place.fork(children, "run", **BRIEF, lock=arguments.get("lock"))
     heir.await_entry("written")
