@@ -173,7 +173,7 @@ def test_none_means_the_default() -> None:
     )
     sink = WebhookSink(URL, None, None, **nothing)
 
-    assert (sink._limit.seconds, sink._wire.timeout.sock_connect, sink.max_batch_events) == (15, 3, 1)
+    assert (sink._timeout, sink._wire.timeout.sock_connect, sink.max_batch_events) == (15, 3, 1)
 
 
 # What arrives
