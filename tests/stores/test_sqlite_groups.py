@@ -293,7 +293,7 @@ async def test_idle_store_takes_no_step(store: SqliteStore) -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     waiting = [asyncio.create_task(store.wait("orders", store.version("orders"))) for _ in range(50)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(1)  # the thread hands over what it opened
     before = loop.steps
     await asyncio.sleep(3600)
 
