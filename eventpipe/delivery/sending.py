@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
@@ -24,7 +25,7 @@ MAX_ERROR: Final = 300  # characters
 # Each may hold connections. One that is in use is not closed for another.
 MAX_SENDERS: Final = 256
 # A sink's own timeout comes first, which knows whether the far end has decided.
-_GRACE: Final = 1.0
+GRACE: Final = 1.0
 
 
 class Attempted(NamedTuple):
@@ -55,6 +56,8 @@ class Senders:
         self._lent: dict[str, Sender] = {}  # by endpoint
         # By endpoint and timeout, which a sink has for life; the one that was used last at the end.
         self._made: OrderedDict[tuple[str, float], Sender] = OrderedDict()
+        # Who makes one, so that a crowd of first attempts asks for its secrets once; kept while somebody waits.
+        self._making: WeakValueDictionary[tuple[str, float], asyncio.Lock] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
 
     def lend(self, endpoint: str, sink: Sink) -> None:
@@ -72,6 +75,14 @@ class Senders:
         self._lent[endpoint] = Sender(sink, endpoint, "sink", Private())
         if before is not None and all(sender.sink is not before.sink for sender in self._lent.values()):
             self._retire(before)
+
+    def forget(self, endpoint: str) -> None:
+        """Close what sends to an endpoint that was removed, as soon as nobody uses it; again it is a no-op."""
+        for key in [key for key in self._made if key[0] == endpoint]:
+            self._retire(self._made.pop(key))
+        lent = self._lent.pop(endpoint, None)
+        if lent is not None and all(sender.sink is not lent.sink for sender in self._lent.values()):
+            self._retire(lent)
 
     def has(self, endpoint: EndpointInfo) -> bool:
         """Whether this process can send to an endpoint."""
@@ -131,7 +142,7 @@ class Senders:
         """
         late = f"the secrets of the endpoint were not to be had within {seconds:g} s"
         try:
-            async with asyncio.timeout(seconds + _GRACE):
+            async with asyncio.timeout(seconds + GRACE):
                 sender = await self._current(endpoint, seconds)
                 late = f"no answer within {seconds:g} s"
                 return await self._sent(sender, event, number, now)
@@ -172,13 +183,13 @@ class Senders:
             if lent is None:
                 raise _UnusableError(f"this process has no sink for endpoint {endpoint.name!r}; give it one in sinks=")
             return lent
-        made = await self._make(endpoint, seconds)
-        sender = self._ready(endpoint, seconds)
-        if sender is not None:  # somebody was quicker
-            self._retire(made)
+        key = (endpoint.name, seconds)
+        async with self._making.setdefault(key, asyncio.Lock()):
+            sender = self._ready(endpoint, seconds)
+            if sender is None:  # nobody was quicker
+                sender = await self._make(endpoint, seconds)
+                self._keep(key, sender, endpoint)
             return sender
-        self._keep((endpoint.name, seconds), made, endpoint)
-        return made
 
     def _keep(self, key: tuple[str, float], made: Sender, endpoint: EndpointInfo) -> None:
         """Have a sender take the place of those of its endpoint as that was before."""

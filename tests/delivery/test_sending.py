@@ -167,11 +167,10 @@ async def test_a_changed_endpoint_gets_a_new_sink_and_the_old_one_is_closed_when
 
 @real
 async def test_attempts_that_begin_together_share_one_sink(rig: Rig, far_end: ScriptedServer) -> None:
-    """Those that made one too many close it, and it never connected."""
-    together = asyncio.Barrier(8)
+    """The secrets are asked for once."""
 
     async def private() -> Private:
-        await together.wait()
+        await asyncio.sleep(0.01)
         return Private((SECRET,))
 
     rig.private = private
@@ -179,8 +178,33 @@ async def test_attempts_that_begin_together_share_one_sink(rig: Rig, far_end: Sc
     await asyncio.gather(*(rig.attempt(endpoint) for _ in range(8)))
     await rig.attempt(endpoint)
 
-    assert rig.asked == 8
+    assert rig.asked == 1
     assert len(rig.senders._made) == 1
+
+
+@real
+async def test_attempt_that_finds_no_secrets_leaves_the_next_to_ask(rig: Rig, far_end: ScriptedServer) -> None:
+    """Whether they could not be read, or whoever asked was cancelled; what waits is as quick as they come."""
+    asked = asyncio.Event()
+
+    async def private() -> Private:
+        if rig.asked == 1:
+            asked.set()
+            await asyncio.Event().wait()
+        if rig.asked == 2:
+            raise LookupError
+        return Private((SECRET,))
+
+    rig.private = private
+    endpoint = local(far_end)
+    cancelled, *others = [asyncio.create_task(rig.attempt(endpoint)) for _ in range(4)]
+    await asked.wait()
+    cancelled.cancel()
+    made = await asyncio.gather(*others)
+
+    assert rig.asked == 3
+    assert sorted(str(one.record.outcome) for one in made) == ["delivered", "delivered", "retry"]
+    assert not rig.senders._making
 
 
 @real
