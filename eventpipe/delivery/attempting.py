@@ -79,8 +79,8 @@ class Attempting:
             held.change = self._common.books.known(held.row) or await self._attempted(held)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is listed
             held.is_settled = True
-            self._tally.errors.append((held.row.id, error))
             _logger.error("delivery %d: %s", held.row.id, where_raised(error))
+            self._tally.went_wrong(held.row.id, error)
             return
         held.is_answered = True
         if held.change is None:

@@ -94,6 +94,16 @@ class Tally:
         else:
             self.retried += 1
 
+    def went_wrong(self, number: int, error: BaseException) -> None:
+        """List an error of a delivery, without the frames it was raised in: they hold the event."""
+        chain: list[BaseException | None] = [error]
+        while chain:
+            one = chain.pop()
+            if one is not None and one.__traceback__ is not None:
+                one.__traceback__ = None
+                chain += [one.__cause__, one.__context__]
+        self.errors.append((number, error))
+
     def report(self, elapsed: float) -> ReconcileReport:
         """The counts as they are."""
         return ReconcileReport(

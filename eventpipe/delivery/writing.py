@@ -12,7 +12,7 @@ from eventpipe.delivery.bookkeeping import insist
 from eventpipe.delivery.machine import DeliveryOutcome, advance
 from eventpipe.delivery.outcomes import changed
 from eventpipe.errors import ClosedError, LeaseLostError, StoreError, UnknownEndpointError
-from eventpipe.stores.delivery_values import Change, ClaimedRow, EndpointState
+from eventpipe.stores.delivery_values import Change, ClaimedRow, DeliveryRow, EndpointState
 
 if TYPE_CHECKING:
     from eventpipe.delivery.attempting import Held
@@ -65,7 +65,7 @@ class Writing:
             return
         self._check()
         try:
-            were_done = await kept.change([change for _, change in left])
+            were_done = await self._written([change for _, change in left])
         except (LeaseLostError, ClosedError):
             raise
         except Exception:  # noqa: BLE001  # whatever it is, there is another pass
@@ -75,7 +75,7 @@ class Writing:
                 common.books.outdate(row)
                 continue
             common.books.forget(row)
-            self._tally.wrote(change, was_done)
+            self._tally.wrote(change, was_done=True)
             common.episodes.wrote(row, change)
             if change.due_at is not None:
                 self._on_retry(change.due_at)
@@ -116,25 +116,26 @@ class Writing:
         Cancellation:
             As ``write()``.
         """
-        change, kept = held.change, self._common.deliveries.kept
+        change = held.change
         if change is None:
             return
         try:
-            (was_done,) = await insist(lambda: kept.change([change]), self._check)
+            (was_done,) = await insist(lambda: self._written([change]), self._check)
             self._common.books.forget(held.row)
+            self._wrote(held, change, was_done)
             if held.has_ended_endpoint:
                 await self._disable(held)
-            self._wrote(held, change, was_done)
         except (LeaseLostError, ClosedError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, it is listed
-            held.is_settled = True
-            self._tally.errors.append((held.row.id, error))
-            self._common.books.leave(self._tally, held.row)
             if isinstance(error, StoreError | OSError):
                 self._common.episodes.store_failed(error)
             else:
                 _logger.error("delivery %d: %s", held.row.id, where_raised(error))
+            if not held.is_settled:
+                held.is_settled = True
+                self._tally.went_wrong(held.row.id, error)
+                self._common.books.leave(self._tally, held.row)
 
     async def refuse(self, lane: Lane, page: Sequence[ClaimedRow]) -> None:
         """Fail the rows of an endpoint that is disabled or removed, without an attempt.
@@ -143,7 +144,7 @@ class Writing:
             LeaseLostError: Nothing may be written any more.
             ClosedError: The deliveries do not run any more.
         """
-        common, kept = self._common, self._common.deliveries.kept
+        common = self._common
         is_removed = lane.endpoint.state is EndpointState.REMOVED
         outcome = DeliveryOutcome.REMOVED if is_removed else DeliveryOutcome.DISABLED
         # What was sent before, and could not be written, came to what it came to.
@@ -153,11 +154,12 @@ class Writing:
         ]
         decided = [(one, change) for one, change in zip(page, changes, strict=True) if change is not None]
         try:
-            were_done = await insist(lambda: kept.change([change for _, change in decided]), self._check)
+            were_done = await insist(lambda: self._written([change for _, change in decided]), self._check)
         except (LeaseLostError, ClosedError):
             raise
         except Exception as error:  # noqa: BLE001  # listed
-            self._tally.errors += [(one.row.id, error) for one, _ in decided]
+            for one, _ in decided:
+                self._tally.went_wrong(one.row.id, error)
             common.episodes.store_failed(error)
             return
         told = []
@@ -180,6 +182,15 @@ class Writing:
             if change.due_at is not None:
                 self._on_retry(change.due_at)
 
+    async def _written(self, changes: Sequence[Change]) -> list[bool]:
+        """Change rows; of each whether it was changed, now or by an earlier try whose answer was lost."""
+        kept = self._common.deliveries.kept
+        were_done = await kept.change(changes)
+        return [
+            was_done or _is_made_by(change, await kept.row(change.id))
+            for change, was_done in zip(changes, were_done, strict=True)
+        ]
+
     async def _disable(self, held: Held) -> None:
         """Deliver no more to an endpoint that does not exist, unless it was changed since the attempt began."""
         kept, endpoint = self._common.deliveries.kept, held.endpoint
@@ -190,3 +201,14 @@ class Writing:
                     lambda: kept.set_endpoint_state(endpoint.name, EndpointState.DISABLED, GONE_REASON), self._check
                 )
                 self._common.episodes.gone(endpoint)
+
+
+def _is_made_by(change: Change, row: DeliveryRow | None) -> bool:
+    """Whether a row is what a change makes of the one that it was decided on."""
+    return row is not None and (row.version, row.state, row.attempts, row.due_at, row.settled_at) == (
+        change.version + 1,
+        change.state,
+        change.attempts,
+        change.due_at,
+        change.settled_at,
+    )
