@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -11,6 +12,8 @@ from eventpipe.delivery.bookkeeping import Books
 from eventpipe.delivery.deliveries import Deliveries
 from eventpipe.delivery.episodes import DeliveryEpisodes
 from eventpipe.delivery.pacing import Pace, Pacing
+from eventpipe.delivery.sending import GRACE
+from eventpipe.stores.delivery_values import EndpointInfo
 
 # A claim that reaches further than this into the future was made by a clock that was set back since.
 LONGEST_CLAIM: Final = 3600.0
@@ -39,6 +42,7 @@ class Common:
         episodes: Logs what lasts.
         unwritten: Rows that were sent and are being written, or are about to be.
         stirs: Set, each of them, when a slot is free.
+        rescues_at: When a pass that nobody asked for looks for rows that a clock left lying, on the loop clock.
         skipped: Endpoints that a pass left to an earlier one, which is not through with them.
     """
 
@@ -65,6 +69,7 @@ class Common:
         self.episodes = DeliveryEpisodes(name)
         self.unwritten = 0
         self.stirs: set[asyncio.Event] = set()
+        self.rescues_at = -math.inf
         self.skipped: set[Pace] = set()
 
     @property
@@ -79,10 +84,13 @@ class Common:
         if not could_send:
             self.freed()
 
-    def claim_lasts(self, timeout: float | None) -> float:
-        """Seconds that a claim lasts of rows whose attempts may take so long; ``None``: the reconciler's timeout."""
-        longest = (timeout or self.timeout) + AFTER_ATTEMPT
-        return min(max(self.claim_ttl, longest if timeout else 0.0), LONGEST_CLAIM)
+    def longest(self, endpoint: EndpointInfo) -> float:
+        """Seconds that an attempt may take at an endpoint."""
+        return (endpoint.timeout or self.timeout) + GRACE
+
+    def claim_lasts(self, endpoint: EndpointInfo) -> float:
+        """Seconds that a claim lasts of rows of an endpoint."""
+        return min(max(self.claim_ttl, self.longest(endpoint) + AFTER_ATTEMPT), LONGEST_CLAIM)
 
     def freed(self) -> None:
         """Wake whoever waits for a slot, or to send."""

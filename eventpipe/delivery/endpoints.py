@@ -57,6 +57,7 @@ class AdministeredDeliveries(KeptDeliveries):
             made = await kept.put_endpoint(info, Private.of(endpoint).pack(), replace=replace)
             if endpoint.sink is not None:  # not before: one that is refused takes no other's place
                 self.senders.lend(endpoint.name, endpoint.sink)
+        self._tell(made)
         return made
 
     async def rotate_secret(self, name: str, secret: Secrets, *, keep_old: bool = True) -> EndpointInfo:
@@ -131,11 +132,14 @@ class AdministeredDeliveries(KeptDeliveries):
     async def remove_endpoint(self, name: str) -> None:
         """Forget an endpoint and its secrets; its rows fail, as ``endpoint_removed``, and stay for whoever looks.
 
+        The sink that it had here is closed as soon as nobody uses it, unless another endpoint has it.
+
         Raises:
             UnknownEndpointError: There is none.
             StoreError: The engine failed.
         """
         await self._set(name, EndpointState.REMOVED, None)
+        self.senders.forget(name)
 
     async def endpoints(self) -> list[EndpointInfo]:
         """Every endpoint, by name."""
@@ -188,6 +192,7 @@ class AdministeredDeliveries(KeptDeliveries):
                 changed, private = change(info, Private.unpack(await self.kept.private(name)))
                 kept = await self.kept.change_endpoint(changed, private.pack())
                 if kept is not None:
+                    self._tell(kept)
                     return kept
         raise StoreError(f"endpoint {name!r} was changed by others {_TRIES} times meanwhile; try again")
 
@@ -197,4 +202,10 @@ class AdministeredDeliveries(KeptDeliveries):
             raise ValueError(f"reason must be text of at most {MAX_REASON} characters, or None, not {shown(given)}")
         async with self._changing:  # else one that is removed could be put back by a change that had read it before
             await self.endpoint(name)  # for a message that names the one that is meant
-            return await self.kept.set_endpoint_state(name, state, reason)
+            kept = await self.kept.set_endpoint_state(name, state, reason)
+        self._tell(kept)
+        return kept
+
+    def _tell(self, endpoint: EndpointInfo) -> None:
+        for listener in [*self.endpoint_listeners]:
+            listener(endpoint)

@@ -44,6 +44,11 @@ class Lane:
         return self.endpoint.state not in (EndpointState.DISABLED, EndpointState.REMOVED)
 
     @property
+    def is_paused(self) -> bool:
+        """Whether its rows wait."""
+        return self.endpoint.state is EndpointState.PAUSED
+
+    @property
     def is_done(self) -> bool:
         """Whether nothing is left to claim, or to begin with."""
         return self.is_claimed and not self.line
@@ -52,6 +57,13 @@ class Lane:
     def is_short(self) -> bool:
         """Whether half of what waited has begun, so that more had better be claimed."""
         return len(self.line) <= self._mark
+
+    def see(self, endpoint: EndpointInfo, now: float) -> None:
+        """Go on with its endpoint as that is now; a no-op where that is another, or was seen as it is later."""
+        own = self.endpoint
+        if (own.name, own.created_at) == (endpoint.name, endpoint.created_at) and own.version < endpoint.version:
+            self.endpoint = endpoint
+            self.pace.set_rate(endpoint.rate_limit, now)
 
     def may_go_on(self, now: float) -> bool:
         """Whether nothing has said since the pass began that its far end be left alone."""
@@ -73,7 +85,7 @@ class Lane:
 
     def take(self, now: float) -> ClaimedRow | None:
         """The row that begins next; ``None``: none waits, or what waits must not begin."""
-        if not self.line or self.is_late(now) or not self.is_sent_to or not self.may_go_on(now):
+        if not self.line or self.is_late(now) or not self.is_sent_to or self.is_paused or not self.may_go_on(now):
             return None
         return self.line.popleft()[0]
 

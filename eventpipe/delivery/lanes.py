@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from eventpipe.delivery.common import Common
 from eventpipe.delivery.lane import Lane
-from eventpipe.stores.delivery_values import DELIVERIES, DeliveryRow, DueEndpoint, EndpointState
+from eventpipe.stores.delivery_values import DELIVERIES, DeliveryRow, DueEndpoint, EndpointInfo, EndpointState
 
 # Seconds between two looks at the states of endpoints, so that a pause is seen in a pass of hours.
 LOOK_INTERVAL: Final = 0.25
@@ -73,8 +72,8 @@ class Lanes:
                 self._see(due, cutoff)
         self._common.episodes.unsendable(unsendable)
 
-    async def look(self) -> None:
-        """Go on with endpoints as they are now.
+    async def look(self, *, at_once: bool = False) -> None:
+        """Go on with endpoints as they are now, which is looked at now and then, or at once.
 
         Raises:
             StoreError: The store failed.
@@ -82,31 +81,32 @@ class Lanes:
         """
         deliveries, now = self._common.deliveries, asyncio.get_running_loop().time()
         version = deliveries.store.version(DELIVERIES)
-        if version == self._seen or now < self._looked_at + LOOK_INTERVAL:
+        if not at_once and (version == self._seen or now < self._looked_at + LOOK_INTERVAL):
             return
         self._seen, self._looked_at = version, now
-        known = {(endpoint.name, endpoint.created_at): endpoint for endpoint in await deliveries.kept.endpoints()}
-        for lane in list(self._lanes):
-            endpoint = lane.endpoint
-            found = known.get((endpoint.name, endpoint.created_at))
-            lane.endpoint = replace(endpoint, state=EndpointState.REMOVED) if found is None else found
-            lane.pace.set_rate(lane.endpoint.rate_limit, now)
-            if lane.endpoint.state is EndpointState.PAUSED:
-                self.leave(lane)
+        for endpoint, _ in await deliveries.kept.due():  # also those that were removed
+            self.see(endpoint)
+
+    def see(self, endpoint: EndpointInfo) -> None:
+        """Go on with an endpoint as it is now."""
+        now = asyncio.get_running_loop().time()
+        for lane in self._lanes:
+            lane.see(endpoint, now)
 
     def next(self) -> Lane | None:
         """The first endpoint, in turn, of which something can be done; it is the last in the next turn."""
         now, pacing = asyncio.get_running_loop().time(), self._common.pacing
         for _ in range(len(self._lanes)):
             lane = next(iter(self._lanes))
+            if lane.is_paused:
+                self.leave(lane)
+                continue
             if lane.is_sent_to and not lane.may_go_on(now):
                 self._on_probe(max(lane.pace.probe_at, lane.pace.asked_until))
                 self.leave(lane)
                 continue
             if lane.is_late(now) or not lane.is_sent_to:
-                rows = lane.step_back()
-                self.given_up += rows
-                self.again += len(rows)
+                self.claim_again(lane.step_back())
             if lane.is_done:
                 self.leave(lane)
                 continue
@@ -123,6 +123,11 @@ class Lanes:
         if self._common.pacing.free:
             moments += [lane.pace.ready_at(now) for lane in self._lanes]
         return min((moment for moment in moments if now < moment < math.inf), default=None)
+
+    def claim_again(self, rows: Sequence[DeliveryRow]) -> None:
+        """Give rows back that the pass is going to claim once more."""
+        self.given_up += rows
+        self.again += len(rows)
 
     def leave(self, lane: Lane) -> None:
         """Be through with an endpoint; a no-op for one that was left before."""

@@ -33,6 +33,11 @@ class PassLock:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._users = 0
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is one."""
+        return self._name is not None
+
     @asynccontextmanager
     async def held(self) -> AsyncIterator[Callable[[], object]]:
         """Hold it; the block is cancelled when it is lost, and raises ``LeaseLostError``. One enters at a time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from eventpipe.delivery.attempting import Held
@@ -16,7 +16,7 @@ from eventpipe.delivery.workers import Workers
 from eventpipe.delivery.writing import Writing
 from eventpipe.errors import ClosedError, LeaseLostError, StoreError
 from eventpipe.log.finishing import begin, finish
-from eventpipe.stores.delivery_values import ClaimedRow, DeliveryRow, EndpointState, Place
+from eventpipe.stores.delivery_values import ClaimedRow, DeliveryRow, EndpointInfo, EndpointState, Place
 
 # Rows that fail without an attempt in one transaction.
 REFUSED_PAGE: Final = 200
@@ -59,6 +59,7 @@ class Pass:
         self._has_begun = False
         self._common = common
         self._check = check
+        self._is_asked = is_asked
         self._on_due = on_due
         self._writing = Writing(common, self.tally, check, on_due)
         self._lanes = Lanes(common, is_asked=is_asked, on_due=on_due, on_probe=on_probe, on_skipped=on_skipped)
@@ -79,12 +80,14 @@ class Pass:
             StoreError: The store failed.
             ClosedError: The deliveries do not run.
         """
-        deliveries = self._common.deliveries
-        self._cutoff = now = deliveries.clock.time()
+        common, loop = self._common, asyncio.get_running_loop()
+        self._cutoff = now = common.deliveries.clock.time()
         self._check()
-        self.tally.rescued = await deliveries.kept.rescue(
-            now=now, claimed_before=now + LONGEST_CLAIM, due_before=now + deliveries.policy.longest
-        )
+        if self._is_asked or loop.time() >= common.rescues_at:  # it writes, and clocks are set back seldom
+            self.tally.rescued = await common.deliveries.kept.rescue(
+                now=now, claimed_before=now + LONGEST_CLAIM, due_before=now + common.deliveries.policy.longest
+            )
+            common.rescues_at = loop.time() + common.interval / 2  # half, so that the pass of each interval looks
         await self._lanes.open(now)
         self.has_lanes = bool(self._lanes)
 
@@ -100,6 +103,8 @@ class Pass:
             What runs is cancelled, and what is not known to be sent is given back.
         """
         self._common.stirs.add(self._stir)
+        listeners = self._common.deliveries.endpoint_listeners
+        listeners.add(self._endpoint_changed)
         try:
             if self._lanes or self._common.books.left():
                 self._has_begun = True
@@ -110,6 +115,7 @@ class Pass:
                 raise self._workers.failure
         finally:
             self._common.stirs.discard(self._stir)
+            listeners.discard(self._endpoint_changed)
             self._lanes.leave_all()
             if self._has_begun:
                 await finish(self._end())  # however often this is cancelled
@@ -135,6 +141,10 @@ class Pass:
             # What was due before that is being attempted, here or elsewhere, or waits for a probe.
             if first_due_at > pace.listed:
                 self._on_due(first_due_at)
+
+    def _endpoint_changed(self, endpoint: EndpointInfo) -> None:
+        self._lanes.see(endpoint)
+        self._stir.set()
 
     # -- claiming -----------------------------------------------------------------------------------------------------
 
@@ -190,36 +200,49 @@ class Pass:
         slots, epoch = pacing.room(pace, asked_at), pace.epoch
         number = slots + max(0, pacing.ahead(pace, asked_at) - len(lane.line))
         pacing.take(pace, slots, asked_at)
-        lasts, page = common.claim_lasts(lane.endpoint.timeout), []
+        lasts, page = common.claim_lasts(lane.endpoint), []
+        endpoint, after = lane.endpoint, lane.after
         try:
             page = await self._claimed(lane, number, lasts)
         finally:
             pacing.give_back(pace, max(0, slots - len(page)))
             common.freed()
-        lane.is_claimed = len(page) < number
+        rows = [row for row, _ in page]
+        lane.is_claimed = len(page) < number and not await self._has_changed(lane, endpoint, page)
         # An attempt that began later might outlive its claim.
-        late_at = asked_at + lasts - (lane.endpoint.timeout or common.timeout)
-        if loop.time() > late_at or self._workers.is_stopping:
+        late_at = asked_at + lasts - common.longest(endpoint)
+        if lane.endpoint is not endpoint:  # changed since it was asked for: what was paused is not sent to
             pacing.give_back(pace, min(slots, len(page)))
-            self._lanes.given_up += [row for row, _ in page]
+            self._lanes.claim_again(rows)
+            lane.after, lane.is_claimed = after, False
+        elif loop.time() > late_at or self._workers.is_stopping:
+            pacing.give_back(pace, min(slots, len(page)))
+            self._lanes.given_up += rows
         else:
             for claimed in page[:slots]:
                 held = Held(claimed, lane)
                 held.epoch = epoch
                 self._workers.begin(held)
-            lane.add(page[slots:], min(late_at, asked_at + LINE_TIME))
+            lane.add(page[slots:], asked_at + LINE_TIME)
         if lane.is_done:
             self._lanes.leave(lane)
 
     async def _refuse(self, lane: Lane) -> None:
+        endpoint = lane.endpoint
         page = await self._claimed(lane, REFUSED_PAGE, self._common.claim_ttl)
         if page:
             rows = [row for row, _ in page]
             self._lanes.given_up += rows  # if this is cut off
             await self._writing.refuse(lane, page)
             del self._lanes.given_up[-len(rows) :]
-        if len(page) < REFUSED_PAGE:
+        if len(page) < REFUSED_PAGE and not await self._has_changed(lane, endpoint, page):
             self._lanes.leave(lane)
+
+    async def _has_changed(self, lane: Lane, endpoint: EndpointInfo, page: Sequence[ClaimedRow]) -> bool:
+        """Whether an endpoint is not any more as it was when a page of its rows was asked for."""
+        if not page:  # so does a store answer that has it otherwise
+            await self._lanes.look(at_once=True)
+        return lane.endpoint is not endpoint
 
     async def _claimed(self, lane: Lane, limit: int, lasts: float) -> list[ClaimedRow]:
         """The next rows of an endpoint; what is granted to a pass that is cancelled meanwhile is given back."""

@@ -21,13 +21,14 @@ from eventpipe.core.own import own_context
 from eventpipe.core.service import Service, ServiceState
 from eventpipe.core.stopping import StopReport
 from eventpipe.delivery.alarm import Alarm
-from eventpipe.delivery.common import LONGEST_CLAIM, Common
+from eventpipe.delivery.common import AFTER_ATTEMPT, LONGEST_CLAIM, Common
 from eventpipe.delivery.deliveries import Deliveries
 from eventpipe.delivery.pass_lock import PassLock
 from eventpipe.delivery.passes import Pass
 from eventpipe.delivery.reports import ReconcileReport, ReconcilerStatistics, Totals
+from eventpipe.delivery.sending import GRACE
 from eventpipe.errors import ClosedError, LeaseHeldError, LeaseLostError, StoreError
-from eventpipe.stores.delivery_values import DELIVERIES
+from eventpipe.stores.delivery_values import DELIVERIES, EndpointState
 from eventpipe.stores.names import check_name
 
 # Seconds until a store that failed is asked again; twice as many after each further failure, up to the interval.
@@ -81,8 +82,8 @@ class Reconciler(Service):
             workers: Attempts at once, at most, in all passes. ``None``: as many as this machine has processors.
             interval: Seconds from one pass to the next, where nothing calls for one before; also the longest that an
                 endpoint which fails is left alone, and a store that does.
-            claim_ttl: Seconds that a claim lasts of which nothing is heard, and ``lock``; at most an hour. Rows of an
-                endpoint whose own timeout is longer are claimed for longer.
+            claim_ttl: Seconds that a claim lasts of which nothing is heard, and ``lock``; at most an hour. Rows whose
+                attempts may take longer are claimed for longer.
             lock: A name, so that of all reconcilers with this name one makes passes at a time; what they do is right
                 without it. ``None``: all make passes.
             timeout: Seconds for one attempt, below ``claim_ttl``; an endpoint can have its own.
@@ -109,6 +110,8 @@ class Reconciler(Service):
                 f"timeout must be below claim_ttl ({claim_ttl:g} s), not {timeout:g}: lower it, or raise claim_ttl;"
                 " else others attempt what is still being attempted here"
             )
+        if timeout > (longest := LONGEST_CLAIM - GRACE - AFTER_ATTEMPT):
+            raise ValueError(f"timeout must be at most {longest:g} s, so that a claim can outlast it, not {timeout:g}")
         super().__init__(name)
         self.deliveries = deliveries
         holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
@@ -133,6 +136,7 @@ class Reconciler(Service):
         self._alarm = Alarm(interval)
         self._cut_timer: asyncio.TimerHandle | None = None
         self._not_before = -math.inf  # loop clock: the store failed, and is left alone until then
+        self._rests_until = -math.inf  # loop clock: without a call there is no pass until then
         self._store_failures = 0  # in a row
         self._failure: BaseException | None = None
 
@@ -218,7 +222,7 @@ class Reconciler(Service):
         self._passes, self._cut_off, self._stragglers = {}, set(), []
         self._alarm = Alarm(self._common.interval)
         self._cut_timer = None
-        self._not_before = -math.inf
+        self._not_before = self._rests_until = -math.inf
         self._store_failures = 0
         self._failure = None
 
@@ -231,11 +235,13 @@ class Reconciler(Service):
         try:
             while not life.stop_requested.is_set() and self._failure is None:
                 self._alarm.clear()
-                if loop.time() >= self._not_before:
-                    self._alarm.last_at = loop.time() + self._common.interval
+                if loop.time() < self._not_before:
+                    self._alarm.last_at = self._not_before
+                elif not self._lock.is_needed or loop.time() >= self._rests_until or await self._is_called():
+                    self._alarm.last_at = self._rests_until = loop.time() + self._common.interval
                     await self._begin_pass(loop)
                 else:
-                    self._alarm.last_at = self._not_before
+                    self._alarm.last_at = self._rests_until
                 await self._alarm.wait()
             while self._passes and self._failure is None:
                 await asyncio.wait(self._passes)
@@ -245,6 +251,29 @@ class Reconciler(Service):
                 await self._end(watching)
         if self._failure is not None:
             raise self._failure
+
+    async def _is_called(self) -> bool:
+        """Whether something is due, as far as a look can tell.
+
+        To take the lock is a write, which wakes those who share the file: they would wake each other for ever.
+        """
+        try:
+            found = await self.deliveries.kept.due()
+        except (StoreError, OSError) as error:
+            self._store_failed(error)
+            return False
+        now, senders = self.deliveries.clock.time(), self.deliveries.senders
+        moments = [
+            first_due_at
+            for endpoint, first_due_at in found
+            if endpoint.state is not EndpointState.PAUSED
+            and (endpoint.state is not EndpointState.ACTIVE or senders.has(endpoint))
+        ]
+        if any(moment <= now for moment in moments):
+            return True
+        for moment in moments:
+            self._due(moment)
+        return False
 
     def _request_stop(self, deadline: Deadline) -> None:
         for one in self._passes.values():

@@ -95,6 +95,8 @@ class RunningDeliveries(Service):
         for endpoint, sink in (sinks or {}).items():
             self.senders.lend(check_name("endpoint", endpoint), sink)
         self.outcomes = DeliveryOutcomes(name)
+        # Told of an endpoint that was changed here, before the call returns that changed it.
+        self.endpoint_listeners: set[Callable[[EndpointInfo], object]] = set()
         self._secrets = secrets
         self._retention = retention
         self._encoder = Encoder(json_default, clock=self.clock)

@@ -139,7 +139,7 @@ class DeliveryStore(Protocol):
         """Take due rows of an endpoint, so many at most, so that nobody else attempts them.
 
         Args:
-            endpoint: As ``due()`` has it: one that was removed is not one of the same name that was made since.
+            endpoint: As ``due()`` has it now: one that was removed is not one of the same name that was made since.
             holder: Who takes them.
             cutoff: Rows that are due at this moment or before.
             after: Only rows behind this place in the order of (``due_at``, ``id``). ``None``: from the first on.
@@ -150,7 +150,7 @@ class DeliveryStore(Protocol):
         Returns:
             In the order of (``due_at``, ``id``), as they are with this claim; ``version`` is one more. Fewer than
             ``limit`` say that there are no more behind ``after``. The state of the endpoint is not looked at; where it
-            is not kept any more, there are none.
+            is not kept any more, or of another ``version`` by now, there are none: who asks had better look at it.
         """
 
     async def release(self, rows: Sequence[DeliveryRow]) -> int:

@@ -197,7 +197,9 @@ class MemoryDeliveries:
         """See ``DeliveryStore``."""
         self._check_open()
         kept = self._endpoints.same(endpoint)
-        return [] if kept is None else self._rows.claim(kept, holder, cutoff, after, now, until, limit)
+        if kept is None or kept.info.version != endpoint.version:
+            return []
+        return self._rows.claim(kept, holder, cutoff, after, now, until, limit)
 
     async def release(self, rows: Sequence[DeliveryRow]) -> int:
         """See ``DeliveryStore``."""

@@ -110,7 +110,7 @@ def claim(transaction: Transaction, ask: Ask) -> list[ClaimedRow]:
     """
     db = transaction.db
     endpoint = find_same(db, ask.endpoint)
-    if endpoint is None:
+    if endpoint is None or endpoint.info.version != ask.endpoint.version:
         return []
     taken = Claim(ask.until, ask.holder)
     claimed: list[ClaimedRow] = []

@@ -140,15 +140,30 @@ class ClaimScenarios:
     async def test_rows_are_claimed_whatever_the_state_of_the_endpoint(
         self, rig: DeliveryRig, state: EndpointState
     ) -> None:
-        """Also by who knows the endpoint as it was before; what is to become of them is another's to decide."""
+        """What is to become of them is another's to decide."""
         acme = await rig.endpoint()
         ids = await rig.fill(2)
         if state is not EndpointState.ACTIVE:
-            changed = await rig.kept.set_endpoint_state("acme", state, None)
-            assert ids_of(await rig.claim(changed, limit=1)) == ids[:1]
-            ids = ids[1:]
+            acme = await rig.kept.set_endpoint_state("acme", state, None)
 
         assert ids_of(await rig.claim(acme)) == ids
+
+    @pytest.mark.parametrize("change", ["paused", "disabled", "removed", "replaced", "changed"])
+    async def test_who_knows_an_endpoint_as_it_was_claims_nothing(self, rig: DeliveryRig, change: str) -> None:
+        """So that nothing is attempted that was paused before it was claimed, or goes where it led before."""
+        acme = await rig.endpoint()
+        ids = await rig.fill(2)
+        if change == "replaced":
+            now = await rig.kept.put_endpoint(acme, None, replace=True)
+        elif change == "changed":
+            now = await rig.kept.change_endpoint(acme, None) or acme
+        else:
+            now = await rig.kept.set_endpoint_state("acme", EndpointState(change), None)
+
+        assert now.version == acme.version + 1
+        assert await rig.claim(acme) == []
+        assert [row.claimed_until for row in await rig.all_rows()] == [None, None]
+        assert ids_of(await rig.claim(now)) == ids
 
     async def test_endpoint_that_is_not_kept_has_nothing_to_claim(self, rig: DeliveryRig) -> None:
         """Neither one that never was, nor one that was removed with its last row."""

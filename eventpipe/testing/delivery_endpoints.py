@@ -181,9 +181,9 @@ class EndpointScenarios:
     @pytest.mark.parametrize("created_at", [NOW, NOW + 5.0], ids=["at the same moment", "later"])
     async def test_endpoint_of_a_name_that_was_freed_is_another(self, rig: DeliveryRig, created_at: float) -> None:
         """It has none of the rows, nor anything private, and is told apart by when it was made."""
-        old = await rig.endpoint("acme")
+        await rig.endpoint("acme")
         (id_,) = await rig.fill(1)
-        await rig.kept.set_endpoint_state("acme", EndpointState.REMOVED, None)
+        old = await rig.kept.set_endpoint_state("acme", EndpointState.REMOVED, None)
 
         new = await rig.kept.put_endpoint(an_endpoint(created_at=created_at), None, replace=False)
 
@@ -198,10 +198,9 @@ class EndpointScenarios:
         """Each one that had it keeps its rows."""
         made: list[tuple[EndpointInfo, int]] = []
         for _ in range(3):
-            info = await rig.endpoint()
+            await rig.endpoint()
             (id_,) = await rig.fill(1)
-            made.append((info, id_))
-            await rig.kept.set_endpoint_state("acme", EndpointState.REMOVED, None)
+            made.append((await rig.kept.set_endpoint_state("acme", EndpointState.REMOVED, None), id_))
 
         assert [ids_of(await rig.claim(info)) for info, _ in made] == [[id_] for _, id_ in made]
         assert [info.created_at for info, _ in made] == sorted({info.created_at for info, _ in made})

@@ -160,9 +160,9 @@ class LifeScenarios:
         """Endpoints, what is private, rules, events, rows, attempts and claims are as they were."""
         await _set_up(rig)
         (acme,) = await rig.kept.endpoints("acme")
-        old = await rig.endpoint("old")
+        await rig.endpoint("old")
         (left,) = await rig.fill(1, endpoint="old")
-        await rig.kept.set_endpoint_state("old", EndpointState.REMOVED, None)
+        old = await rig.kept.set_endpoint_state("old", EndpointState.REMOVED, None)
         ids = await rig.fill(2)
         await rig.change(a_retry(await rig.row(ids[0]), due_at=NOW + 5, attempt=an_attempt()))
         taken = await rig.claim(acme, limit=1)

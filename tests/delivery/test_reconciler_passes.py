@@ -96,6 +96,8 @@ class TestOptions:
             Reconciler(deliveries, timeout=15, claim_ttl=15)
         with pytest.raises(ValueError, match=r"^claim_ttl must be at most 3600 s, not 3601$"):
             Reconciler(deliveries, claim_ttl=3601)
+        with pytest.raises(ValueError, match=r"^timeout must be at most 3594 s, so that a claim can outlast it, not"):
+            Reconciler(deliveries, claim_ttl=3600, timeout=3595)
 
     async def test_what_is_no_deliveries_or_no_name_is_refused(self, deliveries: Deliveries) -> None:
         """At construction."""
