@@ -16,6 +16,7 @@ from eventpipe.delivery.deliveries import Deliveries
 from eventpipe.delivery.policy import DeliveryPolicy
 from eventpipe.errors import StoreError
 from eventpipe.stores.delivery_base import DeliveringStore
+from eventpipe.stores.delivery_values import ClaimedRow
 from eventpipe.stores.memory import MemoryStore
 from eventpipe.stores.sqlite import SqliteStore
 from eventpipe.testing.clock import LoopClock
@@ -127,3 +128,14 @@ def between(deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def locked() -> StoreError:
     """What a store raises that is locked."""
     return StoreError("database is locked")
+
+
+async def claimed_by_hand(
+    deliveries: Deliveries, endpoint: str, *, lasts: float = 60.0, limit: int = 100
+) -> list[ClaimedRow]:
+    """What is due of an endpoint, taken by somebody who does nothing with it."""
+    (info,) = await deliveries.kept.endpoints(endpoint)
+    now = deliveries.clock.time()
+    return await deliveries.kept.claim(
+        info, holder="by hand", cutoff=now, after=None, now=now, until=now + lasts, limit=limit
+    )

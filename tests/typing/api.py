@@ -906,6 +906,7 @@ def lease_rig(store: MemoryStore) -> LeaseRig:
 
 def delivery_rig() -> DeliveryRig:
     clock = LoopClock(start=0.0)
+    clock.jump(-600.0)
     return DeliveryRig(MemoryStore(clock=clock), asyncio.sleep, clock)
 
 
