@@ -21,7 +21,7 @@ import aiohttp
 
 from benchmarks.clocks import percentile
 from benchmarks.log_loads import captured
-from benchmarks.process import SinkProcess
+from benchmarks.process import Behaviour, SinkProcess
 from benchmarks.turns import Found, Stopwatch
 from eventpipe.codecs.webhook import WebhookCodec
 from eventpipe.delivery import AttemptRecord, Deliveries, DeliveryState, Endpoint, Reconciler
@@ -187,12 +187,11 @@ async def first_attempt(turns: int, events: int, folder: str) -> list[Found]:
             Reconciler(deliveries, workers=WORKERS),
         ):
             for turn in range(turns + 1):
-                far_end.reset()
+                far_end.reset(Behaviour(verify=True))
                 called, took = await _pace(deliveries, events)
                 await _reached(far_end, events)
-                # They arrive in order, but for those that are on their way at once, of which each has one arrival.
-                read = [at for at, _ in far_end.times()["reads"]]
-                late = sorted(at - then for at, then in zip(read, called, strict=True))
+                read = far_end.firsts()
+                late = sorted(read[uuid] - then for uuid, then in called.items())
                 found.captured += events
                 if turn:
                     figures = {f"p{name}_ms": percentile(late, name) * 1e3 for name in (50, 99)}
@@ -202,15 +201,15 @@ async def first_attempt(turns: int, events: int, folder: str) -> list[Found]:
     return [found]
 
 
-async def _pace(deliveries: Deliveries, events: int) -> tuple[list[float], list[float]]:
-    """Publish so many; when each call was made, and how long it took."""
-    called, took = [], []
+async def _pace(deliveries: Deliveries, events: int) -> tuple[dict[str, float], list[float]]:
+    """Publish so many; when each call was made, by the id of its event, and how long it took."""
+    called, took = {}, []
     next_at = time.monotonic()
     for event in captured(events):
         await asyncio.sleep(next_at - time.monotonic())
-        called.append(time.monotonic())
+        called[event.uuid] = then = time.monotonic()
         await deliveries.publish(event, endpoints=[ENDPOINT])
-        took.append(time.monotonic() - called[-1])
+        took.append(time.monotonic() - then)
         next_at += 1 / PER_SECOND
     return called, took
 

@@ -96,6 +96,11 @@ class SinkProcess:
         found: dict[str, list[tuple[float, int]]] = self._tell(times=True)
         return found
 
+    def firsts(self) -> dict[str, float]:
+        """When each event was read first, by its id, as ``time.monotonic()``; with ``verify``."""
+        found: dict[str, float] = self._tell(firsts=True)
+        return found
+
     def reset(self, behaviour: Behaviour = PROMPT) -> Counts:
         """Begin a new count and behave like this; returns the counts until now."""
         return Counts(**self._tell(reset=asdict(behaviour)))

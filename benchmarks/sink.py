@@ -51,8 +51,8 @@ class Far:
         """Begin a new count, and behave like this from now on."""
         self._behaviour = behaviour
         self._counts = Counts()
-        self._read_ids: set[bytes] = set()
-        self._accepted_ids: set[bytes] = set()
+        self._read_ids: dict[bytes, float] = {}  # with the moment at which each came first
+        self._accepted_ids: dict[bytes, float] = {}
         self._reads: list[tuple[float, int]] = []
         self._accepts: list[tuple[float, int]] = []
         self._outage_ends: float | None = None
@@ -72,7 +72,8 @@ class Far:
         ids = wire.ids(body) if self._behaviour.verify else []
         arrived = Arrived(len(ids) if self._behaviour.verify else wire.count(body), ids, wire.accept(body))
         counts.read += arrived.events
-        self._reads.append((time.monotonic(), _added(arrived, self._read_ids)))
+        now = time.monotonic()
+        self._reads.append((now, _added(arrived, self._read_ids, now)))
         return arrived
 
     def delay(self) -> float | None:
@@ -96,7 +97,8 @@ class Far:
     def accepted(self, arrived: Arrived) -> None:
         """Count what was answered with 200."""
         self._counts.events += arrived.events
-        self._accepts.append((time.monotonic(), _added(arrived, self._accepted_ids)))
+        now = time.monotonic()
+        self._accepts.append((now, _added(arrived, self._accepted_ids, now)))
 
     def counts(self) -> Counts:
         """The counts so far."""
@@ -108,12 +110,16 @@ class Far:
         """When new events were read, and when they were accepted: ``time.monotonic()`` and how many."""
         return {"reads": self._reads, "accepts": self._accepts}
 
+    def firsts(self) -> dict[str, float]:
+        """When each event was read first, by its id, where those are being verified: ``time.monotonic()``."""
+        return {id_.decode(): at for id_, at in self._read_ids.items()}
 
-def _added(arrived: Arrived, known: set[bytes]) -> int:
+
+def _added(arrived: Arrived, known: dict[bytes, float], now: float) -> int:
     if not arrived.ids:
         return arrived.events
     before = len(known)
-    known.update(arrived.ids)
+    known.update({id_: now for id_ in arrived.ids if id_ not in known})
     return len(known) - before
 
 
@@ -203,7 +209,8 @@ def _obey(far: Far, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> No
 
 
 def _command(far: Far, command: dict[str, Any]) -> None:  # Any: JSON
-    answer = json.dumps(far.times() if command.get("times") else asdict(far.counts()))
+    told: object = far.times() if "times" in command else far.firsts() if "firsts" in command else asdict(far.counts())
+    answer = json.dumps(told)
     if "reset" in command:
         far.reset(Behaviour(**command["reset"]))
     print(answer, flush=True)
