@@ -34,7 +34,7 @@ from eventpipe.subscriptions import Gap
 from eventpipe.testing import GatedSink
 from eventpipe.testing.clock import LoopClock
 from eventpipe.testing.recording import RecordingSink
-from tests.delivery.conftest import Faults, locked
+from tests.delivery.conftest import Faults, claimed_by_hand, locked
 
 pytestmark = pytest.mark.asyncio
 
@@ -561,38 +561,27 @@ def _outcome(told: Outcome | Gap) -> Outcome:
     return told
 
 
-async def test_rescued_rows_of_a_clock_that_was_set_back_are_delivered_in_the_same_pass(
-    deliveries: Deliveries, clock: LoopClock
-) -> None:
+async def test_rescued_rows_of_a_clock_that_was_set_back_are_delivered_in_the_same_pass(deliveries: Deliveries) -> None:
     """Neither a claim nor a due time of a day ahead leaves a row lying."""
     sink = RecordingSink()
     await add(deliveries, "acme", sink)
     await publish(deliveries, 2, "acme")
-    (due,) = await deliveries.kept.due()
-    now = clock.time()
-    await deliveries.kept.claim(
-        due.endpoint, holder="dead", cutoff=now, after=None, now=now, until=now + 24 * HOUR, limit=1
-    )
+    await claimed_by_hand(deliveries, "acme", lasts=24 * HOUR, limit=1)
 
     report = await Reconciler(deliveries, workers=1).reconcile()
 
     assert (report.rescued, report.succeeded) == (1, 2)
 
 
-async def test_what_a_dead_process_had_claimed_is_due_when_its_claims_end(
-    deliveries: Deliveries, clock: LoopClock
-) -> None:
+async def test_what_a_dead_process_had_claimed_is_due_when_its_claims_end(deliveries: Deliveries) -> None:
     """And not before."""
     sink = RecordingSink()
     await add(deliveries, "acme", sink)
     await publish(deliveries, 1, "acme")
-    (due,) = await deliveries.kept.due()
-    now = clock.time()
-    await deliveries.kept.claim(due.endpoint, holder="dead", cutoff=now, after=None, now=now, until=now + 60, limit=1)
+    await claimed_by_hand(deliveries, "acme", lasts=60)
     reconciler = Reconciler(deliveries, workers=1)
     await asyncio.sleep(59)
     early = await reconciler.reconcile()
     await asyncio.sleep(1)
 
     assert (early.claimed, (await reconciler.reconcile()).succeeded) == (0, 1)
-    assert due.endpoint.state is EndpointState.ACTIVE

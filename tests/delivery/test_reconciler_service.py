@@ -15,10 +15,11 @@ from eventpipe.delivery.pacing import FIRST_PAUSE
 from eventpipe.delivery.reconciler import Reconciler
 from eventpipe.errors import ClosedError
 from eventpipe.stores.delivery_values import DeliveryState
+from eventpipe.stores.memory import MemoryStore
 from eventpipe.testing import GatedSink, HangingSink, VirtualTimeLoop
 from eventpipe.testing.clock import LoopClock
 from eventpipe.testing.recording import RecordingSink
-from tests.delivery.conftest import Faults, locked
+from tests.delivery.conftest import Faults, claimed_by_hand, locked
 from tests.delivery.test_reconciler_passes import FailingSink, add, only_row, publish, states
 
 pytestmark = pytest.mark.asyncio
@@ -237,18 +238,12 @@ class TestWaking:
 
         assert took < 4 * AT_ONCE
 
-    async def test_the_interval_finds_what_nothing_else_tells_of(
-        self, deliveries: Deliveries, clock: LoopClock
-    ) -> None:
+    async def test_the_interval_finds_what_nothing_else_tells_of(self, deliveries: Deliveries) -> None:
         """What a dead process had claimed is attempted within an interval of the end of its claim."""
         sink = RecordingSink()
         await add(deliveries, "acme", sink)
         await publish(deliveries, 1, "acme")
-        (due,) = await deliveries.kept.due()
-        now = clock.time()
-        await deliveries.kept.claim(
-            due.endpoint, holder="dead", cutoff=now, after=None, now=now, until=now + 60, limit=1
-        )
+        await claimed_by_hand(deliveries, "acme", lasts=60)
         began = _now()
         async with Reconciler(deliveries, workers=1, interval=15):
             await sink.reached(1)
@@ -263,11 +258,7 @@ class TestWaking:
         """Three looks a minute, no busy waiting, also while somebody else has what is due."""
         await add(deliveries, "acme", RecordingSink())
         await publish(deliveries, 1, "acme")
-        (due,) = await deliveries.kept.due()
-        now = deliveries.clock.time()
-        await deliveries.kept.claim(
-            due.endpoint, holder="other", cutoff=now, after=None, now=now, until=now + 3600, limit=1
-        )
+        await claimed_by_hand(deliveries, "acme", lasts=3600)
         faults.calls.clear()
         async with Reconciler(deliveries, workers=1, interval=20) as reconciler:
             await asyncio.sleep(600)
@@ -471,15 +462,14 @@ class TestStop:
         assert (statistics.succeeded, len(sink.uuids)) == (20, 20)
 
 
-async def test_parked_it_takes_a_handful_of_steps_an_hour(
-    deliveries: Deliveries, request: pytest.FixtureRequest
-) -> None:
-    """Of the loop; a store with a thread has its own polls."""
-    if "sqlite" in request.node.name:
-        return
+async def test_parked_it_takes_a_handful_of_steps_an_hour(clock: LoopClock) -> None:
+    """Of the loop; with the store in memory, for one with a thread has its own polls."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
-    async with Reconciler(deliveries, workers=2, interval=60):
+    async with (
+        Deliveries(MemoryStore(clock=clock), clock=clock) as deliveries,
+        Reconciler(deliveries, workers=2, interval=60),
+    ):
         await asyncio.sleep(1)
         before = loop.steps
         await asyncio.sleep(3600)
