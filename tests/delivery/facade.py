@@ -1,9 +1,7 @@
-"""What tests of the facade share: an engine of each kind, and a worker that attempts what is due."""
+"""What tests of the facade share: an engine of each kind, and what a worker does, step by step."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 from eventpipe.clock import Clock
@@ -73,14 +71,3 @@ async def deliver(deliveries: Deliveries) -> int:
     for one in rows:
         await settle(deliveries, one, await attempted(deliveries, one))
     return len(rows)
-
-
-async def work(deliveries: Deliveries, pause: Callable[[], float]) -> None:
-    """Deliver what is due, with pauses between claim, attempt and write, until cancelled."""
-    while True:
-        for one in await claimed(deliveries, limit=1):
-            await asyncio.sleep(pause())
-            made = await attempted(deliveries, one)
-            await asyncio.sleep(pause())
-            await settle(deliveries, one, made)
-        await asyncio.sleep(pause())

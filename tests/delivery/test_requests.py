@@ -37,7 +37,7 @@ from eventpipe.stores.delivery_values import (
 from eventpipe.testing.clock import LoopClock
 from eventpipe.testing.recording import RecordingSink
 from eventpipe.testing.sinks import GatedSink
-from tests.delivery.facade import ENGINES, attempted, claimed, deliver, engine, settle, work
+from tests.delivery.facade import ENGINES, attempted, claimed, deliver, engine, settle
 
 pytestmark = pytest.mark.asyncio
 
@@ -183,37 +183,6 @@ async def test_a_resend_in_the_middle_of_an_attempt_sends_once_more(deliveries: 
     assert (row.state, row.resends, row.total_attempts) == (SUCCESS, 1, 1)
 
 
-@pytest.mark.parametrize("seed", range(4))
-async def test_of_a_thousand_resends_that_race_a_worker_each_wins_or_is_reported(
-    deliveries: Deliveries, sink: GatedSink, seed: int
-) -> None:
-    """After each that holds, an attempt begins; the store has counted exactly those that were said to hold."""
-    chance = random.Random(seed)
-    uuid = (await deliveries.publish("paid", endpoints=["acme"])).event_uuid
-    workers = [asyncio.create_task(work(deliveries, lambda: chance.random() / 50)) for _ in range(2)]
-    done = missed = 0
-    try:
-        for _ in range(250):
-            await asyncio.sleep(chance.random() / 20)
-            before = len(sink.attempts)
-            asked = await deliveries.resend(uuid)
-            done += len(asked.done)
-            missed += len(asked.missed)
-            assert len(asked.done) + len(asked.missed) == 1
-            if asked.done:
-                async with asyncio.timeout(1):
-                    await sink.reached(before + 1)
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-    await deliver(deliveries)
-
-    row = await row_of(deliveries, uuid)
-    assert (row.resends, done + missed) == (done, 250)
-    assert done > 200
-
-
 class Slow(RecordingSink):
     """Takes some time over each attempt."""
 
@@ -221,6 +190,30 @@ class Slow(RecordingSink):
         answer = await super().send(batch)
         await asyncio.sleep(len(self.attempts) % 7 / 200)
         return answer
+
+
+async def test_of_a_thousand_resends_that_race_reconcilers_each_wins_or_is_reported(deliveries: Deliveries) -> None:
+    """From four sides, at any moment of an attempt; the store has counted exactly those that were said to hold."""
+    sink = Slow()
+    await deliveries.add_endpoint(Endpoint("acme", sink=sink), replace=True)
+    uuid = (await deliveries.publish("paid", endpoints=["acme"])).event_uuid
+    asked: list[Asked] = []
+
+    async def ask(chance: random.Random) -> None:
+        for _ in range(250):
+            await asyncio.sleep(chance.random() / 50)
+            asked.append(await deliveries.resend(uuid))
+
+    async with Reconciler(deliveries, workers=2), Reconciler(deliveries, workers=2, name="second"):
+        await asyncio.gather(*(ask(random.Random(seed)) for seed in range(4)))
+        last_asked = len(sink.attempts)
+        await asyncio.sleep(1)
+
+    row = await row_of(deliveries, uuid)
+    done, missed = (sum(map(len, ids)) for ids in ([one.done for one in asked], [one.missed for one in asked]))
+    assert (done + missed, row.resends, row.state) == (1000, done, SUCCESS)
+    assert done > 500
+    assert 100 < last_asked <= len(sink.attempts) <= done + 1
 
 
 async def test_of_resends_that_race_reconcilers_each_wins_or_is_reported(deliveries: Deliveries) -> None:

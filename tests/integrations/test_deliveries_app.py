@@ -28,6 +28,8 @@ from eventpipe.sinks import MemorySink
 from eventpipe.stores import MemoryStore, SqliteStore
 from eventpipe.stores.delivery_base import DeliveringStore
 from eventpipe.testing.clock import LoopClock
+from eventpipe.testing.exchange import Reply
+from eventpipe.testing.server import ScriptedServer
 from tests.integrations.deliveries import OTHER, SECRET, by_token, call, fault
 
 URL = "https://acme.example/hooks"
@@ -340,6 +342,36 @@ async def test_no_answer_has_a_secret_or_the_value_of_a_header(app: DeliveriesAp
     assert [answer.status for answer in answers] == [201, 409, 200, 200, *[400] * 8, 200, 200, 200]
     for answer in answers:
         for private in (SECRET, OTHER, SECRET.removeprefix("whsec_"), "hidden-value"):
+            assert private.encode() not in answer.body
+
+
+@pytest.mark.wallclock
+async def test_no_answer_has_a_secret_that_a_far_end_repeats(app: DeliveriesApp, deliveries: Deliveries) -> None:
+    """Neither that of a test, nor a list, nor the history of a delivery, whatever was said to its attempts."""
+    said = f"no: {SECRET} {HEADERS['x-api-key']}".encode()
+    async with ScriptedServer() as far_end:
+        far_end.script(*[Reply(422, body=said)] * 2)
+        await deliveries.add_endpoint(Endpoint("acme", far_end.url, SECRET, headers=HEADERS, allow_private=True))
+        tried = await call(app, "POST", "/endpoints/acme/test")
+        published = await deliveries.publish("a", endpoints=["acme"])
+        await Reconciler(deliveries, workers=1).reconcile()
+        heard = [request.headers["x-api-key"] for request in far_end.requests]
+    id_ = published.deliveries["acme"]
+    answers = [
+        tried,
+        await call(app, "GET", f"/deliveries/{id_}"),
+        await call(app, "GET", "/deliveries"),
+        await call(app, "GET", "/events"),
+        await call(app, "GET", f"/events/{published.event_uuid}"),
+        await call(app, "POST", f"/deliveries/{id_}/resend"),
+        await call(app, "GET", "/stats"),
+    ]
+
+    assert heard == ["hidden-value"] * 2
+    assert [answer.status for answer in answers] == [200] * 7
+    assert [tried.json["status"], answers[1].json["history"][0]["status"]] == [422, 422]
+    for answer in answers:
+        for private in (SECRET, SECRET.removeprefix("whsec_"), "hidden-value"):
             assert private.encode() not in answer.body
 
 

@@ -52,6 +52,19 @@ def end(child: Child) -> None:
     assert child.wait() == 0
 
 
+def test_publish_of_another_process_wakes_one_that_is_idle(place: Place, far: FarEnd, children: Nursery) -> None:
+    """It goes out at once, and not when the interval is over."""
+    reconciler = place.fork(children, "run", interval=30.0)
+    reconciler.await_entry("runs")
+    time.sleep(0.3)  # its first pass has found nothing
+    began = time.monotonic()
+    place.publish(1)
+    took = far.await_requests(1).times[0] - began
+    end(reconciler)
+
+    assert took < SLACK
+
+
 def test_killed_holder_of_the_lock_is_followed_within_its_ttl_and_one_interval(
     place: Place, far: FarEnd, children: Nursery
 ) -> None:
