@@ -191,7 +191,8 @@ def names(package: str) -> str:
     for name in module.__all__:
         thing = getattr(module, name)
         described = inspect.isclass(thing) or inspect.isfunction(thing) or "__doc__" in getattr(thing, "__dict__", {})
-        lines.append(f"| `{name}` | {summary(inspect.getdoc(thing) or '') if described else choices(thing)} |")
+        plain = f"The text `{thing}`." if isinstance(thing, str) else choices(thing)
+        lines.append(f"| `{name}` | {summary(inspect.getdoc(thing) or '') if described else plain} |")
     return "\n".join(lines) + "\n"
 
 

@@ -38,7 +38,7 @@ class Endpoint:
         scheme: As ``WebhookSink``.
         headers: Sent with every request; their values are kept as secrets are. ``None``: none.
         rate_limit: Attempts per second, at most. ``None``: any number.
-        timeout: Seconds for one attempt, at most ``MAX_TIMEOUT``. ``None``: the reconciler's.
+        timeout: Seconds for one attempt, at most 3000. ``None``: the reconciler's.
         allow_private: Whether to connect to this machine, to private networks and to metadata services.
         allow_insecure: Whether plain http may leave this machine and certificates may go unchecked.
 

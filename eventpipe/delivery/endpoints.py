@@ -175,7 +175,7 @@ class AdministeredDeliveries(KeptDeliveries):
         await self.kept.put_rule(checked)
 
     async def remove_rule(self, name: str) -> bool:
-        """Forget a rule; whether there was one."""
+        """Forget a rule; whether there was one, for one that is not there is no error: nothing goes by it."""
         return await self.kept.remove_rule(name)
 
     async def rules(self) -> list[Rule]:

@@ -1,8 +1,10 @@
-"""Engines that keep a log: one file per engine, one contract."""
+"""Engines that keep a log and deliveries: one file per engine, one contract for each."""
 
 from typing import TYPE_CHECKING, Any
 
 from eventpipe.stores.base import ConsumerStore, LeaseStore, TopicStore
+from eventpipe.stores.delivery_base import DeliveringStore, DeliveryStore
+from eventpipe.stores.delivery_values import DELIVERIES, Change, ClaimedRow, DueEndpoint, Place, Publication
 from eventpipe.stores.memory import MemoryStore
 from eventpipe.stores.values import (
     ClaimedEvent,
@@ -20,16 +22,24 @@ if TYPE_CHECKING:
     from eventpipe.stores.sqlite import SqliteStore
 
 __all__ = [
+    "DELIVERIES",
+    "Change",
     "ClaimedEvent",
+    "ClaimedRow",
     "Claims",
     "ConsumerInfo",
     "ConsumerKey",
     "ConsumerStore",
     "Damage",
+    "DeliveringStore",
+    "DeliveryStore",
     "Disposal",
     "Disposition",
+    "DueEndpoint",
     "LeaseStore",
     "MemoryStore",
+    "Place",
+    "Publication",
     "SqliteStore",
     "StoredEvent",
     "TopicInfo",

@@ -201,16 +201,24 @@ from eventpipe.sinks import (
     WebhookSink,
 )
 from eventpipe.stores import (
+    DELIVERIES,
+    Change,
     ClaimedEvent,
+    ClaimedRow,
     Claims,
     ConsumerInfo,
     ConsumerKey,
     ConsumerStore,
     Damage,
+    DeliveringStore,
+    DeliveryStore,
     Disposal,
     Disposition,
+    DueEndpoint,
     LeaseStore,
     MemoryStore,
+    Place,
+    Publication,
     SqliteStore,
     StoredEvent,
     TopicInfo,
@@ -873,6 +881,22 @@ async def log_errors(log: EventLog) -> None:
         assert_type(error.holder, str | None)
     except StoreError:
         pass
+
+
+async def delivery_store(store: DeliveringStore, events: list[Publication]) -> DeliveryStore:
+    kept = store.deliveries
+    await kept.publish(events)
+    due: list[DueEndpoint] = await kept.due()
+    page: list[ClaimedRow] = await kept.claim(
+        due[0].endpoint, holder="me", cutoff=1.0, after=Place(0.0, 0), now=1.0, until=2.0, limit=1
+    )
+    row, _ = page[0]
+    failed = Change(
+        row.id, row.version, DeliveryState.FAILED, FailureReason.CANCELLED, row.attempts, None, row.deadline_at, 1.0
+    )
+    assert_type(await kept.change([failed]), list[bool])
+    assert_type(store.version(DELIVERIES), int)
+    return MemoryStore().deliveries
 
 
 async def stores(claimed: ClaimedEvent) -> tuple[TopicStore, ConsumerStore, LeaseStore]:
