@@ -24,7 +24,7 @@ from eventpipe.cli.delivery_requests import RequestOptions
 from eventpipe.cli.demo import DemoOptions
 from eventpipe.cli.doctor import DoctorOptions
 from eventpipe.cli.endpoint_changes import AddOptions, RotateOptions, RulesOptions
-from eventpipe.cli.endpoints import HaltOptions, ProbeOptions, ShowOptions
+from eventpipe.cli.endpoints import HaltOptions, ProbeOptions
 from eventpipe.cli.export import ExportOptions
 from eventpipe.cli.moving import ReplayOptions, SeekOptions
 from eventpipe.cli.resharding import ReshardOptions
@@ -237,14 +237,14 @@ TABLES: dict[str, Callable[[], str]] = {
             "resend, cancel": RequestOptions,
             "show, stats": LookOptions,
             "pause": HaltOptions,
-            "resume": ShowOptions,
+            "resume": LookOptions,
             "purge": PurgeOptions,
         },
     ),
     "endpoints": partial(
         family,
         {
-            "list, show, resume, remove": ShowOptions,
+            "list, show, resume, remove": LookOptions,
             "add": AddOptions,
             "pause, disable": HaltOptions,
             "rotate": RotateOptions,

@@ -50,7 +50,7 @@ class ListOptions:
 
 @dataclass(frozen=True, slots=True)
 class LookOptions:
-    """What ``eventpipe deliveries show`` and ``stats`` were asked for, as the command line spells it.
+    """What commands were asked for where that is all there is to say, as the command line spells it.
 
     Attributes:
         json: Print JSON.

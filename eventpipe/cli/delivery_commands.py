@@ -30,7 +30,6 @@ from eventpipe.cli.endpoint_changes import (
 from eventpipe.cli.endpoints import (
     HaltOptions,
     ProbeOptions,
-    ShowOptions,
     list_endpoints,
     probe_endpoint,
     show_endpoint,
@@ -44,7 +43,6 @@ _FILTER = FilterOptions()
 _LIST = ListOptions()
 _LOOK = LookOptions()
 _REQUEST = RequestOptions()
-_SHOW = ShowOptions()
 _HALT = HaltOptions()
 _TEST = ProbeOptions()
 _ADD = AddOptions()
@@ -169,7 +167,7 @@ def _purge(file: Path, /, *, options: Annotated[PurgeOptions, _FLAT]) -> int:
 
 
 @endpoints.command(name="list")
-def _list_endpoints(file: Path, /, *, options: Annotated[ShowOptions, _FLAT] = _SHOW) -> int:
+def _list_endpoints(file: Path, /, *, options: Annotated[LookOptions, _FLAT] = _LOOK) -> int:
     """List endpoints: where each leads, whether it is delivered to, and how many deliveries are open or failed.
 
     Args:
@@ -180,7 +178,7 @@ def _list_endpoints(file: Path, /, *, options: Annotated[ShowOptions, _FLAT] = _
 
 
 @endpoints.command(name="show")
-def _show_endpoint(file: Path, name: str, /, *, options: Annotated[ShowOptions, _FLAT] = _SHOW) -> int:
+def _show_endpoint(file: Path, name: str, /, *, options: Annotated[LookOptions, _FLAT] = _LOOK) -> int:
     """Show an endpoint, the rules that name it, and how its deliveries stand; no secret and no value of a header.
 
     Args:
@@ -219,7 +217,7 @@ def _pause(file: Path, name: str, /, *, options: Annotated[HaltOptions, _FLAT] =
 
 @endpoints.command(name="resume")
 @deliveries.command(name="resume")
-def _resume(file: Path, name: str, /, *, options: Annotated[ShowOptions, _FLAT] = _SHOW) -> int:
+def _resume(file: Path, name: str, /, *, options: Annotated[LookOptions, _FLAT] = _LOOK) -> int:
     """Go on with an endpoint that was paused or disabled; what failed meanwhile waits for a resend.
 
     Args:
@@ -243,7 +241,7 @@ def _disable(file: Path, name: str, /, *, options: Annotated[HaltOptions, _FLAT]
 
 
 @endpoints.command(name="remove")
-def _remove(file: Path, name: str, /, *, options: Annotated[ShowOptions, _FLAT] = _SHOW) -> int:
+def _remove(file: Path, name: str, /, *, options: Annotated[LookOptions, _FLAT] = _LOOK) -> int:
     """Forget an endpoint and its secrets; its open deliveries fail, and all stay for whoever looks.
 
     Args:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from eventpipe.cli import delivery_words as words
 from eventpipe.cli.columns import Row, show_columns
+from eventpipe.cli.deliveries import LookOptions
 from eventpipe.cli.delivery_file import endpoint_of, opened, opened_to_read
 from eventpipe.cli.display import say, table
 from eventpipe.cli.endpoint_changes import DASH
@@ -33,17 +34,6 @@ _BECOMES: Final = {
     "disable": "is disabled",
     "remove": "is removed, with its secrets,",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ShowOptions:
-    """What ``eventpipe endpoints`` was asked for where that is all there is to say, as the command line spells it.
-
-    Attributes:
-        json: Print JSON.
-    """
-
-    json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +69,7 @@ class ProbeOptions:
 # -- looking ----------------------------------------------------------------------------------------------------------
 
 
-def list_endpoints(file: Path, options: ShowOptions, out: Console) -> int:
+def list_endpoints(file: Path, options: LookOptions, out: Console) -> int:
     """List endpoints, by name; return the exit code.
 
     Raises:
@@ -88,7 +78,7 @@ def list_endpoints(file: Path, options: ShowOptions, out: Console) -> int:
     return run(_list(file, options, out), out)
 
 
-async def _list(file: Path, options: ShowOptions, out: Console) -> int:
+async def _list(file: Path, options: LookOptions, out: Console) -> int:
     async with opened_to_read(file) as deliveries:
         endpoints = await deliveries.endpoints()
         stats = {(one.endpoint.name, one.endpoint.created_at): one for one in await deliveries.stats()}
@@ -117,7 +107,7 @@ def _row(endpoint: EndpointInfo, stats: EndpointStats | None, now: float) -> Row
     )
 
 
-def show_endpoint(file: Path, name: str, options: ShowOptions, out: Console) -> int:
+def show_endpoint(file: Path, name: str, options: LookOptions, out: Console) -> int:
     """Show an endpoint, the rules that name it, and how its deliveries stand; return the exit code.
 
     Raises:
@@ -126,7 +116,7 @@ def show_endpoint(file: Path, name: str, options: ShowOptions, out: Console) -> 
     return run(_show(file, name, options, out), out)
 
 
-async def _show(file: Path, name: str, options: ShowOptions, out: Console) -> int:
+async def _show(file: Path, name: str, options: LookOptions, out: Console) -> int:
     async with opened_to_read(file) as deliveries:
         endpoint = await endpoint_of(deliveries, name)
         rules = [rule for rule in await deliveries.rules() if name in rule.endpoints]
