@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from eventpipe.delivery import DeliveryRow, DeliveryState
 from tests.processes.delivery_places import Place
-from tests.processes.nursery import Child, Nursery, nursery
-from tests.processes.webhooks import FarEnd, far_end
-from tests.stores.places import quick_folder
+from tests.processes.nursery import Child, Nursery
+from tests.processes.webhooks import FarEnd
 
 TTL, INTERVAL = 1.2, 0.2
 BRIEF = {"claim_ttl": TTL, "interval": INTERVAL, "timeout": 1.0}
@@ -22,24 +18,6 @@ SLACK = 0.6  # seconds that a busy machine may add
 EVENTS = 6
 
 pytestmark = [pytest.mark.wallclock, pytest.mark.timeout(60)]
-
-
-@pytest.fixture(scope="module")
-def children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with nursery(tmp_path_factory.mktemp("journals"), "delivering") as forked:
-        yield forked
-
-
-@pytest.fixture
-def far() -> Iterator[FarEnd]:
-    with far_end() as running:
-        yield running
-
-
-@pytest.fixture
-def place(far: FarEnd) -> Iterator[Place]:
-    with TemporaryDirectory(dir=quick_folder()) as folder:
-        yield Place(Path(folder, "events.db"), far.url)
 
 
 def ids_of(child: Child, word: str, *, after: float = 0.0) -> list[int]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -18,7 +15,6 @@ from tests.processes.logged import made
 from tests.processes.nursery import Child, Nursery, nursery
 from tests.processes.webhooks import FarEnd, Seen, far_end
 from tests.scale import SCALE
-from tests.stores.places import quick_folder
 
 KILLS = 50 * SCALE
 EVENTS = 6  # that a program publishes, at least, so that it always has one to send
@@ -26,21 +22,6 @@ EVENTS = 6  # that a program publishes, at least, so that it always has one to s
 LIFE = {"timeout": 1.9, "claim_ttl": 2.0, "interval": 0.2}
 
 pytestmark = [pytest.mark.stress, pytest.mark.wallclock, pytest.mark.timeout(60 + KILLS)]
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """The source of all chance in a test; ``EVENTPIPE_TEST_SEED`` repeats its choices, though not what they meet."""
-    seed = int(os.environ.get("EVENTPIPE_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"EVENTPIPE_TEST_SEED={seed}")  # noqa: T201  # to repeat a failure
-    return random.Random(seed)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory, where there is one: what is killed is a process and not the disk."""
-    with TemporaryDirectory(dir=quick_folder()) as name:
-        yield Path(name)
 
 
 class Ground:

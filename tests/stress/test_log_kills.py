@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ import pytest
 from tests.processes.logged import BATCH
 from tests.processes.nursery import Child, Nursery, nursery
 from tests.scale import SCALE
-from tests.stores.places import quick_folder
 from tests.stress.log_books import Appended, Handed, keep_all, kept_in, recovery
 
 KILLS = 100 if SCALE == 1 else 200 * SCALE  # 2 000 in `nox -s stress`
@@ -35,21 +32,6 @@ Slot = int | str
 """A producer, or a consumer: programs come and go in its place."""
 
 pytestmark = [pytest.mark.stress, pytest.mark.wallclock, pytest.mark.timeout(60 + KILLS)]
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """The source of all chance in a test; ``EVENTPIPE_TEST_SEED`` repeats its choices, though not what they meet."""
-    seed = int(os.environ.get("EVENTPIPE_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"EVENTPIPE_TEST_SEED={seed}")  # noqa: T201  # to repeat a failure
-    return random.Random(seed)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory, where there is one: what is killed is a process and not the disk."""
-    with TemporaryDirectory(dir=quick_folder()) as name:
-        yield Path(name)
 
 
 class Ground:

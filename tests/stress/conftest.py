@@ -1,0 +1,28 @@
+"""What tests that kill programs share: where all chance comes from, and where files are that outlive a program."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.stores.places import quick_folder
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """The source of all chance in a test; ``EVENTPIPE_TEST_SEED`` repeats its choices, though not what they meet."""
+    seed = int(os.environ.get("EVENTPIPE_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"EVENTPIPE_TEST_SEED={seed}")  # noqa: T201  # to repeat a failure
+    return random.Random(seed)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory, where there is one: what is killed is a process and not the disk."""
+    with TemporaryDirectory(dir=quick_folder()) as name:
+        yield Path(name)
