@@ -16,6 +16,7 @@ from eventpipe.stores.delivery_values import DeliveryState
 from eventpipe.stores.sqlite import SqliteStore
 from eventpipe.testing import GatedSink
 from eventpipe.testing.clock import LoopClock
+from eventpipe.testing.recording import RecordingSink
 from tests.delivery.conftest import Faults, locked
 from tests.delivery.test_reconciler_lines import TimedSink
 from tests.delivery.test_reconciler_passes import add, publish, states
@@ -69,6 +70,30 @@ async def test_more_endpoints_than_workers_take_turns(deliveries: Deliveries) ->
     for count in range(30):
         after = Counter(order[: 7 * count])
         assert max(after.values(), default=0) - min(after[f"customer-{n}"] for n in range(7)) <= 8
+
+
+@pytest.mark.parametrize("change", ["pause", "disable", "remove"])
+async def test_no_attempt_begins_when_its_endpoint_has_been_held_back(deliveries: Deliveries, change: str) -> None:
+    """Not one, from the moment at which the call returns, although something else is published all the time."""
+    sink = TimedSink(0.002)
+    await add(deliveries, "acme", sink)
+    await add(deliveries, "other", RecordingSink())
+    await publish(deliveries, 1000, "acme")
+
+    async def go_on_publishing() -> None:
+        while True:
+            await publish(deliveries, 1, "other")
+            await asyncio.sleep(0.01)
+
+    async with Reconciler(deliveries, workers=4), asyncio.TaskGroup() as group:
+        publishing = group.create_task(go_on_publishing())
+        await sink.reached(100)
+        await getattr(deliveries, f"{change}_endpoint")("acme")
+        begun = len(sink.attempts)
+        await asyncio.sleep(2)
+        publishing.cancel()
+
+    assert len(sink.attempts) == begun < 1000
 
 
 @pytest.mark.parametrize("lock", [None, "passes"], ids=["alone", "with a lock"])
