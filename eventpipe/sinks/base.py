@@ -60,6 +60,16 @@ def check_callable(option: str, value: object) -> None:
         raise ValueError(f"{option} must be an async function or None, not {type(value).__name__}")
 
 
+def check_flag(option: str, value: object) -> None:
+    """Refuse anything but ``True`` and ``False``: a word from a configuration, ``"false"`` too, would be true.
+
+    Raises:
+        ValueError: Names the option, the value and the rule.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{option} must be True or False, not {shown(value)}")
+
+
 def check_word(option: str, value: object) -> None:
     """Refuse anything but ``None`` and strings that are not blank.
 

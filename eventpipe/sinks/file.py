@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from eventpipe.clock import Clock
 from eventpipe.core.log import contained_logger
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
-from eventpipe.sinks.base import BaseSink, check_count, check_seconds
+from eventpipe.sinks.base import BaseSink, check_count, check_flag, check_seconds
 from eventpipe.sinks.lines import CsvLines, Lines, NdjsonLines
 from eventpipe.sinks.rotation import FileRules, PlainFile, RotatingFiles
 from eventpipe.sinks.template import PathTemplate
@@ -95,8 +95,7 @@ class FileSink(BaseSink):
         check_seconds("rotate_age", rotate_age)
         _check_rotation(template, rotate_bytes=rotate_bytes, rotate_age=rotate_age)
         _check_mode(mode)
-        if not isinstance(fsync, bool):
-            raise ValueError(f"fsync must be True or False, not {fsync!r}")
+        check_flag("fsync", fsync)
         self._lines = _lines(format, columns)
         rules = FileRules(self._lines.header, rotate_bytes, rotate_age, fsync, mode)
         self._files = RotatingFiles(template, rules) if template.fields else PlainFile(template.render(0.0, 0), rules)

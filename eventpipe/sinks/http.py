@@ -11,7 +11,7 @@ from eventpipe.codecs.base import check_codec
 from eventpipe.codecs.compression import compress_body
 from eventpipe.codecs.json import JsonCodec
 from eventpipe.sinks.auth import Auth
-from eventpipe.sinks.base import BaseSink, check_callable, check_seconds
+from eventpipe.sinks.base import BaseSink, check_callable, check_flag, check_seconds
 from eventpipe.sinks.format import Format
 from eventpipe.sinks.headers import Headers, check_headers
 from eventpipe.sinks.reach import check_proxy, check_socket_path, check_tls
@@ -112,6 +112,7 @@ class HttpSink(BaseSink):
 
         codec = JsonCodec() if codec is None else codec
         check_codec("codec", codec)
+        check_flag("allow_insecure", allow_insecure)
         path = check_socket_path(socket_path, url=url, session=session, proxy=proxy, ssl=ssl)
         url = check_url("url", url, allow_insecure=allow_insecure or path is not None)
         check_seconds("timeout", timeout)

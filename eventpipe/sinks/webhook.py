@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from eventpipe.codecs.webhook_secrets import PROOFS, check_scheme
 from eventpipe.codecs.webhook_signing import HubWebhook, StandardWebhook
 from eventpipe.sinks.addresses import is_public
+from eventpipe.sinks.base import check_flag
 from eventpipe.sinks.http import CONNECT_TIMEOUT, HttpSink
 from eventpipe.sinks.urls import is_loopback, shown_url
 
@@ -86,8 +87,7 @@ class WebhookSink(HttpSink):
         clock: Clock | None = None,
     ) -> None:
         check_scheme("scheme", scheme)
-        if not isinstance(allow_private, bool):  # a word from a configuration would be true
-            raise ValueError(f"allow_private must be True or False, not {allow_private!r}")
+        check_flag("allow_private", allow_private)
         self._allow_private = allow_private
         super().__init__(
             url,

@@ -172,6 +172,7 @@ async def async_where(event: object) -> bool:
             {"ssl": unchecked_tls()},
             "ssl.verify_mode must be CERT_REQUIRED (or pass allow_insecure=True), not CERT_NONE",
         ),
+        ({"url": "http://collector.example", "allow_insecure": "no"}, "allow_insecure must be True or False, not 'no'"),
         ({"ssl": nameless_tls()}, "ssl.check_hostname must be True (or pass allow_insecure=True), not False"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -67,6 +67,7 @@ def test_it_tells_the_driver_what_the_codec_wants() -> None:
         ({"secret": ["a", "b"], "scheme": "hub"}, "secret must be one secret, not 2: X-Hub-Signature-256 holds one"),
         ({"scheme": "github"}, "scheme must be one of 'standard', 'hub', not 'github'"),
         ({"allow_private": "false"}, "allow_private must be True or False, not 'false'"),
+        ({"allow_insecure": "false"}, "allow_insecure must be True or False, not 'false'"),
         ({"url": "ftp://hooks.example/SECRET"}, "url must begin with http:// or https://, not 'ftp://hooks.example/…'"),
         ({"url": "http://hooks.example/"}, "url must begin with https://"),
         ({"url": "https://user:SECRET@hooks.example/"}, "url must not carry credentials (pass them in headers)"),
