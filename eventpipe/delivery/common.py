@@ -13,6 +13,7 @@ from eventpipe.delivery.deliveries import Deliveries
 from eventpipe.delivery.episodes import DeliveryEpisodes
 from eventpipe.delivery.pacing import Pace, Pacing
 from eventpipe.delivery.sending import GRACE
+from eventpipe.delivery.setback import Setback
 from eventpipe.stores.delivery_values import EndpointInfo
 
 # A claim that reaches further than this into the future was made by a clock that was set back since.
@@ -43,6 +44,7 @@ class Common:
         unwritten: Rows that were sent and are being written, or are about to be.
         stirs: Set, each of them, when a slot is free.
         rescues_at: When a pass that nobody asked for looks for rows that a clock left lying, on the loop clock.
+        setback: Says when to look for rows that a clock left lying and that may be meant for such a moment.
         skipped: Endpoints that a pass left to an earlier one, which is not through with them.
     """
 
@@ -70,6 +72,7 @@ class Common:
         self.unwritten = 0
         self.stirs: set[asyncio.Event] = set()
         self.rescues_at = -math.inf
+        self.setback = Setback(claim_ttl)
         self.skipped: set[Pace] = set()
 
     @property

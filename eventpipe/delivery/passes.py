@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from eventpipe.delivery.common import LONGEST_CLAIM, Common
 from eventpipe.delivery.lane import LINE_TIME, Lane
 from eventpipe.delivery.lanes import Lanes
 from eventpipe.delivery.reports import Tally
+from eventpipe.delivery.setback import TOLERANCE
 from eventpipe.delivery.workers import Workers
 from eventpipe.delivery.writing import Writing
 from eventpipe.errors import ClosedError, LeaseLostError, StoreError
@@ -82,11 +84,16 @@ class Pass:
         """
         common, loop = self._common, asyncio.get_running_loop()
         self._cutoff = now = common.deliveries.clock.time()
+        began = loop.time()
         self._check()
-        if self._is_asked or loop.time() >= common.rescues_at:  # it writes, and clocks are set back seldom
+        if self._is_asked or began >= common.rescues_at:  # it writes, and clocks are set back seldom
             self.tally.rescued = await common.deliveries.kept.rescue(
-                now=now, claimed_before=now + LONGEST_CLAIM, due_before=now + common.deliveries.policy.longest
+                now=now,
+                claimed_before=now + LONGEST_CLAIM,
+                due_before=now + common.deliveries.policy.longest,
+                unattempted_after=now + TOLERANCE if common.setback.is_looked_for(now, began) else math.inf,
             )
+            common.setback.looked(began)
             common.rescues_at = loop.time() + common.interval / 2  # half, so that the pass of each interval looks
         await self._lanes.open(now)
         self.has_lanes = bool(self._lanes)
@@ -120,6 +127,7 @@ class Pass:
             if self._has_begun:
                 await finish(self._end())  # however often this is cancelled
             self._common.books.leave(self.tally)
+            self._common.episodes.passed()
 
     def request_stop(self) -> None:
         """Claim nothing more."""

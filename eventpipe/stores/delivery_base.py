@@ -7,6 +7,7 @@ that was decided. An engine that can skip locked rows does so in ``claim()``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -172,7 +173,9 @@ class DeliveryStore(Protocol):
         the version of ``DELIVERIES`` if a resend was among those that were done.
         """
 
-    async def rescue(self, *, now: float, claimed_before: float, due_before: float) -> int:
+    async def rescue(
+        self, *, now: float, claimed_before: float, due_before: float, unattempted_after: float = math.inf
+    ) -> int:
         """Free rows that a clock which was set back would leave lying; how many.
 
         Their ``version`` is one more. Moves the version of ``DELIVERIES`` if there were any.
@@ -181,6 +184,8 @@ class DeliveryStore(Protocol):
             now: They become due at this moment, or nobody's.
             claimed_before: Rows claimed until this moment or later, which nobody can have meant, are nobody's.
             due_before: Rows due at this moment or later, likewise, are due now.
+            unattempted_after: Rows due later than this, with ``attempts`` 0 and nobody's, are due now as well. ``inf``:
+                those are not looked for, which costs as much as there are rows that are due later than now.
         """
 
     # -- looking ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -214,10 +215,15 @@ class MemoryDeliveries:
             self._moved()
         return were_done
 
-    async def rescue(self, *, now: float, claimed_before: float, due_before: float) -> int:
+    async def rescue(
+        self, *, now: float, claimed_before: float, due_before: float, unattempted_after: float = math.inf
+    ) -> int:
         """See ``DeliveryStore``."""
         self._check_open()
-        count = sum(self._rows.rescue(endpoint, now, claimed_before, due_before) for endpoint in self._endpoints)
+        count = sum(
+            self._rows.rescue(endpoint, now, claimed_before, due_before, unattempted_after)
+            for endpoint in self._endpoints
+        )
         if count:
             self._moved()
         return count

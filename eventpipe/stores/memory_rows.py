@@ -122,10 +122,16 @@ class MemoryRows:
             kept.attempts = (*kept.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]
         return True
 
-    def rescue(self, endpoint: MemoryEndpoint, now: float, claimed_before: float, due_before: float) -> int:
+    def rescue(
+        self, endpoint: MemoryEndpoint, now: float, claimed_before: float, due_before: float, unattempted_after: float
+    ) -> int:
         """How many rows of an endpoint were freed; see ``DeliveryStore.rescue()``."""
-        late = {id_ for _, id_ in takewhile(lambda place: place[0] >= due_before, endpoint.due.below())}
         held = {id_ for id_, until in endpoint.claimed.items() if until >= claimed_before}
+        late = {id_ for _, id_ in takewhile(lambda place: place[0] >= due_before, endpoint.due.below())}
+        for _, id_ in takewhile(lambda place: place[0] > unattempted_after, endpoint.due.below()):
+            row = self._rows[id_].row
+            if not row.attempts and (row.claimed_until is None or row.claimed_until <= now or id_ in held):
+                late.add(id_)
         for id_ in late | held:
             kept = self._rows[id_]
             row = replace(kept.row, version=kept.row.version + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -167,9 +168,11 @@ class SqliteDeliveries:
             done = await self._port().submit(passes.change_alone, changes, takes_many=True)
         return done
 
-    async def rescue(self, *, now: float, claimed_before: float, due_before: float) -> int:
+    async def rescue(
+        self, *, now: float, claimed_before: float, due_before: float, unattempted_after: float = math.inf
+    ) -> int:
         """See ``DeliveryStore``."""
-        count: int = await self._run(passes.rescue, passes.Rescue(now, claimed_before, due_before))
+        count: int = await self._run(passes.rescue, passes.Rescue(now, claimed_before, due_before, unattempted_after))
         return count
 
     # -- looking ------------------------------------------------------------------------------------------------------

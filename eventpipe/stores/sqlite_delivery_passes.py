@@ -50,6 +50,10 @@ WHERE d.endpoint = ? AND d.due_at IS NOT NULL AND d.due_at <= ? AND (d.due_at, d
   AND (d.claimed_until IS NULL OR d.claimed_until <= ?)
 ORDER BY d.due_at, d.id LIMIT ?
 """  # noqa: S608  # constants
+_OPEN_FROM: Final = (
+    f"{_OPEN_ENDPOINTS} SELECT d.id FROM open CROSS JOIN deliveries AS d INDEXED BY deliveries_by_due"  # noqa: S608
+    " ON d.endpoint = open.endpoint AND d.due_at IS NOT NULL"
+)
 _BEGINNING: Final = Place(-math.inf, 0)
 
 
@@ -83,6 +87,7 @@ class Rescue(NamedTuple):
     now: float
     claimed_before: float
     due_before: float
+    unattempted_after: float
 
 
 def due(transaction: Transaction, _: None) -> list[DueEndpoint]:
@@ -201,11 +206,15 @@ def rescue(transaction: Transaction, ask: Rescue) -> int:
     claimed = db.execute(
         "SELECT id FROM deliveries WHERE claimed_until IS NOT NULL AND claimed_until >= ?", (ask.claimed_before,)
     ).fetchall()
-    late = db.execute(
-        f"{_OPEN_ENDPOINTS} SELECT d.id FROM open CROSS JOIN deliveries AS d INDEXED BY deliveries_by_due"  # noqa: S608
-        " ON d.endpoint = open.endpoint AND d.due_at IS NOT NULL AND d.due_at >= ?",
-        (ask.due_before,),
-    ).fetchall()
+    late = {*db.execute(f"{_OPEN_FROM} AND d.due_at >= ?", (ask.due_before,))}
+    if ask.unattempted_after < ask.due_before:
+        late.update(
+            db.execute(
+                f"{_OPEN_FROM} AND d.due_at > ? AND d.attempts = 0"
+                " AND (d.claimed_until IS NULL OR d.claimed_until <= ? OR d.claimed_until >= ?)",
+                (ask.unattempted_after, ask.now, ask.claimed_before),
+            )
+        )
     freed = {*claimed, *late}
     if not freed:
         return 0

@@ -196,6 +196,31 @@ class ChangeScenarios:
             [published["both"]],
         ]
 
+    async def test_rows_that_were_never_attempted_are_rescued_from_a_nearer_moment(self, rig: DeliveryRig) -> None:
+        """Where nobody has them, beyond that moment: what failed may be meant for then, and what is held is at work."""
+        names = ("fresh", "tried", "held", "over", "freed")
+        infos = {name: await rig.endpoint(name) for name in (*names, "near")}
+        published = (await rig.publish(*names, at=NOW + 50)).deliveries
+        published = {**published, **(await rig.publish("near", at=NOW + 40)).deliveries}
+        await rig.change(a_retry(await rig.row(published["tried"]), due_at=NOW + 50))
+        for name, until in (("held", 30.0), ("over", 10.0), ("freed", 130.0)):
+            await rig.claim(infos[name], now=NOW + until - TTL, cutoff=NOW + 50)
+        before = {name: await rig.row(published[name]) for name in published}
+
+        bounds = {"claimed_before": NOW + 130, "due_before": NOW + 1e6, "unattempted_after": NOW + 40}
+        assert await rig.kept.rescue(now=NOW + 10, **bounds) == 3
+
+        free: dict[str, Any] = {"claimed_until": None, "holder": None}  # Any: parts of a row
+        due: dict[str, Any] = {"due_at": NOW + 10}
+        assert {name: await rig.row(published[name]) for name in published} == {
+            "fresh": replace(before["fresh"], **due, version=2),
+            "tried": before["tried"],
+            "held": before["held"],
+            "over": replace(before["over"], **due, version=3),
+            "freed": replace(before["freed"], **free, **due, version=3),
+            "near": before["near"],
+        }
+
     async def test_who_had_a_row_that_was_rescued_has_lost_it(self, rig: DeliveryRig) -> None:
         """What was decided on the claim holds no more."""
         acme = await rig.endpoint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -198,10 +199,15 @@ class DeliveryMachine(RuleBasedStateMachine):
             row.id, row.version, state, None, 0, now + delay, now + 100, None, is_resend=is_resend, attempt=attempt
         )
 
-    @rule(ahead=st.sampled_from([0.0, 20.0, 41.0, 500.0]))
-    def rescue(self, ahead: float) -> None:
+    @rule(ahead=st.sampled_from([0.0, 20.0, 41.0, 500.0]), unattempted=st.sampled_from([0.0, 5.0, math.inf]))
+    def rescue(self, ahead: float, unattempted: float) -> None:
         now = self.clock.now
-        bounds = {"now": now, "claimed_before": now + ahead, "due_before": now + 2 * ahead + 1}
+        bounds = {
+            "now": now,
+            "claimed_before": now + ahead,
+            "due_before": now + 2 * ahead + 1,
+            "unattempted_after": now + unattempted,
+        }
         count = self.model.rescue(**bounds)
         assert self.run(self.store.deliveries.rescue(**bounds)) == count
         self.moved(count > 0)

@@ -197,12 +197,14 @@ class ModelDeliveries:
             kept.row = replace(kept.row, total_attempts=number, last_status=status, last_error=error)
         return True
 
-    def rescue(self, now: float, claimed_before: float, due_before: float) -> int:
+    def rescue(self, now: float, claimed_before: float, due_before: float, unattempted_after: float) -> int:
         count = 0
         for kept in self.rows.values():
             row = kept.row
             is_held = row.claimed_until is not None and row.claimed_until >= claimed_before
             is_late = row.due_at is not None and row.due_at >= due_before
+            if row.due_at is not None and row.due_at > unattempted_after and not row.attempts:
+                is_late = is_late or is_held or row.claimed_until is None or row.claimed_until <= now
             if is_held:
                 kept.row = replace(kept.row, claimed_until=None, holder=None)
             if is_late:
