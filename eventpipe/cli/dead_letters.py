@@ -17,6 +17,7 @@ from eventpipe.cli.failures import FAILURE, UsageError
 from eventpipe.cli.letters import list_letters, print_letters, show_letter
 from eventpipe.cli.log_file import consumer_of, opened, opened_to_read, run, topic_of
 from eventpipe.cli.text import count
+from eventpipe.cli.whole import Whole
 from eventpipe.log.eventlog import EventLog
 from eventpipe.stores.values import DEAD_SUFFIX
 
@@ -38,7 +39,7 @@ class DeadLettersOptions:
 
     all: bool = False
     consumer: str | None = None
-    number: Annotated[int | None, Parameter(alias="-n")] = None
+    number: Annotated[Whole | None, Parameter(alias="-n")] = None
     json: bool = False
 
     def check(self, action: Action, offsets: Sequence[int]) -> None:

@@ -24,6 +24,7 @@ from eventpipe.cli.log_words import age, stamp
 from eventpipe.cli.output import Output
 from eventpipe.cli.positions import parse_moment
 from eventpipe.cli.text import count, readable
+from eventpipe.cli.whole import Whole
 from eventpipe.delivery import Deliveries
 from eventpipe.errors import UnknownDeliveryError
 from eventpipe.stores.delivery_values import DeliveryFilter, DeliveryRow, EndpointStats, PublishedEvent
@@ -44,7 +45,7 @@ class ListOptions:
         json: Print JSON, an object a line.
     """
 
-    number: Annotated[int | None, Parameter(alias="-n")] = None
+    number: Annotated[Whole | None, Parameter(alias="-n")] = None
     json: bool = False
 
 

@@ -35,6 +35,7 @@ from eventpipe.cli.endpoints import (
     show_endpoint,
     switch_endpoint,
 )
+from eventpipe.cli.whole import Whole
 
 _FLAT = Parameter(name="*", negative=())  # a field for each option, no --no-… forms
 _GROUP = Group("Commands for the file of deliveries")
@@ -84,7 +85,7 @@ def _list(
 
 
 @deliveries.command(name="show")
-def _show(file: Path, id_: int, /, *, options: Annotated[LookOptions, _FLAT] = _LOOK) -> int:
+def _show(file: Path, id_: Whole, /, *, options: Annotated[LookOptions, _FLAT] = _LOOK) -> int:
     """Show a delivery, each attempt that is kept, and its event, payload included.
 
     Args:

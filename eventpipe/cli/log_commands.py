@@ -18,6 +18,7 @@ from eventpipe.cli.switching import SwitchOptions, switch
 from eventpipe.cli.tail import TailOptions, tail
 from eventpipe.cli.topics import TopicsOptions, topics
 from eventpipe.cli.verify import VerifyOptions, verify
+from eventpipe.cli.whole import Whole
 from eventpipe.stores.values import ConsumerKey
 
 _FLAT = Parameter(name="*", negative=())  # a field for each option, no --no-… forms
@@ -176,7 +177,7 @@ def _remove(file: Path, topic: str, consumer: str, /, *, options: Annotated[Swit
 
 
 def _reshard(
-    file: Path, topic: str, name: str, count: int, /, *, options: Annotated[ReshardOptions, _FLAT] = _RESHARD
+    file: Path, topic: str, name: str, count: Whole, /, *, options: Annotated[ReshardOptions, _FLAT] = _RESHARD
 ) -> int:
     """Divide a consumer among another number of shards, while none of them runs; no event is lost.
 
@@ -198,7 +199,7 @@ def _dead_letters(
     topic: str,
     action: Action = "list",
     /,
-    *offsets: int,
+    *offsets: Whole,
     options: Annotated[DeadLettersOptions, _FLAT] = _DEAD_LETTERS,
 ) -> int:
     """List the events that consumers of a topic gave up, show one, replay them to who gave them up, or delete them.

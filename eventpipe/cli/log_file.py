@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -104,19 +105,21 @@ async def place_to_read(path: Path, way_out: str) -> AsyncIterator[Path]:
 
 
 def check_file(path: Path, *, may_make: bool, way_out: str = LOG) -> None:
-    """See that there is a file, where none may be made.
+    """See that there is a file with something in it, where none may be made.
 
     Args:
         path: Where.
-        may_make: Whether it may be absent.
+        may_make: Whether it may be absent, or empty.
         way_out: What to do where it is, for the error.
 
     Raises:
-        CommandError: There is none.
+        CommandError: There is none, or it is empty: opening it would make a database of it.
     """
     name = readable(str(path))
     try:
-        path.stat()
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and not found.st_size and not may_make:
+            raise CommandError(f"cannot open {name}: it is empty, and no database yet; {way_out}")
     except FileNotFoundError as error:
         if not may_make:
             raise CommandError(f"cannot open {name}: no such file or directory; {way_out}") from error

@@ -19,6 +19,7 @@ from eventpipe.cli.log_file import opened, opened_to_read, run, topic_of
 from eventpipe.cli.output import Output
 from eventpipe.cli.positions import parse_position
 from eventpipe.cli.signals import stop_signals
+from eventpipe.cli.whole import Whole
 from eventpipe.log.eventlog import EventLog
 from eventpipe.log.positions import Position, offset_of
 from eventpipe.stores.values import StoredEvent
@@ -40,7 +41,7 @@ class TailOptions:
 
     from_: str | None = None
     follow: bool = False
-    number: Annotated[int | None, Parameter(alias="-n")] = None
+    number: Annotated[Whole | None, Parameter(alias="-n")] = None
     json: bool = False
 
 

@@ -317,6 +317,7 @@ BAD = {
     "other endpoint": ("deliveries list {db} --endpoint zzz", "there is no endpoint 'zzz'; there are: acme, beta", 1),
     "delivery": ("deliveries show {db} 99",
                  "there is no delivery 99; it was never published, or retention deleted it", 1),
+    "id": ("deliveries show {db} 1.5", "'1.5' is not a whole number; see eventpipe --help", 2),
     "event": ("deliveries resend {db} 7", "there is no event '7'; it was never published, or retention deleted it", 1),
     "number": ("deliveries list {db} -n -1", "--number: must be at least 0, not -1", 2),
     "time": ("deliveries list {db} --due-before soon", "--due-before: 'soon' is neither now, a time such as"

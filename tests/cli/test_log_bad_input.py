@@ -84,6 +84,12 @@ BAD = {
         "delete needs the offsets of letters, as list shows them, or --all",
         2,
     ),
+    "an offset that is none": Bad(
+        "dead-letters {log} orders delete 1 2.5", "'2.5' is not a whole number; see eventpipe --help", 2
+    ),
+    "a number of shards": Bad(
+        "reshard {log} orders billing 2.5", "'2.5' is not a whole number; see eventpipe --help", 2
+    ),
     "letter": Bad(
         "dead-letters {log} orders show 7", "topic 'orders' has no dead letter at offset 7; list shows those it has"
     ),
@@ -162,6 +168,22 @@ def test_a_file_that_does_not_exist_is_not_made(words: tuple[str, ...], tmp_path
     )
     assert (ended.code, ended.stdout) == (1, "")
     assert [path.name for path in tmp_path.iterdir()] == ["stdin"]
+
+
+@pytest.mark.parametrize("words", LOOKING.values(), ids=LOOKING.keys())
+def test_an_empty_file_is_left_empty(words: tuple[str, ...], tmp_path: Path, shell: Shell) -> None:
+    """It is no database before something is appended, and who only looks makes none of it."""
+    empty = tmp_path / "empty.db"
+    empty.touch()
+
+    ended = shell.run(words[0], empty, *words[1:])
+
+    assert ended.stderr == (
+        f"eventpipe: cannot open {empty}: it is empty, and no database yet; name the file of a log, or begin one with"
+        " eventpipe append\n"
+    )
+    assert (ended.code, ended.stdout, empty.stat().st_size) == (1, "", 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.db", "stdin"]
 
 
 @pytest.mark.parametrize("words", [("topics",), ("append", "orders", "e"), ("seek", "orders", "billing", "0")])
