@@ -12,10 +12,11 @@ import pytest
 
 from eventpipe import Event
 from eventpipe.cli.delivery_filter import Reason, State
-from eventpipe.delivery import Deliveries, DeliveryState, Endpoint, EndpointStats, FailureReason, Rule
+from eventpipe.delivery import Deliveries, DeliveryFilter, DeliveryState, Endpoint, EndpointStats, FailureReason, Rule
 from eventpipe.delivery.endpoint import Private
 from eventpipe.stores.sqlite import SqliteStore
 from tests.cli.logs import Holder, Shell
+from tests.cli.terminal import terminal
 
 pytestmark = pytest.mark.wallclock
 
@@ -308,6 +309,40 @@ def test_no_command_shows_a_secret(resting: Path, shell: Shell) -> None:
 
     assert "acme" in shown
     assert [hidden for hidden in (SECRET, SECRET.removeprefix("whsec_"), KEY, "very-private") if hidden in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said", "failed"),
+    [
+        ("y", 0, "1 delivery", 0),
+        ("YES", 0, "1 delivery", 0),
+        ("n", 2, "eventpipe: nothing was changed", 1),
+        ("", 2, "eventpipe: nothing was changed", 1),
+        ("maybe", 2, "eventpipe: nothing was changed", 1),
+    ],
+)
+def test_many_are_asked_for_again_if_somebody_at_a_terminal_agrees(
+    resting: Path, answer: str, code: int, said: str, failed: int
+) -> None:
+    """How many there are is told first; whatever is not yes is no."""
+
+    async def ask() -> tuple[int, str]:
+        async with terminal("deliveries", "resend", str(resting), "--endpoint", "acme") as screen:
+            await screen.shows("1 delivery would be asked for again; go on? [y/N] ")
+            before = len(screen.shown)
+            screen.press(f"{answer}\n".encode())
+            return await screen.end(), screen.shown[before:]
+
+    ended, shown = asyncio.run(ask())
+
+    assert (ended, said in shown) == (code, True), shown
+
+    async def count() -> int:
+        async with Deliveries(SqliteStore(resting, shared=True)) as deliveries:
+            wanted = DeliveryFilter(states=frozenset({DeliveryState.FAILED}), endpoint="acme")
+            return len(await deliveries.rows(wanted))
+
+    assert asyncio.run(count()) == failed
 
 
 BAD = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from eventpipe import Event
+from eventpipe.delivery import Deliveries, DeliveryState, Endpoint
 from eventpipe.log.eventlog import EventLog
 from eventpipe.stores.sqlite import SqliteStore
 from tests.cli.process import command, run
@@ -120,6 +123,52 @@ async def test_a_part_that_crashes_ends_the_process(tmp_path: Path) -> None:
     last = ended.stderr.splitlines()[-1]
     assert last.startswith(f"eventpipe: {file} ended: ")
     assert "audit" in last
+
+
+async def test_a_signal_drains_deliveries(tmp_path: Path) -> None:
+    """SIGTERM while a webhook is being answered: the answer is waited for, and what is due beside it is sent once."""
+    requests, asked, may_answer = 0, asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        with contextlib.closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            requests += 1
+            asked.set()
+            await may_answer.wait()
+            writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    file, path = tmp_path / "pipeline.toml", tmp_path / "deliveries.db"
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        file.write_text(f"""
+[store]
+kind = "memory"
+[deliveries]
+path = "deliveries.db"
+[[endpoints]]
+name = "acme"
+url = "{url}"
+allow_private = true
+[reconciler]
+workers = 1
+""")
+        async with Deliveries(SqliteStore(path, durability="process")) as deliveries:
+            await deliveries.add_endpoint(Endpoint("acme", url, allow_private=True))
+            await deliveries.publish_many([Event("paid"), Event("paid")], endpoints=["acme"])
+        async with command("run", str(file), "--quiet") as running:
+            assert " runs, " in await running.error_line()
+            await asked.wait()
+            running.signal(signal.SIGTERM)
+            assert "draining" in await running.error_line()
+            may_answer.set()
+            ended = await running.end()
+
+    assert (ended.code, ended.stdout.splitlines()[1:]) == (0, ["deliveries: 2 delivered, 0 failed, 0 pending"])
+    async with Deliveries(SqliteStore(path, durability="process")) as deliveries:
+        rows = await deliveries.rows()
+    assert [(row.state, row.total_attempts) for row in rows] == [(DeliveryState.SUCCESS, 1)] * 2
+    assert requests == 2
 
 
 async def test_events_of_a_logging_sink_are_shown_when_asked_for(tmp_path: Path) -> None:
