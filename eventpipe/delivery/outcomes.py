@@ -1,17 +1,13 @@
-"""What tells the world of deliveries: subscriptions to their outcomes."""
+"""What becomes of deliveries, as subscriptions to outcomes are told."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
-from eventpipe.core.service import ServiceState
 from eventpipe.events import CapturedEvent
 from eventpipe.outcomes import NO_DURATIONS, DropReason, Durations, Outcome, OutcomeKind
 from eventpipe.stores.delivery_values import AttemptRecord, Change, DeliveryRow, DeliveryState, FailureReason
-from eventpipe.transport.feed import OutcomeFeed, Outlet
 
 DROP_REASONS: Final[Mapping[FailureReason, DropReason]] = {
     FailureReason.REJECTED: DropReason.REJECTED,
@@ -24,57 +20,6 @@ DROP_REASONS: Final[Mapping[FailureReason, DropReason]] = {
     FailureReason.CANCELLED: DropReason.ABANDONED,
 }
 """What a delivery that failed is told as."""
-
-_GRACE: Final = 1.0  # seconds that the last outcomes may take at a stop
-
-
-class DeliveryOutcomes:
-    """Whoever is told of the outcomes of deliveries, in the life that they are in or, before they start, the next.
-
-    Subscriptions end with a life, after all that happened in it.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._begin()
-
-    @property
-    def feed(self) -> OutcomeFeed:
-        """What is subscribed to."""
-        return self._feed
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anybody subscribes."""
-        return bool(self._feed.subscribers.wanted)
-
-    def open(self) -> None:
-        """Tell by way of a task from now on, where somebody subscribes; before, subscriptions are told directly."""
-        self._feed.open()
-        self._outlet.open()
-
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
-        """Tell everybody."""
-        self._outlet(outcomes)
-
-    async def close(self) -> None:
-        """End this life's subscriptions, once they have what there is.
-
-        Cancellation:
-            They end all the same.
-        """
-        feed = self._feed
-        self._outlet.close()
-        feed.finish()
-        self._begin()
-        if feed.state in (ServiceState.STARTING, ServiceState.RUNNING):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE):
-                    await feed.stopped()
-
-    def _begin(self) -> None:
-        self._feed = OutcomeFeed(f"outcomes of {self._name}")
-        self._outlet: Outlet = self._feed.observer(self._name)
 
 
 def changed(row: DeliveryRow, change: Change, event: CapturedEvent | None) -> Outcome:

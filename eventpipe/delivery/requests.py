@@ -11,11 +11,12 @@ from typing import Final, NamedTuple
 
 from eventpipe.clock import Clock
 from eventpipe.delivery.machine import DeliveryOutcome, advance
-from eventpipe.delivery.outcomes import DeliveryOutcomes, cancelled
+from eventpipe.delivery.outcomes import cancelled
 from eventpipe.delivery.policy import DeliveryPolicy
 from eventpipe.events import CapturedEvent
 from eventpipe.stores.delivery_base import DeliveryStore
 from eventpipe.stores.delivery_values import DeliveryFilter, DeliveryRow
+from eventpipe.transport.feed_lives import FeedLives
 
 PAGE: Final = 500
 # Each time somebody else changed the row between the look and the change; an attempt does that twice.
@@ -58,7 +59,7 @@ class Requests:
         outcomes: Tells of what is cancelled.
     """
 
-    def __init__(self, kept: DeliveryStore, policy: DeliveryPolicy, clock: Clock, outcomes: DeliveryOutcomes) -> None:
+    def __init__(self, kept: DeliveryStore, policy: DeliveryPolicy, clock: Clock, outcomes: FeedLives) -> None:
         self._kept = kept
         self._policy = policy
         self._clock = clock

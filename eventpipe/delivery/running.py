@@ -14,7 +14,6 @@ from eventpipe.contracts import Sink
 from eventpipe.core.log import contained_logger
 from eventpipe.core.service import Service, ServiceState
 from eventpipe.delivery.endpoint import Private, listed
-from eventpipe.delivery.outcomes import DeliveryOutcomes
 from eventpipe.delivery.policy import HOUR, DeliveryPolicy
 from eventpipe.delivery.sending import Senders
 from eventpipe.encoding import Encoder
@@ -22,6 +21,7 @@ from eventpipe.errors import ClosedError, StoreError
 from eventpipe.stores.delivery_base import DeliveringStore, DeliveryStore
 from eventpipe.stores.delivery_values import EndpointInfo
 from eventpipe.stores.names import check_name
+from eventpipe.transport.feed_lives import FeedLives
 
 SecretsOf = Callable[[str], Secrets | Awaitable[Secrets | None] | None]
 """Gives the secrets of an endpoint, by its name; plain or async."""
@@ -94,7 +94,7 @@ class RunningDeliveries(Service):
         self.senders = Senders(self._private, clock=self.clock)
         for endpoint, sink in (sinks or {}).items():
             self.senders.lend(check_name("endpoint", endpoint), sink)
-        self.outcomes = DeliveryOutcomes(name)
+        self.outcomes = FeedLives(name)
         # Told of an endpoint that was changed here, before the call returns that changed it.
         self.endpoint_listeners: set[Callable[[EndpointInfo], object]] = set()
         self._secrets = secrets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,12 +10,12 @@ from typing import Final, Protocol
 
 from eventpipe.core.log import contained_logger
 from eventpipe.core.own import own_context
-from eventpipe.core.service import ServiceState
 from eventpipe.errors import EventPipeError, StoreFullError
 from eventpipe.events import Event
 from eventpipe.outcomes import Outcome
 from eventpipe.stores.values import ConsumerKey
-from eventpipe.transport.feed import OutcomeFeed, Outlet
+from eventpipe.transport.feed import OutcomeFeed
+from eventpipe.transport.feed_lives import FeedLives
 
 OUTCOME: Final = "eventpipe.outcome"
 """The name of an event that tells of an outcome."""
@@ -153,52 +152,35 @@ def _without_outcomes(outcome: Outcome, offsets: Sequence[int]) -> tuple[Outcome
 
 
 class Outcomes:
-    """Whoever is told of the outcomes of one consumer, in the life that it is in or, before it starts, the next.
-
-    Subscriptions end with a life, after all that happened in it.
-    """
+    """Whoever is told of the outcomes of one consumer: those who subscribe, and a topic of its log."""
 
     def __init__(self, key: ConsumerKey, largest_list: int, topic: OutcomeTopic | None) -> None:
         self.topic = topic
-        self._key = key
-        self._largest_list = largest_list
-        self._begin()
+        self._lives = FeedLives(key.name, largest_list=largest_list)
 
     @property
     def feed(self) -> OutcomeFeed:
         """What is subscribed to."""
-        return self._feed
+        return self._lives.feed
 
     def open(self) -> None:
-        """Tell by way of a task from now on, where somebody subscribes; before, subscriptions are told directly."""
-        self._feed.open()
-        self._outlet.open()
+        """A life begins; see ``FeedLives.open()``."""
+        self._lives.open()
 
     def tell(self, outcomes: Sequence[Outcome], offsets: Sequence[Sequence[int]]) -> None:
         """Tell everybody."""
-        self._outlet(outcomes)
+        self._lives.tell(outcomes)
         if self.topic is not None:
             self.topic.tell(outcomes, offsets)
 
     async def close(self) -> None:
-        """End this life's subscriptions, once they have what there is.
+        """End this life's subscriptions, once they and the topic have what there is.
 
         Cancellation:
             They end all the same.
         """
-        feed = self._feed
         try:
             if self.topic is not None:
                 await self.topic.finish()
         finally:
-            self._outlet.close()
-            feed.finish()
-            self._begin()
-        if feed.state in (ServiceState.STARTING, ServiceState.RUNNING):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE):
-                    await feed.stopped()
-
-    def _begin(self) -> None:
-        self._feed = OutcomeFeed(f"outcomes of {self._key.name}", largest_list=self._largest_list)
-        self._outlet: Outlet = self._feed.observer(self._key.name)
+            await self._lives.close()
