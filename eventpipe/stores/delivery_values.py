@@ -5,7 +5,7 @@ Moments are seconds since the epoch on the wall clock, because other processes r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple
@@ -308,7 +308,7 @@ class DeliveryFilter:
         published_before: Before a moment.
     """
 
-    states: frozenset[DeliveryState] = frozenset()
+    states: Collection[DeliveryState] = ()
     endpoint: str | None = None
     event_name: str | None = None
     event_uuid: str | None = None

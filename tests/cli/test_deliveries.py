@@ -339,7 +339,7 @@ def test_many_are_asked_for_again_if_somebody_at_a_terminal_agrees(
 
     async def count() -> int:
         async with Deliveries(SqliteStore(resting, shared=True)) as deliveries:
-            wanted = DeliveryFilter(states=frozenset({DeliveryState.FAILED}), endpoint="acme")
+            wanted = DeliveryFilter(states=[DeliveryState.FAILED], endpoint="acme")
             return len(await deliveries.rows(wanted))
 
     assert asyncio.run(count()) == failed

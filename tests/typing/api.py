@@ -812,7 +812,7 @@ async def deliveries_to_endpoints(captured: CapturedEvent, sink: Sink) -> None:
         assert_type(await deliveries.publish_many([Event("paid"), captured, "left"]), list[Published])
         assert_type(await deliveries.resend(published.event_uuid), Asked)
         assert_type((await deliveries.cancel_deliveries(published.event_uuid, ["acme"])).refused, tuple[int, ...])
-        failed = DeliveryFilter(states=frozenset({DeliveryState.FAILED}), reason=FailureReason.EXHAUSTED)
+        failed = DeliveryFilter(states=[DeliveryState.FAILED], reason=FailureReason.EXHAUSTED)
         assert_type(await deliveries.resend_all(failed), Asked)
         for row in await deliveries.rows(failed, limit=10):
             assert_type(row, DeliveryRow)
