@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from eventpipe.checked import is_number, shown
+from eventpipe.checked import shown
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.group import STOP_TIMEOUT
 from eventpipe.core.life import Life
@@ -21,12 +21,12 @@ from eventpipe.core.own import own_context
 from eventpipe.core.service import Service, ServiceState
 from eventpipe.core.stopping import StopReport
 from eventpipe.delivery.alarm import Alarm
-from eventpipe.delivery.common import AFTER_ATTEMPT, LONGEST_CLAIM, Common
+from eventpipe.delivery.common import Common
 from eventpipe.delivery.deliveries import Deliveries
 from eventpipe.delivery.pass_lock import PassLock
 from eventpipe.delivery.passes import Pass
+from eventpipe.delivery.reconciler_options import check_options
 from eventpipe.delivery.reports import ReconcileReport, ReconcilerStatistics, Totals
-from eventpipe.delivery.sending import GRACE
 from eventpipe.errors import ClosedError, LeaseHeldError, LeaseLostError, StoreError
 from eventpipe.stores.delivery_values import DELIVERIES, EndpointState
 from eventpipe.stores.names import check_name
@@ -96,22 +96,7 @@ class Reconciler(Service):
         """
         if not isinstance(deliveries, Deliveries):
             raise TypeError(f"deliveries must be Deliveries, not {shown(deliveries)}")
-        if workers is not None and (type(workers) is not int or workers < 1):
-            raise ValueError(
-                f"workers must be a whole number, at least 1, or None for one per processor, not {shown(workers)}"
-            )
-        for option, value in (("interval", interval), ("claim_ttl", claim_ttl), ("timeout", timeout)):
-            if not is_number(value) or value <= 0:
-                raise ValueError(f"{option} must be a finite number of seconds above 0, not {shown(value)}")
-        if claim_ttl > LONGEST_CLAIM:
-            raise ValueError(f"claim_ttl must be at most {LONGEST_CLAIM:g} s, not {claim_ttl:g}")
-        if timeout >= claim_ttl:
-            raise ValueError(
-                f"timeout must be below claim_ttl ({claim_ttl:g} s), not {timeout:g}: lower it, or raise claim_ttl;"
-                " else others attempt what is still being attempted here"
-            )
-        if timeout > (longest := LONGEST_CLAIM - GRACE - AFTER_ATTEMPT):
-            raise ValueError(f"timeout must be at most {longest:g} s, so that a claim can outlast it, not {timeout:g}")
+        check_options(workers=workers, interval=interval, claim_ttl=claim_ttl, timeout=timeout)
         super().__init__(name)
         self.deliveries = deliveries
         holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(3)}"
