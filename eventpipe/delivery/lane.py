@@ -49,6 +49,11 @@ class Lane:
         return self.endpoint.state is EndpointState.PAUSED
 
     @property
+    def is_held_back(self) -> bool:
+        """Whether none of its rows may be attempted."""
+        return self.is_paused or not self.is_sent_to
+
+    @property
     def is_done(self) -> bool:
         """Whether nothing is left to claim, or to begin with."""
         return self.is_claimed and not self.line
@@ -85,7 +90,7 @@ class Lane:
 
     def take(self, now: float) -> ClaimedRow | None:
         """The row that begins next; ``None``: none waits, or what waits must not begin."""
-        if not self.line or self.is_late(now) or not self.is_sent_to or self.is_paused or not self.may_go_on(now):
+        if not self.line or self.is_late(now) or self.is_held_back or not self.may_go_on(now):
             return None
         return self.line.popleft()[0]
 

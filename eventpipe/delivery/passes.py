@@ -67,7 +67,7 @@ class Pass:
         self._lanes = Lanes(common, is_asked=is_asked, on_due=on_due, on_probe=on_probe, on_skipped=on_skipped)
         self._cutoff = 0.0
         self._stir = asyncio.Event()
-        self._workers = Workers(common, self.tally, self._writing, self._stir.set)
+        self._workers = Workers(common, self.tally, self._writing, self._stir.set, self._give_back)
         self._claiming: asyncio.Task[list[ClaimedRow]] | None = None
 
     @property
@@ -166,6 +166,7 @@ class Pass:
             raise
         if self._workers.failure is None:
             await self._workers.idle()
+            await self._give_up()
 
     async def _claim_in_turn(self) -> None:
         workers = self._workers
@@ -294,6 +295,10 @@ class Pass:
         with contextlib.suppress(LeaseLostError, ClosedError, TimeoutError):
             async with asyncio.timeout(RELEASE_GRACE):
                 await self._release(workers.left + self._lanes.given_up)
+
+    def _give_back(self, row: DeliveryRow) -> None:
+        self._lanes.claim_again([row])
+        self._stir.set()
 
     async def _give_up(self) -> None:
         """Give back what was claimed in vain."""

@@ -46,6 +46,7 @@ class Workers:
         tally: Of the pass.
         writing: Writes.
         stir: Called when more can be claimed or begun than before.
+        give_back: Called with a row that must not be attempted now, though it was given a slot.
 
     Attributes:
         left: Rows that were claimed, and not attempted to an end.
@@ -54,7 +55,14 @@ class Workers:
         is_stopping: Whether nothing more is begun.
     """
 
-    def __init__(self, common: Common, tally: Tally, writing: Writing, stir: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        common: Common,
+        tally: Tally,
+        writing: Writing,
+        stir: Callable[[], None],
+        give_back: Callable[[DeliveryRow], None],
+    ) -> None:
         self.left: list[DeliveryRow] = []
         self.stragglers: list[str] = []
         self.failure: BaseException | None = None
@@ -62,6 +70,7 @@ class Workers:
         self._common = common
         self._tally = tally
         self._stir = stir
+        self._give_back = give_back
         self._attempting = Attempting(common, tally)
         self._writing = writing
         self._answered: list[Held] = []  # in nobody's hands yet
@@ -109,6 +118,9 @@ class Workers:
     async def _attempt(self, hands: Hands) -> None:
         try:
             while (held := hands.held) is not None:
+                if held.lane.is_held_back:  # since it was given its slot, a step of the loop ago
+                    self._give_back(held.row)
+                    return
                 await self._attempting.attempt(held)
                 if held.has_ended_endpoint:
                     await self._write_alone(held)  # in its slot, so that no other attempt takes its place

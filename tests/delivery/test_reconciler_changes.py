@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
+from eventpipe.delivery.attempting import Held
 from eventpipe.delivery.deliveries import Deliveries
 from eventpipe.delivery.endpoint import Endpoint
 from eventpipe.delivery.reconciler import Reconciler
+from eventpipe.delivery.workers import Workers
 from eventpipe.events import Batch
 from eventpipe.outcomes import Verdict
 from eventpipe.stores.delivery_values import DeliveryState, EndpointState
@@ -66,6 +69,30 @@ async def test_nothing_begins_once_an_endpoint_was_changed(deliveries: Deliverie
     assert [row.claimed_until for row in rows if row.claimed_until is not None] == []
     left = DeliveryState.PENDING if change == "paused" else DeliveryState.FAILED
     assert sum(row.state is left for row in rows) == 400 - begun
+
+
+@pytest.mark.parametrize("state", [EndpointState.PAUSED, EndpointState.DISABLED, EndpointState.REMOVED])
+async def test_nothing_begins_that_was_given_a_slot_in_the_step_in_which_its_endpoint_was_held_back(
+    deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch, state: EndpointState
+) -> None:
+    """The call that held it back returns before the attempt would begin; the row is nobody's then."""
+    sink = RecordingSink()
+    await add(deliveries, "acme", sink)
+    await publish(deliveries, 3, "acme")
+    begin = Workers.begin
+
+    def begin_and_hold_back(workers: Workers, held: Held) -> None:
+        begin(workers, held)
+        endpoint = held.lane.endpoint
+        for listener in deliveries.endpoint_listeners:
+            listener(replace(endpoint, state=state, version=endpoint.version + 1))
+
+    monkeypatch.setattr(Workers, "begin", begin_and_hold_back)
+    report = await Reconciler(deliveries, workers=2).reconcile()
+
+    assert (sink.attempts, report.succeeded, report.errors) == ([], 0, ())
+    assert report.claimed == report.failed + report.skipped
+    assert [(row.claimed_until, row.total_attempts) for row in await deliveries.rows()] == [(None, 0)] * 3
 
 
 async def test_what_begins_once_an_endpoint_was_replaced_goes_where_it_leads_now(deliveries: Deliveries) -> None:
