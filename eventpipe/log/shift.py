@@ -197,9 +197,13 @@ class Shift:
                 await self._settling.settle()
             self._employ()
             if self._end is not None and not self._is_busy() and self._window.appetite(loop.time())[0] <= 0:
-                # Its hands are full of what may not leave before the pass is over: no other event will make room.
-                self._feeder.is_done = self._window.is_flushing = True
+                # Its hands are full of what waits for others to leave with, and no other will come.
+                self._window.is_flushing = True
                 self._employ()
+                if self._is_busy():
+                    self._window.is_flushing = False  # there is room for others when this is settled
+                else:
+                    self._feeder.is_done = True
             self._feeder.room.set()
             if self._failure is not None:
                 raise self._failure

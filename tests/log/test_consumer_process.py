@@ -9,6 +9,7 @@ import pytest
 
 from eventpipe import RetryPolicy
 from eventpipe.errors import LeaseHeldError, PermanentSinkError, TransientSinkError, UnknownConsumerError
+from eventpipe.events import Batch
 from eventpipe.log.consumer import Consumer
 from eventpipe.log.eventlog import EventLog
 from eventpipe.log.handling import ConsumedEvent
@@ -17,6 +18,7 @@ from eventpipe.sinks import MemorySink
 from eventpipe.stores.memory import MemoryStore
 from eventpipe.stores.values import ConsumerKey, Disposition
 from eventpipe.testing import GatedSink
+from eventpipe.testing.recording import RecordingSink
 
 pytestmark = pytest.mark.asyncio
 
@@ -36,6 +38,16 @@ class Handled:
         await asyncio.sleep(0)
         if event.offset in self.failing:
             raise self.error
+
+
+class DownSink(RecordingSink):
+    """Refuses every batch until it is up."""
+
+    is_up = False
+
+    async def _answer(self, batch: Batch) -> None:
+        if not self.is_up:
+            raise TransientSinkError("down")
 
 
 async def _append(log: EventLog, events: int, topic: str = "orders") -> None:
@@ -158,6 +170,24 @@ async def test_a_failure_leaves_the_cursor_and_is_raised(log: EventLog) -> None:
     handle.failing.clear()
     assert (await consumer.process()).delivered == 3
     assert (handle.offsets, handle.attempts) == ([0, 1, 2, 2, 3, 4], [1, 1, 1, 2, 1, 1])
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5])
+async def test_a_pass_hands_out_everything_however_often_the_first_has_failed(log: EventLog, failures: int) -> None:
+    """Also where what failed is claimed alone, and a batch would wait for others to leave with."""
+    await _append(log, 30)
+    uuids = [stored.event.uuid async for stored in log.read("orders") if stored.event is not None]
+    sink = DownSink()
+    consumer = Consumer(log, "orders", "audit", sink, batch_events=10, max_batch_age=60, max_attempts=None)
+    for _ in range(failures):
+        with pytest.raises(ConsumerError):
+            await consumer.process()
+    sink.is_up = True
+
+    report = await consumer.process()
+
+    assert (report.delivered, report.pending) == (30, 0)
+    assert sink.uuids == uuids
 
 
 async def test_a_failing_key_holds_up_no_other_in_a_pass(log: EventLog) -> None:
