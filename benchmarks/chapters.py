@@ -167,6 +167,13 @@ CHAPTERS = (
         "and is not known to be.",
     ),
     Chapter(
+        "deliveries_endpoints",
+        "Deliveries: a hundred endpoints",
+        "Passes with 16 workers over 10 000 rows that wait in SQLite, a hundred for each of a hundred endpoints, and "
+        "over as many for one. All endpoints are one far end; each has connections of its own. The floor is that of "
+        "the table before.",
+    ),
+    Chapter(
         "deliveries_idle",
         "Deliveries: nothing due",
         "A pass that finds nothing, beside a million deliveries that were made with their attempts, and in an empty "

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
-from benchmarks.delivery_loads import LONG, first_attempt, nothing_due, through
+from benchmarks.delivery_loads import LONG, first_attempt, many_endpoints, nothing_due, through
 from benchmarks.turns import Load, command
 
 LOADS = (
     Load("through", through, (), 8, LONG),
+    Load("many_endpoints", many_endpoints, (), 8, 10_000),
     Load("nothing_due", nothing_due, (), 4, LONG),
     Load("first_attempt", first_attempt, (), 2, 500),
 )

@@ -43,6 +43,7 @@ MIN_ROWS = 1_000  # more than are delivered in that time
 WARMING = 50  # deliveries, and requests, before that
 PER_SECOND = 100  # publishes, where they are paced
 PASSES = 25  # in a turn
+MANY = 100  # endpoints
 DAY = 86_400.0
 
 Rates = dict[str, float]
@@ -147,6 +148,51 @@ def _bodies() -> list[bytes]:
     return [codec.request(Batch("", None, (event,), 0.0, 1), 1, 0.0).body for event in captured(BODIES)]
 
 
+# -- many endpoints ---------------------------------------------------------------------------------------------------
+
+
+async def many_endpoints(turns: int, events: int, folder: str) -> list[Found]:
+    """Passes over so many rows of a hundred endpoints, over as many of one, and bare requests for as long."""
+    del folder
+    with SinkProcess() as far_end, tempfile.TemporaryDirectory() as own:
+        url = far_end.url.replace("/batch", "/webhooks")
+        found = {
+            count: Found(
+                "deliveries_endpoints", "eventpipe", {"store": "sqlite", "workers": WORKERS, "endpoints": count}
+            )
+            for count in (MANY, 1)
+        }
+        floor = Found("deliveries_endpoints", "floor", {"workers": WORKERS})
+        async with _opened(Path(own, "many.db"), url) as of_many, _opened(Path(own, "one.db"), url) as of_one:
+            names = [ENDPOINT, *(f"{ENDPOINT}-{number}" for number in range(1, MANY))]
+            for name in names[1:]:
+                await of_many.add_endpoint(Endpoint(name, url, secret=SECRET, allow_private=True))
+            for turn in range(turns + 1):
+                rates: dict[int, Rates] = {}
+                for deliveries, to in ((of_many, names), (of_one, names[:1])):
+                    await _publish(deliveries, events // len(to), tuple(to))
+                    gc.collect()
+                    far_end.reset()
+                    watch = Stopwatch()
+                    await Reconciler(deliveries, workers=WORKERS).reconcile()
+                    delivered = far_end.counts().events
+                    rates[len(to)] = watch.rates(delivered)
+                    found[len(to)].captured += delivered
+                bare, posted = await _post(url, delivered / rates[1]["per_second"])
+                floor.captured += posted
+                floor.delivered += posted
+                if turn:
+                    floor.add(**bare)
+                    for count, one in found.items():
+                        one.add(**rates[count])
+                    found[MANY].beside("one endpoint", "cpu_us", rates[MANY]["cpu_us"] / rates[1]["cpu_us"])
+            for count, deliveries in ((MANY, of_many), (1, of_one)):
+                found[count].delivered = await _succeeded(deliveries)
+    for one in found.values():
+        one.hold_against(floor)
+    return [*found.values(), floor]
+
+
 # -- nothing due ------------------------------------------------------------------------------------------------------
 
 
@@ -233,11 +279,11 @@ async def _filled(path: Path, rows: int) -> Path:
     return path
 
 
-async def _publish(deliveries: Deliveries, rows: int) -> None:
-    now = time.time()
-    for first in range(0, rows, PAGE):
-        made = captured(min(PAGE, rows - first))
-        await deliveries.kept.publish([Publication(event, (ENDPOINT,), None, now, now + DAY) for event in made])
+async def _publish(deliveries: Deliveries, events: int, endpoints: tuple[str, ...] = (ENDPOINT,)) -> None:
+    now, page = time.time(), PAGE // len(endpoints)
+    for first in range(0, events, page):
+        made = captured(min(page, events - first))
+        await deliveries.kept.publish([Publication(event, endpoints, None, now, now + DAY) for event in made])
 
 
 async def _settle(deliveries: Deliveries, rows: int) -> None:
@@ -251,5 +297,4 @@ async def _settle(deliveries: Deliveries, rows: int) -> None:
 
 
 async def _succeeded(deliveries: Deliveries) -> int:
-    (stats,) = await deliveries.kept.stats()
-    return stats.rows.get(DeliveryState.SUCCESS, 0)
+    return sum(stats.rows.get(DeliveryState.SUCCESS, 0) for stats in await deliveries.kept.stats())

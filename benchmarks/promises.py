@@ -379,6 +379,13 @@ PROMISES = (
         DELIVERIES,
     ),
     Promise(
+        "SQLite: CPU per delivery, a hundred endpoints, to one",
+        "",
+        2,
+        ratio("deliveries_endpoints", "cpu_us", "one endpoint", endpoints=100),
+        DELIVERIES,
+    ),
+    Promise(
         "SQLite: a pass that finds nothing due beside a million deliveries that were made",
         "ms",
         5,

@@ -51,14 +51,17 @@ def test_every_promise_finds_its_figure() -> None:
     long.hold_against(floor)
     few.hold_against(floor)
     long.beside(f"{SHORT} waiting", "cpu_us", 1.1)
+    many = Found("deliveries_endpoints", "eventpipe", {"store": "sqlite", "workers": 16, "endpoints": 100})
+    many.add(cpu_us=3.0)
+    many.beside("one endpoint", "cpu_us", 3.0)
     idle = Found("deliveries_idle", "eventpipe", {"store": "sqlite", "settled": LONG})
     idle.add(pass_ms=6.0)
     first = Found("deliveries_first", "eventpipe", {"store": "sqlite", "workers": 16, "per_second": 100})
     first.add(p99_ms=12.0)
     results = Results()
-    for found in (long, few, floor, idle, first):
+    for found in (long, few, floor, many, idle, first):
         results.add(together([found]))
 
     judged = [promise.is_met(results) for promise in PROMISES if promise.command == DELIVERIES]
 
-    assert judged == [False, True, True, False, True]  # of few, of many, flat, idle, first
+    assert judged == [False, True, True, False, False, True]  # of few, of many, flat, endpoints, idle, first

@@ -19,7 +19,7 @@ from benchmarks.series import Line, pictures
 from benchmarks.tables import number
 
 LOG_SCENARIOS = ("log_append", "log_bounded", "log_consume", "log_backlog", "log_parked")
-DELIVERY_SCENARIOS = ("deliveries", "deliveries_idle", "deliveries_first")
+DELIVERY_SCENARIOS = ("deliveries", "deliveries_endpoints", "deliveries_idle", "deliveries_first")
 PLAIN = {"batch_events": 500, "gzip": False}
 SMALL = {"batch_events": 100, "gzip": False}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -42,7 +43,7 @@ class Common:
         books: Remembers what was sent and is not written.
         episodes: Logs what lasts.
         unwritten: Rows that were sent and are being written, or are about to be.
-        stirs: Set, each of them, when a slot is free.
+        stirs: Set, each of them, when a slot is free; each in turn is the first, so that no pass has all that are.
         rescues_at: When a pass that nobody asked for looks for rows that a clock left lying, on the loop clock.
         setback: Says when to look for rows that a clock left lying and that may be meant for such a moment.
         skipped: Endpoints that a pass left to an earlier one, which is not through with them.
@@ -70,7 +71,7 @@ class Common:
         self.books = Books()
         self.episodes = DeliveryEpisodes(name)
         self.unwritten = 0
-        self.stirs: set[asyncio.Event] = set()
+        self.stirs: deque[asyncio.Event] = deque()
         self.rescues_at = -math.inf
         self.setback = Setback(claim_ttl)
         self.skipped: set[Pace] = set()
@@ -97,6 +98,7 @@ class Common:
 
     def freed(self) -> None:
         """Wake whoever waits for a slot, or to send."""
+        self.stirs.rotate()
         for stir in self.stirs:
             with contextlib.suppress(RuntimeError):  # of a loop that was closed
                 stir.set()

@@ -20,6 +20,7 @@ class Lane:
     """What a pass knows of the due rows of one endpoint.
 
     Attributes:
+        key: What the endpoint is known by: its name, and the moment at which it was made.
         endpoint: As it was looked at last.
         pace: What is known of it.
         trips: Those of its pace when the pass began.
@@ -30,6 +31,7 @@ class Lane:
     """
 
     def __init__(self, endpoint: EndpointInfo, pace: Pace) -> None:
+        self.key: Final = (endpoint.name, endpoint.created_at)
         self.endpoint = endpoint
         self.pace = pace
         self.trips = pace.trips
@@ -65,8 +67,7 @@ class Lane:
 
     def see(self, endpoint: EndpointInfo, now: float) -> None:
         """Go on with its endpoint as that is now; a no-op where that is another, or was seen as it is later."""
-        own = self.endpoint
-        if (own.name, own.created_at) == (endpoint.name, endpoint.created_at) and own.version < endpoint.version:
+        if (endpoint.name, endpoint.created_at) == self.key and self.endpoint.version < endpoint.version:
             self.endpoint = endpoint
             self.pace.set_rate(endpoint.rate_limit, now)
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from eventpipe.delivery.attempting import Held
 from eventpipe.delivery.common import Common
 from eventpipe.delivery.lane import Lane
-from eventpipe.stores.delivery_values import DELIVERIES, DeliveryRow, DueEndpoint, EndpointInfo, EndpointState
+from eventpipe.stores.delivery_values import (
+    DELIVERIES,
+    ClaimedRow,
+    DeliveryRow,
+    DueEndpoint,
+    EndpointInfo,
+    EndpointState,
+)
 
 # Seconds between two looks at the states of endpoints, so that a pause is seen in a pass of hours.
 LOOK_INTERVAL: Final = 0.25
@@ -29,6 +37,7 @@ class Lanes:
     Attributes:
         given_up: Rows that were claimed and are not attempted.
         again: How many of them the pass claims once more.
+        waiting: How many rows were claimed and wait for slots.
     """
 
     def __init__(
@@ -42,12 +51,16 @@ class Lanes:
     ) -> None:
         self.given_up: list[DeliveryRow] = []
         self.again = 0
+        self.waiting = 0
         self._common = common
         self._is_asked = is_asked
         self._on_due = on_due
         self._on_probe = on_probe
         self._on_skipped = on_skipped
-        self._lanes: OrderedDict[Lane, None] = OrderedDict()  # whose turn it is, first
+        # By name and the moment at which they were made; whose turn it is, first.
+        self._lanes: OrderedDict[tuple[str, float], Lane] = OrderedDict()
+        self._mark = -1  # so few are short
+        self._late_at = math.inf  # before that, nothing has waited for too long
         self._seen = 0  # the version of the endpoints
         self._looked_at = 0.0
 
@@ -89,15 +102,25 @@ class Lanes:
 
     def see(self, endpoint: EndpointInfo) -> None:
         """Go on with an endpoint as it is now."""
-        now = asyncio.get_running_loop().time()
-        for lane in self._lanes:
-            lane.see(endpoint, now)
+        lane = self._lanes.get((endpoint.name, endpoint.created_at))
+        if lane is not None:
+            lane.see(endpoint, asyncio.get_running_loop().time())
 
-    def next(self) -> Lane | None:
-        """The first endpoint, in turn, of which something can be done; it is the last in the next turn."""
-        now, pacing = asyncio.get_running_loop().time(), self._common.pacing
-        for _ in range(len(self._lanes)):
-            lane = next(iter(self._lanes))
+    def give_back_late(self) -> None:
+        """Let nothing wait that has waited for too long."""
+        now = asyncio.get_running_loop().time()
+        if now < self._late_at:
+            return
+        for lane in self._lanes.values():
+            if lane.is_late(now):
+                self._common.pacing.stalled()
+                self.claim_again(self._step_back(lane))
+        self._late_at = min((lane.late_at for lane in self._lanes.values()), default=math.inf)
+
+    def in_turn(self) -> Iterator[Lane]:
+        """Each endpoint of which something may be left to do, in turn; those that are to be left alone are left."""
+        now = asyncio.get_running_loop().time()
+        for lane in [*self._lanes.values()]:
             if lane.is_paused:
                 self.leave(lane)
                 continue
@@ -105,23 +128,75 @@ class Lanes:
                 self._on_probe(max(lane.pace.probe_at, lane.pace.asked_until))
                 self.leave(lane)
                 continue
-            if lane.is_late(now) or not lane.is_sent_to:
-                self.claim_again(lane.step_back())
+            if not lane.is_sent_to:
+                self.claim_again(self._step_back(lane))
             if lane.is_done:
                 self.leave(lane)
                 continue
-            self._lanes.move_to_end(lane)
-            if not lane.is_sent_to or pacing.room(lane.pace, now):
-                return lane
-            if not lane.is_claimed and 2 * len(lane.line) < pacing.ahead(lane.pace, now):
-                return lane
+            yield lane
+
+    @property
+    def must_go_round(self) -> bool:
+        """Whether each endpoint is to be looked at: not, where they take turns at slots that none has left."""
+        pacing = self._common.pacing
+        return bool(pacing.free) or not pacing.is_crowded
+
+    def had_turn(self, lane: Lane) -> None:
+        """See that it is the turn of all others first."""
+        self._lanes.move_to_end(lane.key)
+
+    def spare(self) -> int:
+        """How many rows may be claimed now, in all, for slots that will be free soon."""
+        pacing = self._common.pacing
+        most = pacing.most_ahead
+        return 0 if pacing.is_crowded and 2 * self.waiting > most else most - self.waiting
+
+    def mark(self) -> None:
+        """Have it said when half of what waits now has begun, if more can be claimed then."""
+        self._mark = self.waiting // 2 if any(not lane.is_claimed for lane in self._lanes.values()) else -1
+
+    @property
+    def are_short(self) -> bool:
+        """Whether it has, where endpoints take turns at single slots."""
+        return self.waiting <= self._mark and self._common.pacing.is_crowded
+
+    def add(self, lane: Lane, rows: Sequence[ClaimedRow], late_at: float) -> None:
+        """Have rows of an endpoint wait that were claimed."""
+        lane.add(rows, late_at)
+        self.waiting += len(rows)
+        self._late_at = min(self._late_at, lane.late_at)
+
+    def take(self, lane: Lane) -> Held | None:
+        """The next row of an endpoint that waits, in a slot; ``None``: none waits, or may begin now."""
+        now, pacing = asyncio.get_running_loop().time(), self._common.pacing
+        if not lane.line or not pacing.room(lane.pace, now) or (claimed := lane.take(now)) is None:
+            return None
+        self.waiting -= 1
+        pacing.take(lane.pace, 1, now)
+        self.had_turn(lane)
+        if lane.is_done:
+            self.leave(lane)
+        return Held(claimed, lane)
+
+    def following(self, lane: Lane) -> Held | None:
+        """The row that begins in the slot that one of an endpoint has left: ``None``: whoever's turn it is has it.
+
+        It is of the same endpoint, or where endpoints take turns at single slots, of the one whose turn it is.
+        """
+        if not self._common.pacing.is_crowded:
+            return self.take(lane)
+        if not self.waiting or len(self._common.stirs) > 1:  # it may be the turn of another pass
+            return None
+        for other in self._lanes.values():
+            if other.line and (held := self.take(other)) is not None:
+                return held
         return None
 
     def ready_at(self, now: float) -> float | None:
         """When something can be done that cannot be done now, and that nothing else will tell of; ``None``: never."""
-        moments = [lane.late_at for lane in self._lanes]
+        moments = [self._late_at]
         if self._common.pacing.free:
-            moments += [lane.pace.ready_at(now) for lane in self._lanes]
+            moments += [lane.pace.ready_at(now) for lane in self._lanes.values()]
         return min((moment for moment in moments if now < moment < math.inf), default=None)
 
     def claim_again(self, rows: Sequence[DeliveryRow]) -> None:
@@ -131,21 +206,27 @@ class Lanes:
 
     def leave(self, lane: Lane) -> None:
         """Be through with an endpoint; a no-op for one that was left before."""
-        if lane not in self._lanes:
+        if self._lanes.get(lane.key) is not lane:
             return
         common = self._common
-        del self._lanes[lane]
-        self.given_up += lane.step_back()
+        del self._lanes[lane.key]
+        self.given_up += self._step_back(lane)
         common.pacing.leave(lane.pace)
-        common.freed()  # others may have more now
+        if not (self._lanes and common.pacing.is_crowded):
+            common.freed()  # others may have more now
         if lane.pace in common.skipped and not lane.pace.lanes:
             common.skipped.discard(lane.pace)
             self._on_skipped()
 
     def leave_all(self) -> None:
         """Be through with what is left."""
-        for lane in list(self._lanes):
+        for lane in [*self._lanes.values()]:
             self.leave(lane)
+
+    def _step_back(self, lane: Lane) -> list[DeliveryRow]:
+        rows = lane.step_back()
+        self.waiting -= len(rows)
+        return rows
 
     def _see(self, due: DueEndpoint, cutoff: float) -> None:
         now, pacing = asyncio.get_running_loop().time(), self._common.pacing
@@ -163,4 +244,4 @@ class Lanes:
                 self._common.skipped.add(pace)
                 return
         pacing.enter(pace)
-        self._lanes[lane] = None
+        self._lanes[lane.key] = lane

@@ -122,6 +122,11 @@ class Pace:
         slots = min(slots, self._limit)
         return min(MAX_AHEAD * slots, int(slots * AHEAD / max(self._takes, _SHORTEST)))
 
+    @property
+    def is_well(self) -> bool:
+        """Whether it may have an attempt whenever there is a slot, as far as is known."""
+        return not self._failures and self._bucket is None
+
     def take(self, number: int, now: float) -> None:
         """Count attempts that are about to begin."""
         self.in_flight += number
@@ -194,6 +199,7 @@ class Pacing:
         self.free = workers
         self._paces: dict[tuple[str, float], Pace] = {}  # one that was removed and added again begins anew
         self._wanting: set[Pace] = set()
+        self._takes: float | None = None  # seconds that an attempt has a slot, about, at any endpoint
 
     @property
     def is_crowded(self) -> bool:
@@ -231,9 +237,32 @@ class Pacing:
             return 0
         return max(0, min(self.free, limit - pace.in_flight, self._share(pace, now) - pace.in_flight))
 
+    @property
+    def most_ahead(self) -> int:
+        """How many rows of all endpoints may be claimed beside those that have slots.
+
+        Where endpoints take turns at single slots, as many as are likely to begin very soon, whatever is known of them.
+        """
+        most = MAX_AHEAD * self.workers
+        if not self.is_crowded:
+            return most
+        return 0 if self._takes is None else min(most, int(self.workers * AHEAD / max(self._takes, _SHORTEST)))
+
     def ahead(self, pace: Pace, now: float) -> int:
         """How many rows of an endpoint may be claimed beside those that have slots."""
-        return pace.ahead(self._share(pace, now))
+        if not self.is_crowded:
+            return pace.ahead(self._share(pace, now))
+        # One that has nothing under way is the next to begin, however long it takes.
+        is_next = pace.is_well and not pace.in_flight and not self.free
+        return min(self.most_ahead, max(int(is_next), min(pace.ahead(1), self.most_ahead // len(self._wanting))))
+
+    def took(self, seconds: float) -> None:
+        """See how long an attempt had a slot, whatever became of it."""
+        self._takes = seconds if self._takes is None else self._takes + _WEIGHT * (seconds - self._takes)
+
+    def stalled(self) -> None:
+        """See that slots are not free as soon as they were."""
+        self._takes = None
 
     def take(self, pace: Pace, number: int, now: float) -> None:
         """Take slots."""

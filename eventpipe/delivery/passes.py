@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from eventpipe.delivery.attempting import Held
+from eventpipe.delivery.claiming import CUT_GRACE, MAX_ASKS, RELEASE_GRACE, Ask, Claims
 from eventpipe.delivery.common import LONGEST_CLAIM, Common
 from eventpipe.delivery.lane import LINE_TIME, Lane
 from eventpipe.delivery.lanes import Lanes
@@ -17,15 +18,11 @@ from eventpipe.delivery.setback import TOLERANCE
 from eventpipe.delivery.workers import Workers
 from eventpipe.delivery.writing import Writing
 from eventpipe.errors import ClosedError, LeaseLostError, StoreError
-from eventpipe.log.finishing import begin, finish
-from eventpipe.stores.delivery_values import ClaimedRow, DeliveryRow, EndpointInfo, EndpointState, Place
+from eventpipe.log.finishing import finish
+from eventpipe.stores.delivery_values import DeliveryRow, EndpointInfo, EndpointState
 
 # Rows that fail without an attempt in one transaction.
 REFUSED_PAGE: Final = 200
-
-# Seconds that what is cut off has to end, and then that its rows have to be given back.
-CUT_GRACE: Final = 0.05
-RELEASE_GRACE: Final = 0.1
 
 
 class Pass:
@@ -65,10 +62,9 @@ class Pass:
         self._on_due = on_due
         self._writing = Writing(common, self.tally, check, on_due)
         self._lanes = Lanes(common, is_asked=is_asked, on_due=on_due, on_probe=on_probe, on_skipped=on_skipped)
-        self._cutoff = 0.0
+        self._claims = Claims(common, self.tally, check)
         self._stir = asyncio.Event()
-        self._workers = Workers(common, self.tally, self._writing, self._stir.set, self._give_back)
-        self._claiming: asyncio.Task[list[ClaimedRow]] | None = None
+        self._workers = Workers(common, self.tally, self._writing, self._lanes, self._stir.set)
 
     @property
     def stragglers(self) -> list[str]:
@@ -83,7 +79,7 @@ class Pass:
             ClosedError: The deliveries do not run.
         """
         common, loop = self._common, asyncio.get_running_loop()
-        self._cutoff = now = common.deliveries.clock.time()
+        self._claims.cutoff = now = common.deliveries.clock.time()
         began = loop.time()
         self._check()
         if self._is_asked or began >= common.rescues_at:  # it writes, and clocks are set back seldom
@@ -109,7 +105,7 @@ class Pass:
         Cancellation:
             What runs is cancelled, and what is not known to be sent is given back.
         """
-        self._common.stirs.add(self._stir)
+        self._common.stirs.append(self._stir)
         listeners = self._common.deliveries.endpoint_listeners
         listeners.add(self._endpoint_changed)
         try:
@@ -121,7 +117,7 @@ class Pass:
             if self._workers.failure is not None:
                 raise self._workers.failure
         finally:
-            self._common.stirs.discard(self._stir)
+            self._common.stirs.remove(self._stir)
             listeners.discard(self._endpoint_changed)
             self._lanes.leave_all()
             if self._has_begun:
@@ -173,17 +169,55 @@ class Pass:
         while self._lanes and not workers.is_stopping and workers.failure is None:
             self._stir.clear()
             await self._lanes.look()
-            lane = self._lanes.next() if workers.may_begin else None
+            asks, refused = self._go_round()
             await self._give_up()
-            if lane is None:
-                if self._lanes:
-                    await self._wait()
-            elif not lane.is_sent_to:
-                await self._refuse(lane)
-            elif lane.line and self._common.pacing.room(lane.pace, asyncio.get_running_loop().time()):
-                self._begin(lane)
-            else:
-                await self._claim(lane)
+            if asks:
+                await self._claim(asks)
+            if refused is not None:
+                await self._refuse(refused)
+            elif not asks and self._lanes:
+                await self._wait()
+
+    def _go_round(self) -> tuple[list[Ask], Lane | None]:
+        """Begin with what waits, endpoint by endpoint; what is to be claimed, and whose rows are to fail.
+
+        What is asked for has its slots.
+        """
+        lanes, asks = self._lanes, list[Ask]()
+        lanes.give_back_late()
+        spare = lanes.spare()
+        for lane in lanes.in_turn():
+            if not self._workers.may_begin or len(asks) == MAX_ASKS or not (spare > 0 or lanes.must_go_round):
+                break
+            if not lane.is_sent_to:
+                lanes.had_turn(lane)
+                return asks, lane
+            while (held := lanes.take(lane)) is not None:
+                self._workers.begin(held)
+            if (ask := self._ask(lane, spare)) is not None:
+                spare -= ask.number - ask.slots
+                asks.append(ask)
+        lanes.mark()
+        return asks, None
+
+    def _ask(self, lane: Lane, spare: int) -> Ask | None:
+        """What is to be claimed of an endpoint now, if anything is.
+
+        Args:
+            lane: Whose.
+            spare: How many rows may be claimed beside those that have slots.
+        """
+        now, pacing = asyncio.get_running_loop().time(), self._common.pacing
+        waiting = len(lane.line)
+        if lane.is_claimed:
+            return None
+        slots, ahead = pacing.room(lane.pace, now), min(pacing.ahead(lane.pace, now) - waiting, spare)
+        if not slots and ahead <= waiting:  # else half of what may wait has begun
+            return None
+        if slots:
+            self._lanes.had_turn(lane)
+            pacing.take(lane.pace, slots, now)
+        return Ask(lane, slots + max(0, ahead), self._common.claim_lasts(lane.endpoint), slots, now)
 
     async def _wait(self) -> None:
         """Park until a slot is free, or a rate lets an attempt begin."""
@@ -196,88 +230,68 @@ class Pass:
             if timer is not None:
                 timer.cancel()
 
-    def _begin(self, lane: Lane) -> None:
-        """Begin with what waits for slots, as far as there are any."""
-        pacing, now = self._common.pacing, asyncio.get_running_loop().time()
-        while pacing.room(lane.pace, now) and (claimed := lane.take(now)) is not None:
-            pacing.take(lane.pace, 1, now)
-            self._workers.begin(Held(claimed, lane))
-
-    async def _claim(self, lane: Lane) -> None:
-        common, loop = self._common, asyncio.get_running_loop()
-        pacing, pace, asked_at = common.pacing, lane.pace, loop.time()
-        slots, epoch = pacing.room(pace, asked_at), pace.epoch
-        number = slots + max(0, pacing.ahead(pace, asked_at) - len(lane.line))
-        pacing.take(pace, slots, asked_at)
-        lasts, page = common.claim_lasts(lane.endpoint), []
-        endpoint, after = lane.endpoint, lane.after
+    async def _claim(self, asks: Sequence[Ask]) -> None:
+        pacing = self._common.pacing
         try:
-            page = await self._claimed(lane, number, lasts)
+            await self._claims.make(asks)
         finally:
-            pacing.give_back(pace, max(0, slots - len(page)))
-            common.freed()
-        rows = [row for row, _ in page]
-        lane.is_claimed = len(page) < number and not await self._has_changed(lane, endpoint, page)
+            for ask in asks:
+                pacing.give_back(ask.lane.pace, max(0, ask.slots - len(ask.page)))
+            self._common.freed()
+        for ask in asks:
+            if ask.page:
+                self._begin(ask)
+        for ask in asks:
+            if ask.error is not None:
+                raise ask.error
+        if empty := [ask for ask in asks if not ask.page]:
+            await self._leave(empty)
+
+    def _begin(self, ask: Ask) -> None:
+        """Begin with what was granted, and let wait what has no slots."""
+        lane, slots, page, pacing = ask.lane, ask.slots, ask.page, self._common.pacing
         # An attempt that began later might outlive its claim.
-        late_at = asked_at + lasts - common.longest(endpoint)
-        if lane.endpoint is not endpoint:  # changed since it was asked for: what was paused is not sent to
-            pacing.give_back(pace, min(slots, len(page)))
-            self._lanes.claim_again(rows)
-            lane.after, lane.is_claimed = after, False
-        elif loop.time() > late_at or self._workers.is_stopping:
-            pacing.give_back(pace, min(slots, len(page)))
-            self._lanes.given_up += rows
+        late_at = ask.asked_at + ask.lasts - self._common.longest(ask.endpoint)
+        lane.is_claimed = len(page) < ask.number
+        if lane.endpoint is not ask.endpoint:  # changed since it was asked for: what was paused is not sent to
+            pacing.give_back(lane.pace, min(slots, len(page)))
+            self._lanes.claim_again(ask.rows)
+            lane.after, lane.is_claimed = ask.after, False
+        elif asyncio.get_running_loop().time() > late_at or self._workers.is_stopping:
+            pacing.give_back(lane.pace, min(slots, len(page)))
+            self._lanes.given_up += ask.rows
         else:
             for claimed in page[:slots]:
                 held = Held(claimed, lane)
-                held.epoch = epoch
+                held.epoch = ask.epoch
                 self._workers.begin(held)
-            lane.add(page[slots:], asked_at + LINE_TIME)
+            self._lanes.add(lane, page[slots:], ask.asked_at + LINE_TIME)
         if lane.is_done:
             self._lanes.leave(lane)
 
-    async def _refuse(self, lane: Lane) -> None:
-        endpoint = lane.endpoint
-        page = await self._claimed(lane, REFUSED_PAGE, self._common.claim_ttl)
-        if page:
-            rows = [row for row, _ in page]
-            self._lanes.given_up += rows  # if this is cut off
-            await self._writing.refuse(lane, page)
-            del self._lanes.given_up[-len(rows) :]
-        if len(page) < REFUSED_PAGE and not await self._has_changed(lane, endpoint, page):
-            self._lanes.leave(lane)
-
-    async def _has_changed(self, lane: Lane, endpoint: EndpointInfo, page: Sequence[ClaimedRow]) -> bool:
-        """Whether an endpoint is not any more as it was when a page of its rows was asked for."""
-        if not page:  # so does a store answer that has it otherwise
+    async def _leave(self, asks: Sequence[Ask]) -> None:
+        """Be through with endpoints that have nothing more, unless they are otherwise: then a store says so, too."""
+        if await self._claims.have_changed(asks):
             await self._lanes.look(at_once=True)
-        return lane.endpoint is not endpoint
+        for ask in asks:
+            lane = ask.lane
+            lane.is_claimed = lane.endpoint is ask.endpoint
+            if lane.is_done:
+                self._lanes.leave(lane)
 
-    async def _claimed(self, lane: Lane, limit: int, lasts: float) -> list[ClaimedRow]:
-        """The next rows of an endpoint; what is granted to a pass that is cancelled meanwhile is given back."""
-        deliveries = self._common.deliveries
-        self._check()
-        now = deliveries.clock.time()
-        self._claiming = begin(
-            deliveries.kept.claim(
-                lane.endpoint,
-                holder=self._common.holder,
-                cutoff=self._cutoff,
-                after=lane.after,
-                now=now,
-                until=now + lasts,
-                limit=limit,
-            )
-        )
-        await asyncio.wait({self._claiming})
-        claiming, self._claiming = self._claiming, None
-        page = claiming.result()
-        self._common.episodes.store_is_well()
-        self.tally.claimed += len(page)
-        if page:
-            last = page[-1].row
-            lane.after = Place(self._cutoff if last.due_at is None else last.due_at, last.id)
-        return page
+    async def _refuse(self, lane: Lane) -> None:
+        ask = Ask(lane, REFUSED_PAGE, self._common.claim_ttl, 0, asyncio.get_running_loop().time())
+        await self._claims.make([ask])
+        if ask.error is not None:
+            raise ask.error
+        if ask.page:
+            self._lanes.given_up += ask.rows  # if this is cut off
+            await self._writing.refuse(lane, ask.page)
+            del self._lanes.given_up[-len(ask.page) :]
+        if not ask.page:
+            await self._leave([ask])
+        elif len(ask.page) < ask.number and lane.endpoint is ask.endpoint:
+            self._lanes.leave(lane)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -285,20 +299,10 @@ class Pass:
         """End what still runs, and give back what was claimed and not attempted."""
         workers = self._workers
         await workers.stop(CUT_GRACE)
-        claiming, self._claiming = self._claiming, None
-        if claiming is not None:
-            await asyncio.wait({claiming}, timeout=RELEASE_GRACE)
-            claiming.cancel()  # a no-op where it has ended
-            await asyncio.wait({claiming}, timeout=CUT_GRACE)
-            if claiming.done() and not claiming.cancelled() and claiming.exception() is None:
-                workers.left += [row for row, _ in claiming.result()]
+        workers.left += await self._claims.cut_off()
         with contextlib.suppress(LeaseLostError, ClosedError, TimeoutError):
             async with asyncio.timeout(RELEASE_GRACE):
                 await self._release(workers.left + self._lanes.given_up)
-
-    def _give_back(self, row: DeliveryRow) -> None:
-        self._lanes.claim_again([row])
-        self._stir.set()
 
     async def _give_up(self) -> None:
         """Give back what was claimed in vain."""

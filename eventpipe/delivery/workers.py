@@ -15,6 +15,7 @@ from eventpipe.stores.delivery_values import DeliveryRow
 
 if TYPE_CHECKING:
     from eventpipe.delivery.common import Common
+    from eventpipe.delivery.lanes import Lanes
     from eventpipe.delivery.reports import Tally
 
 # One that attempts, and one for each row that is sent and has to be written by itself; as many again are about to end.
@@ -45,8 +46,8 @@ class Workers:
         common: What all passes share.
         tally: Of the pass.
         writing: Writes.
+        lanes: Say which row follows on another.
         stir: Called when more can be claimed or begun than before.
-        give_back: Called with a row that must not be attempted now, though it was given a slot.
 
     Attributes:
         left: Rows that were claimed, and not attempted to an end.
@@ -55,22 +56,15 @@ class Workers:
         is_stopping: Whether nothing more is begun.
     """
 
-    def __init__(
-        self,
-        common: Common,
-        tally: Tally,
-        writing: Writing,
-        stir: Callable[[], None],
-        give_back: Callable[[DeliveryRow], None],
-    ) -> None:
+    def __init__(self, common: Common, tally: Tally, writing: Writing, lanes: Lanes, stir: Callable[[], None]) -> None:
         self.left: list[DeliveryRow] = []
         self.stragglers: list[str] = []
         self.failure: BaseException | None = None
         self.is_stopping = False
         self._common = common
         self._tally = tally
+        self._lanes = lanes
         self._stir = stir
-        self._give_back = give_back
         self._attempting = Attempting(common, tally)
         self._writing = writing
         self._answered: list[Held] = []  # in nobody's hands yet
@@ -119,7 +113,8 @@ class Workers:
         try:
             while (held := hands.held) is not None:
                 if held.lane.is_held_back:  # since it was given its slot, a step of the loop ago
-                    self._give_back(held.row)
+                    self._lanes.claim_again([held.row])
+                    self._stir()
                     return
                 await self._attempting.attempt(held)
                 if held.has_ended_endpoint:
@@ -133,20 +128,18 @@ class Workers:
             self._let_go(hands)
 
     def _following(self, held: Held) -> Held | None:
-        """Give the slot of an attempt that has ended to the next row there, or to whoever's turn it is."""
-        common, lane = self._common, held.lane
-        pacing, pace, now = common.pacing, lane.pace, asyncio.get_running_loop().time()
+        """Give the slot of an attempt that has ended to the row that follows, or to whoever's turn it is."""
+        common, lanes = self._common, self._lanes
         held.has_slot = False
-        pacing.ended(pace)
-        may_go_on = self.may_begin and not pacing.is_crowded and pacing.room(pace, now)
-        claimed = lane.take(now) if may_go_on else None
-        if claimed is None:
+        common.pacing.ended(held.lane.pace)
+        if held.began is not None:
+            common.pacing.took(asyncio.get_running_loop().time() - held.began)
+        following = lanes.following(held.lane) if self.may_begin else None
+        if following is None:
             common.freed()
-            return None
-        pacing.take(pace, 1, now)
-        if lane.is_short:
+        elif lanes.are_short or following.lane.is_short:
             self._stir()
-        return Held(claimed, lane)
+        return following
 
     def _see_to_writing(self) -> None:
         if self._answered and self._writer is None and not self._is_ending:

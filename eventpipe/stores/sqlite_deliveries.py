@@ -148,10 +148,13 @@ class SqliteDeliveries:
         self, endpoint: EndpointInfo, *, holder: str, cutoff: float, after: Place | None, now: float, until: float,
         limit: int,
     ) -> list[ClaimedRow]:  # fmt: skip
-        """See ``DeliveryStore``; a row that is damaged is handed out without its event."""
+        """See ``DeliveryStore``; a row that is damaged is handed out without its event.
+
+        Those who claim at once share a transaction.
+        """
         ask = passes.Ask(endpoint, holder, cutoff, after, now, until, limit, self._shift())
         # What a loss of power takes from a claim are rows that nobody has any more.
-        claimed: list[ClaimedRow] = await self._run(passes.claim, ask, Need.NOTE)
+        claimed: list[ClaimedRow] = await self._port().submit(passes.claim, ask, Need.NOTE, takes_many=True)
         return claimed
 
     async def release(self, rows: Sequence[DeliveryRow]) -> int:

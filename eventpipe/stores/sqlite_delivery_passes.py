@@ -7,6 +7,7 @@ are.
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -107,13 +108,16 @@ def due(transaction: Transaction, _: None) -> list[DueEndpoint]:
     return sorted(found, key=lambda one: (one.endpoint.name, one.endpoint.created_at))
 
 
-def claim(transaction: Transaction, ask: Ask) -> list[ClaimedRow]:
-    """Take due rows of an endpoint.
+def claim(transaction: Transaction, asks: Sequence[Ask]) -> list[list[ClaimedRow]]:
+    """Take due rows of endpoints, for many who ask; for each which they are, as ``DeliveryStore.claim()`` has it.
 
     A row that cannot be believed is handed out without its event, and with the reason: then it fails as what cannot be
     read does, where it might have gone to somebody whom it was not meant for.
     """
-    db = transaction.db
+    return [_claim(transaction.db, ask) for ask in asks]
+
+
+def _claim(db: sqlite3.Connection, ask: Ask) -> list[ClaimedRow]:
     endpoint = find_same(db, ask.endpoint)
     if endpoint is None or endpoint.info.version != ask.endpoint.version:
         return []

@@ -240,3 +240,70 @@ class TestAhead:
         pacing.enter(other)
 
         assert (alone, pacing.ahead(one, 0.0)) == (8 * MAX_AHEAD, 4 * MAX_AHEAD)
+
+
+class TestCrowd:
+    @pytest.fixture
+    def pacing(self) -> Pacing:
+        """Two slots, which others have, and eight endpoints that want some."""
+        made = Pacing(2)
+        for number in range(8):
+            made.enter(made.pace(_endpoint(f"e{number}"), 0.0))
+        for number in (6, 7):
+            made.take(made.pace(_endpoint(f"e{number}"), 0.0), 1, 0.0)
+        return made
+
+    def test_nothing_is_claimed_ahead_before_the_first_answer(self, pacing: Pacing) -> None:
+        """Nor after slots were not free as soon as they were."""
+        first = pacing.pace(_endpoint("e0"), 0.0)
+        seen = [pacing.ahead(first, 0.0)]
+        pacing.took(0.001)
+        seen.append(pacing.ahead(first, 0.0))
+        pacing.stalled()
+        seen.append(pacing.ahead(first, 0.0))
+
+        assert (seen, pacing.most_ahead) == ([0, 1, 0], 0)
+
+    @pytest.mark.parametrize(
+        ("took", "rows"),
+        [(0.0, 2 * MAX_AHEAD), (0.01, 10), (AHEAD, 2), (2 * AHEAD, 1), (1.0, 0)],
+        ids=["at once", "quick", "one each", "slow", "too slow"],
+    )
+    def test_all_endpoints_together_have_as_many_ahead_as_are_likely_to_begin_very_soon(
+        self, pacing: Pacing, took: float, rows: int
+    ) -> None:
+        """Whichever of them it is, a row waits for whatever has a slot."""
+        pacing.took(took)
+
+        assert pacing.most_ahead == rows
+
+    def test_it_follows_how_long_slots_are_held(self, pacing: Pacing) -> None:
+        """One slow attempt among quick ones changes little, and many do."""
+        for _ in range(50):
+            pacing.took(0.01)
+        pacing.took(0.05)
+        once = pacing.most_ahead
+        for _ in range(50):
+            pacing.took(0.05)
+
+        assert (once, pacing.most_ahead) == (6, 2)
+
+    def test_each_has_one_row_ahead_that_is_not_known_to_be_slow_or_to_fail(self, pacing: Pacing) -> None:
+        """Not one that has a slot, fails or has a rate; one that is quick has its part of what all may have."""
+        pacing.took(0.0)
+        new, failing, limited, quick = (pacing.pace(_endpoint(f"e{number}"), 0.0) for number in range(4))
+        busy = pacing.pace(_endpoint("e6"), 0.0)
+        failing.failed(failing.epoch, 0.0, 15.0)
+        limited.set_rate(1.0, 0.0)
+        quick.succeeded(0.0)
+
+        assert [pacing.ahead(pace, 0.0) for pace in (new, failing, limited, quick, busy)] == [
+            1, 0, 0, 2 * MAX_AHEAD // 8, 0,
+        ]  # fmt: skip
+
+    def test_where_slots_are_free_nothing_is_claimed_ahead_of_what_is_not_known(self, pacing: Pacing) -> None:
+        """It has a slot then."""
+        pacing.took(0.0)
+        pacing.ended(pacing.pace(_endpoint("e6"), 0.0))
+
+        assert pacing.ahead(pacing.pace(_endpoint("e0"), 0.0), 0.0) == 0

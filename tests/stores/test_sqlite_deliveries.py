@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,8 @@ from eventpipe.stores.delivery_values import (
     FailureReason,
     Publication,
 )
+from eventpipe.stores.sqlite_connection import SqliteConnection
+from eventpipe.stores.sqlite_jobs import Job
 from eventpipe.stores.sqlite_reserve import RESERVE_BYTES
 from eventpipe.stores.sqlite_schema import MIGRATIONS
 from eventpipe.testing import make_event
@@ -77,6 +79,38 @@ def connection(store: SqliteStore) -> sqlite3.Connection:
 
 async def claimed(kept: DeliveryStore, limit: int = 100, *, cutoff: float = STAMP) -> list[ClaimedRow]:
     return await kept.claim(AUDIT, holder="a test", cutoff=cutoff, after=None, now=STAMP, until=STAMP + 60, limit=limit)
+
+
+async def test_claims_of_many_endpoints_share_a_transaction(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are asked for at once; each has its own rows, and one that was changed since has none."""
+    kept = store.deliveries
+    names = [f"e{number}" for number in range(20)]
+    infos = [
+        await kept.put_endpoint(EndpointInfo(name, "sink", created_at=STAMP), None, replace=False) for name in names
+    ]
+    published = await kept.publish([publication(to=tuple(names)), publication(to=tuple(names))])
+    await kept.set_endpoint_state("e3", EndpointState.PAUSED, None)
+    jobs: list[int] = []
+    run = SqliteConnection.run
+
+    def counted(self: SqliteConnection, made: Sequence[Job]) -> set[str]:
+        jobs.append(len(made))
+        return run(self, made)
+
+    monkeypatch.setattr(SqliteConnection, "run", counted)
+    pages = await asyncio.gather(
+        *(
+            kept.claim(info, holder="me", cutoff=STAMP, after=None, now=STAMP, until=STAMP + 60, limit=1)
+            for info in [*infos, infos[0]]
+        )
+    )
+
+    assert jobs == [1]
+    first, second = (one.deliveries for one in published)
+    expected = [[] if name == "e3" else [first[name]] for name in names] + [[second["e0"]]]
+    assert [[row.id for row, _ in page] for page in pages] == expected
 
 
 def delivered(row: DeliveryRow) -> Change:
