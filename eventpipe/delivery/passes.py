@@ -169,10 +169,12 @@ class Pass:
         while self._lanes and not workers.is_stopping and workers.failure is None:
             self._stir.clear()
             await self._lanes.look()
+            self._lanes.give_back_late()
+            await self._give_up()  # before it is claimed again
             asks, refused = self._go_round()
-            await self._give_up()
-            if asks:
+            if asks:  # at once: they have slots
                 await self._claim(asks)
+            await self._give_up()
             if refused is not None:
                 await self._refuse(refused)
             elif not asks and self._lanes:
@@ -184,7 +186,6 @@ class Pass:
         What is asked for has its slots.
         """
         lanes, asks = self._lanes, list[Ask]()
-        lanes.give_back_late()
         spare = lanes.spare()
         for lane in lanes.in_turn():
             if not self._workers.may_begin or len(asks) == MAX_ASKS or not (spare > 0 or lanes.must_go_round):

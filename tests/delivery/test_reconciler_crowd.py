@@ -120,6 +120,19 @@ async def test_slow_ones_are_claimed_for_when_there_are_slots(deliveries: Delive
     assert max(seen) == WORKERS
 
 
+async def test_endpoints_that_have_nothing_more_are_left_without_a_look_at_all(
+    deliveries: Deliveries, faults: Faults
+) -> None:
+    """Each is looked at by itself: once for all of them is when the pass begins."""
+    await crowd(deliveries, 2, TimedSink(0.5))
+    report = await Reconciler(deliveries, workers=WORKERS).reconcile()
+    first = faults.calls.index("claim")
+
+    assert report.succeeded == 2 * len(ENDPOINTS)
+    assert "due" not in faults.calls[first : len(faults.calls) - faults.calls[::-1].index("change")]
+    assert faults.calls.count("endpoints") == len(ENDPOINTS)
+
+
 async def test_what_waits_is_given_back_when_all_slots_hang(deliveries: Deliveries) -> None:
     """Within a second; it is claimed again, and sent once, when they go on."""
     await crowd(deliveries, 10, sink := GatedSink())
