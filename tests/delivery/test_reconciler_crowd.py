@@ -134,14 +134,14 @@ async def test_endpoints_that_have_nothing_more_are_left_without_a_look_at_all(
 
 
 async def test_what_waits_is_given_back_when_all_slots_hang(deliveries: Deliveries) -> None:
-    """Within a second; it is claimed again, and sent once, when they go on."""
+    """A second after it was claimed; it is claimed again, and sent once, when they go on."""
     await crowd(deliveries, 10, sink := GatedSink())
     pass_ = asyncio.create_task(Reconciler(deliveries, workers=WORKERS).reconcile())
     sink.release(2 * WORKERS)
     await sink.reached(3 * WORKERS)
     await asyncio.sleep(0.1)
     before = await claimed(deliveries)
-    await asyncio.sleep(LINE_TIME)
+    await asyncio.sleep(LINE_TIME + 0.5)  # claims that a busy thread answered late are of a later moment
     after = await claimed(deliveries)
     sink.release()
     report = await pass_
