@@ -286,9 +286,10 @@ class Pass:
         if ask.error is not None:
             raise ask.error
         if ask.page:
-            self._lanes.given_up += ask.rows  # if this is cut off
+            lanes, refused = self._lanes, {row.id for row in ask.rows}
+            lanes.given_up += ask.rows  # if this is cut off
             await self._writing.refuse(lane, ask.page)
-            del self._lanes.given_up[-len(ask.page) :]
+            lanes.given_up = [row for row in lanes.given_up if row.id not in refused]  # others may have come meanwhile
         if not ask.page:
             await self._leave([ask])
         elif len(ask.page) < ask.number and lane.endpoint is ask.endpoint:
