@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from eventpipe.clock import Clock
 from eventpipe.core.retry import backoff
 from eventpipe.log.claimed import is_used_up
-from eventpipe.log.fresh import Run, attempt_of, claimed_of
+from eventpipe.log.fresh import Run, attempt_of, captured_of, claimed_of
 from eventpipe.log.handling import Handled
 from eventpipe.log.letters import MAX_TEXT, letter_of
 from eventpipe.log.reports import Tally
@@ -125,7 +125,7 @@ class Booking:
                 one.status,
                 one.durations,
                 one.error,
-                tuple([event for claimed in claimed_of(one.events) if (event := claimed.event) is not None]),
+                captured_of(one.events),
             )
             for one in handled
         ]
@@ -166,6 +166,8 @@ class Booking:
             for claimed in held.behind
         ]
         if not behind and all(disposal is Disposal.ACK for _, disposal, _ in parts):
+            if len(parts) == 1:
+                return Acks(claimed_of(parts[0][0].events))
             return Acks([claimed for handled, _, _ in parts for claimed in claimed_of(handled.events)])
         said = [
             Disposition(claimed, disposal)

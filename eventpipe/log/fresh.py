@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple, overload
 
-from eventpipe.events import UUID_AT
+from eventpipe.events import UUID_AT, CapturedEvent
 from eventpipe.log.lines import Held, Line
 from eventpipe.stores.values import ClaimedEvent
 
@@ -34,14 +34,26 @@ class Run(Sequence[Held]):
 
     Attributes:
         claimed: The events, by offset.
+        captured: The same, as they were captured.
+        ids: Theirs, one behind the other.
         size: Their encoded bytes.
         line: Their line, which counts them as out.
     """
 
-    __slots__ = ("_held", "_moments", "claimed", "line", "size")
+    __slots__ = ("_held", "_moments", "captured", "claimed", "ids", "line", "size")
 
-    def __init__(self, claimed: Sequence[ClaimedEvent], size: int, line: Line, moments: Sequence[_Moment]) -> None:
+    def __init__(
+        self,
+        claimed: Sequence[ClaimedEvent],
+        captured: tuple[CapturedEvent, ...],
+        ids: bytes,
+        size: int,
+        line: Line,
+        moments: Sequence[_Moment],
+    ) -> None:
         self.claimed = claimed
+        self.captured = captured
+        self.ids = ids
         self.size = size
         self.line = line
         self._moments = moments
@@ -67,6 +79,18 @@ class Run(Sequence[Held]):
 def claimed_of(events: Sequence[Held]) -> Sequence[ClaimedEvent]:
     """What was claimed, of events in hand."""
     return events.claimed if isinstance(events, Run) else [held.claimed for held in events]
+
+
+def captured_of(events: Sequence[Held]) -> tuple[CapturedEvent, ...]:
+    """Events in hand as they were captured; what can be no event again is not among them."""
+    if isinstance(events, Run):
+        return events.captured
+    return tuple([event for held in events if (event := held.claimed.event) is not None])
+
+
+def ids_of(events: Sequence[Held]) -> bytes:
+    """The ids of those, one behind the other."""
+    return events.ids if isinstance(events, Run) else b"".join([event.data[UUID_AT] for event in captured_of(events)])
 
 
 def attempt_of(events: Sequence[Held]) -> int:
@@ -119,10 +143,14 @@ class Fresh:
         """The first of them, at most so many; ``None``: it needs a look at each to say which go together."""
         taken = list(islice(self._claimed, most))
         size = self.size if len(taken) == len(self._claimed) else _size_of(taken)
-        # No batch has an event twice, as a replay of one that is still here would be.
-        if size > room or len({event.data[UUID_AT] for claimed in taken if (event := claimed.event)}) < len(taken):
+        if size > room:
             return None
-        return Run(taken, size, line, self._forget(taken, size))
+        captured = tuple([event for claimed in taken if (event := claimed.event) is not None])
+        ids = [event.data[UUID_AT] for event in captured]
+        # No batch has an event twice, as a replay of one that is still here would be.
+        if len(set(ids)) < len(taken):
+            return None
+        return Run(taken, captured, b"".join(ids), size, line, self._forget(taken, size))
 
     def take_each(self, most: int) -> list[Held]:
         """The first of them, at most so many, one by one."""

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
 from eventpipe.errors import PermanentSinkError, SinkError, TransientSinkError
-from eventpipe.events import UUID_AT, Batch, CapturedEvent
-from eventpipe.log.fresh import Run, attempt_of, claimed_of
+from eventpipe.events import Batch, CapturedEvent
+from eventpipe.log.fresh import Run, attempt_of, captured_of, claimed_of, ids_of
 from eventpipe.log.lines import Held
 from eventpipe.outcomes import DropReason, Durations, OutcomeKind, Verdict
 from eventpipe.stores.values import ConsumerKey
@@ -172,14 +172,15 @@ class Handling:
             return Answer(again=batch.events, error=_NotedError(describe(raised), reason=self._fault))
 
     def _batch(self, part: Sequence[Held]) -> Batch:
-        events = tuple([event for claimed in claimed_of(part) if (event := claimed.event) is not None])
+        events = captured_of(part)
         if len(events) == 1:
             id_ = events[0].uuid
         else:
             # The same events have the same id, also after a crash, so that a far end can tell what it has.
-            ids = b"".join([event.data[UUID_AT] for event in events])
             own = self._key.lease.encode()
-            id_ = str(uuidlib.UUID(bytes=hashlib.blake2b(ids, digest_size=16, key=own[:64]).digest(), version=5))
+            id_ = str(
+                uuidlib.UUID(bytes=hashlib.blake2b(ids_of(part), digest_size=16, key=own[:64]).digest(), version=5)
+            )
         return Batch(id_, events[0].lane, events, self._clock.time(), attempt_of(part))
 
     def _consumed(self, held: Held) -> ConsumedEvent:

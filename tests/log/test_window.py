@@ -12,7 +12,7 @@ import pytest
 from eventpipe.log import fresh
 from eventpipe.log.away import GRACE
 from eventpipe.log.filling import Rules
-from eventpipe.log.fresh import Run, claimed_of
+from eventpipe.log.fresh import Run, captured_of, claimed_of, ids_of
 from eventpipe.log.lines import Held
 from eventpipe.log.window import MAX_HELD, Window
 from eventpipe.stores.values import ClaimedEvent
@@ -471,6 +471,20 @@ class TestRuns:
         assert [held.since for held in run] == [1.0, 1.0, 2.0, 2.0]
         assert all(one is other for one, other in zip(run, run[:], strict=True))
         assert (run[0].line.out, list(claimed_of(run))) == (4, [held.claimed for held in batch])
+
+    def test_run_is_captured_as_its_events_are_one_by_one(self) -> None:
+        """So a batch has the same id whether it is handed out as a run or, after a crash, event by event."""
+        window, other = (_window(batch_events=3) for _ in range(2))
+        claimed = [_claimed(offset) for offset in range(5)]
+        window.add_fresh(claimed, 0.0, WALL)
+        for one in claimed:
+            other.add(one, 0.0, WALL)
+
+        run, batch = window.take(0.0), other.take(0.0)
+
+        assert (isinstance(run, Run), isinstance(batch, Run)) == (True, False)
+        assert captured_of(run) == captured_of(batch) == tuple(one.event for one in claimed[:3])
+        assert ids_of(run) == ids_of(batch) == b"".join(one.event.uuid.encode() for one in claimed[:3] if one.event)
 
     def test_event_by_itself_leaves_behind_the_fresh_ones_before_it(self) -> None:
         """Nothing overtakes what waits already."""
