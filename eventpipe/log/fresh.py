@@ -90,7 +90,9 @@ def captured_of(events: Sequence[Held]) -> tuple[CapturedEvent, ...]:
 
 def ids_of(events: Sequence[Held]) -> bytes:
     """The ids of those, one behind the other."""
-    return events.ids if isinstance(events, Run) else b"".join([event.data[UUID_AT] for event in captured_of(events)])
+    if isinstance(events, Run):
+        return events.ids
+    return b"".join([event.data[UUID_AT] for held in events if (event := held.claimed.event) is not None])
 
 
 def attempt_of(events: Sequence[Held]) -> int:
