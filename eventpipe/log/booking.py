@@ -15,7 +15,7 @@ from eventpipe.log.letters import MAX_TEXT, letter_of
 from eventpipe.log.reports import Tally
 from eventpipe.options import RetryPolicy
 from eventpipe.outcomes import DropReason, Outcome, OutcomeKind
-from eventpipe.stores.values import Acks, ClaimedEvent, ConsumerKey, Disposal, Disposition
+from eventpipe.stores.values import Acks, ClaimedEvent, ClaimedRun, ConsumerKey, Disposal, Disposition, offsets_of
 
 NO_ROOM = "dead_letters_full"
 """Why an event was given back that should have died: the topic of dead letters had no room."""
@@ -114,7 +114,7 @@ class Booking:
         parts = [part for handled in outbox for part in self._parts(handled, delay)]
         return Booked(parts, self._said(parts))
 
-    def outcomes(self, handled: Sequence[Handled]) -> tuple[list[Outcome], list[list[int]]]:
+    def outcomes(self, handled: Sequence[Handled]) -> tuple[list[Outcome], list[Sequence[int]]]:
         """The same as outcomes, and the offsets of the events of each."""
         told = [
             Outcome(
@@ -129,7 +129,7 @@ class Booking:
             )
             for one in handled
         ]
-        return told, [[claimed.offset for claimed in claimed_of(one.events)] for one in handled]
+        return told, [offsets_of(claimed_of(one.events)) for one in handled]
 
     def _parts(self, handled: Handled, delay: float | None) -> list[_Part]:
         """What becomes of the events of one attempt."""
@@ -166,9 +166,7 @@ class Booking:
             for claimed in held.behind
         ]
         if not behind and all(disposal is Disposal.ACK for _, disposal, _ in parts):
-            if len(parts) == 1:
-                return Acks(claimed_of(parts[0][0].events))
-            return Acks([claimed for handled, _, _ in parts for claimed in claimed_of(handled.events)])
+            return Acks(_joined([claimed_of(handled.events) for handled, _, _ in parts]))
         said = [
             Disposition(claimed, disposal)
             if disposal is Disposal.ACK
@@ -206,3 +204,13 @@ class Booking:
 def _why(handled: Handled) -> str:
     """The reason and the error, bounded."""
     return (f"{handled.reason}: {handled.error}" if handled.error else str(handled.reason))[:MAX_TEXT]
+
+
+def _joined(parts: Sequence[Sequence[ClaimedEvent]]) -> Sequence[ClaimedEvent]:
+    """The events of some parts; one run, where they are runs of which each begins where the one before it ends."""
+    joined = parts[0] if parts else []
+    for part in parts[1:]:
+        if not (isinstance(joined, ClaimedRun) and isinstance(part, ClaimedRun) and part.first == joined.end):
+            return [claimed for part in parts for claimed in part]
+        joined += part
+    return joined

@@ -15,16 +15,24 @@ from eventpipe.core.log import contained_logger
 from eventpipe.errors import ClosedError, LeaseLostError, StoreError, UnknownConsumerError
 from eventpipe.log.claimed import log_missing, told_apart
 from eventpipe.log.finishing import begin, ended, finish
+from eventpipe.log.in_hand import InHand
 from eventpipe.log.positions import Position
 from eventpipe.stores.base import Store
-from eventpipe.stores.values import ClaimedEvent, Claims, ConsumerInfo, ConsumerKey, Disposal, Disposition, settled_by
+from eventpipe.stores.values import (
+    ClaimedEvent,
+    Claims,
+    ConsumerInfo,
+    ConsumerKey,
+    Disposal,
+    Disposition,
+    settled_by,
+)
 
 WhenHeld = Literal["wait", "raise"]
 
 _logger = contained_logger(__name__)
 
 _claim_of = attrgetter("claim")
-_order_of = attrgetter("claim", "offset")
 
 
 class ConsumedLog(Protocol):
@@ -62,8 +70,7 @@ class Claimant:
         damaged: Events that did not pass their checksum, which this holder was told of.
         foreign: Events that are addressed to other consumers, and that this holder has passed over.
         claimed_at: When the last claim began that was answered, on the loop clock: its time runs from then at most.
-        moves: How often what was claimed turned out, or was said, to be worth nothing any more: the consumer was moved
-            or taken over.
+        moves: How often what was claimed turned out to be worth nothing: the consumer was moved, or taken over.
     """
 
     def __init__(
@@ -104,13 +111,13 @@ class Claimant:
         self._ttl = ttl
         self._when_held = when_held
         self._token: int | None = None
-        self._held: set[ClaimedEvent] = set()  # the very ones: an offset may be claimed anew
+        self._held = InHand()
         self._claiming: asyncio.Task[Claims | None] | None = None  # a claim whose answer nobody has taken
         self._claiming_since = 0  # moves when it began
         self._claiming_at = 0.0  # loop clock: when it began
         self._callers = 0  # who wait for an answer
         # Claimed, and not handed to a caller, because what is addressed to others could not be settled.
-        self._kept: list[ClaimedEvent] = []
+        self._kept: Sequence[ClaimedEvent] = []
         self._foreign: list[Disposition] = []  # claimed, and to be passed over: they are addressed to other consumers
         self._gap = 0  # events missed that no caller was told of
         self._seen: int | None = None  # the topic's version before the last claim; None: there was none
@@ -277,7 +284,7 @@ class Claimant:
 
     def let_go(self, claimed: ClaimedEvent) -> None:
         """Leave an event to somebody who settles it in their own time: ``close()`` does not give it back."""
-        self._held.discard(claimed)
+        self._held.remove([claimed])
 
     async def close(self) -> None:
         """Claim nothing more, give back unharmed what is held, and release the lease; may come twice.
@@ -309,15 +316,14 @@ class Claimant:
                 max_bytes=max_bytes,
                 ttl=self._ttl if self.is_competing else None,
             )
-            due_in = claims.due_in
-            self.due = None if due_in is None else asyncio.get_running_loop().time() + due_in
+            self.due = None if claims.due_in is None else asyncio.get_running_loop().time() + claims.due_in
             self.gap += claims.gap
             self._gap += claims.gap
             self.damaged += len(claims.damaged)
             log_missing(self.key, claims)
             if not claims.events and not claims.damaged:
                 break
-            self._held.update(claims.events)
+            self._held.add(claims.events)
             self._kept, self._foreign = told_apart(self.key.name, claims.events)
         kept, self._kept = self._kept, []
         if self.is_competing and not self._callers:
@@ -333,7 +339,7 @@ class Claimant:
                 await self._settle(self._foreign)
                 self.foreign += len(self._foreign)
             except LeaseLostError:  # moved, or lost: then all of that claim is, and the next claim says which
-                self._held.difference_update(self._kept)
+                self._held.remove(self._kept)
                 self._kept = []
             self._foreign = []
 
@@ -346,17 +352,13 @@ class Claimant:
             with contextlib.suppress(StoreError, ClosedError):
                 await finish(self._store.settle(self.key, self._token, dispositions))
                 self._log.settled()
-            self._forget(dispositions)
+            self._held.remove(settled_by(dispositions))
             raise
         except LeaseLostError:
-            self._forget(dispositions)
+            self._held.remove(settled_by(dispositions))
             raise
-        self._forget(dispositions)
+        self._held.remove(settled_by(dispositions))
         self._log.settled()
-
-    def _forget(self, dispositions: Sequence[Disposition]) -> None:
-        """Hold these no more: they were settled or given back, or are lost."""
-        self._held.difference_update(settled_by(dispositions))
 
     async def _give_back(self, groups: Iterable[list[ClaimedEvent]]) -> None:
         for group in groups:
@@ -373,7 +375,7 @@ class Claimant:
             await asyncio.wait({claiming})
             if not claiming.cancelled():
                 claiming.exception()  # nobody else asks for it
-        held = sorted(self._held, key=_order_of)
+        held = self._held.all()
         try:
             await self.give_back(held)
         except UnknownConsumerError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from eventpipe.core.log import contained_logger
 from eventpipe.log.letters import addressee, is_for, unaddressed
-from eventpipe.stores.values import ClaimedEvent, Claims, ConsumerKey, Disposal, Disposition
+from eventpipe.stores.values import ClaimedEvent, ClaimedRun, Claims, ConsumerKey, Disposal, Disposition
 
 _logger = contained_logger(__name__)
 
@@ -17,13 +18,17 @@ _SUSPICIOUS: Final = 3
 _SHOWN: Final = 10  # offsets of damaged events that a log line names; ``verify()`` lists all of them
 
 
-def told_apart(name: str, events: list[ClaimedEvent]) -> tuple[list[ClaimedEvent], list[Disposition]]:
+def told_apart(name: str, events: Sequence[ClaimedEvent]) -> tuple[Sequence[ClaimedEvent], list[Disposition]]:
     """Tell the events of the consumer ``name`` from those that are addressed to another.
 
     Returns:
         Its own, in order, as they were before they were addressed to it: for whom an event is never leaves the log,
         where another log might obey it. And what becomes of the others, which it passes over.
     """
+    if isinstance(events, ClaimedRun):
+        if not [1 for event in events.captured if event.extra is not None and addressee(event) is not None]:
+            return events, []
+        events = [*events]
     addressed = [
         claimed
         for claimed in events

@@ -16,7 +16,7 @@ from eventpipe.log.lines import Held
 from eventpipe.log.reports import Tally
 from eventpipe.log.sieve import Sieve
 from eventpipe.log.window import MAX_BEHIND, Window
-from eventpipe.stores.values import ClaimedEvent, ConsumerInfo, Disposal, Disposition
+from eventpipe.stores.values import ClaimedEvent, ConsumerInfo, Disposal, Disposition, offsets_of
 
 
 class FedLog(Protocol):
@@ -81,7 +81,7 @@ class Feeder:
         self._on_claim = on_claim
         self._on_error = on_error
         self._pauses = 0
-        self._back: list[ClaimedEvent] = []  # claimed, and to be given back before anything else is claimed
+        self._back: Sequence[ClaimedEvent] = []  # claimed, and to be given back before anything else is claimed
         self._was_running = False  # looked at before the last claim: whether the consumer was not paused
         self._damaged = 0  # events that the claimant was told of so far
         self._foreign = 0  # events that it has passed over so far
@@ -184,16 +184,16 @@ class Feeder:
         again = self._window.due_back_at(now)
         await self._claimant.wait(None if again is None else again - now)
 
-    def _take_in(self, events: list[ClaimedEvent]) -> None:
+    def _take_in(self, events: Sequence[ClaimedEvent]) -> None:
         are_plain = self._sieve.lets_all_in(events)
         now, wall = asyncio.get_running_loop().time(), self._clock.time()
         together = len(events) if are_plain else self._window.together(events, now)
         events, back = events[:together], events[together:]
         if self._end is not None and events and events[-1].offset >= self._end - 1:
             self.is_done = True
-            back = [claimed for claimed in events if claimed.offset >= self._end] + back
-            events = [claimed for claimed in events if claimed.offset < self._end]
-        again = self._window.held_of([claimed.offset for claimed in events])
+            within = sum(1 for offset in offsets_of(events) if offset < self._end)
+            events, back = events[:within], [*events[within:], *back]
+        again = self._window.held_of(offsets_of(events))
         if again:
             key = self._claimant.key
             raise LeaseLostError(f"consumer {key} was moved: it was handed offset {min(again)} again")
@@ -206,7 +206,7 @@ class Feeder:
             self._window.is_careful = True
         self._back = back
 
-    def _take_wanted(self, events: list[ClaimedEvent], now: float, wall: float) -> None:
+    def _take_wanted(self, events: Sequence[ClaimedEvent], now: float, wall: float) -> None:
         for claimed in events:
             is_wanted, fault = self._sieve.judge(claimed)
             if is_wanted:

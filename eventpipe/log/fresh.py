@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple, overload
 
 from eventpipe.events import UUID_AT, CapturedEvent
 from eventpipe.log.lines import Held, Line
-from eventpipe.stores.values import ClaimedEvent
+from eventpipe.stores.values import ClaimedEvent, ClaimedRun
 
 
 class _Moment(NamedTuple):
@@ -29,9 +29,6 @@ class _Moment(NamedTuple):
 class Run(Sequence[Held]):
     """Events that follow one another in one line, handed out at once, each of them a ``Held`` once somebody looks.
 
-    Nobody does where all of them are delivered: an object for each, made, counted and collected as garbage, costs as
-    much as all else that is done with an event in hand.
-
     Attributes:
         claimed: The events, by offset.
         captured: The same, as they were captured.
@@ -42,17 +39,9 @@ class Run(Sequence[Held]):
 
     __slots__ = ("_held", "_moments", "captured", "claimed", "ids", "line", "size")
 
-    def __init__(
-        self,
-        claimed: Sequence[ClaimedEvent],
-        captured: tuple[CapturedEvent, ...],
-        ids: bytes,
-        size: int,
-        line: Line,
-        moments: Sequence[_Moment],
-    ) -> None:
+    def __init__(self, claimed: ClaimedRun, ids: bytes, size: int, line: Line, moments: Sequence[_Moment]) -> None:
         self.claimed = claimed
-        self.captured = captured
+        self.captured = tuple(claimed.captured)
         self.ids = ids
         self.size = size
         self.line = line
@@ -111,64 +100,84 @@ class Fresh:
     def __init__(self, key: object) -> None:
         self.key = key
         self.size = 0
-        self._claimed: deque[ClaimedEvent] = deque()
+        self._events = 0
+        self._runs: deque[ClaimedRun] = deque()
         self._moments: deque[_Moment] = deque()
 
     def __len__(self) -> int:
-        return len(self._claimed)
+        return self._events
 
     @property
     def first(self) -> Held:
         """The one that leaves first."""
         _, now, shift = self._moments[0]
-        return Held(self._claimed[0], self.key, None, now, shift)
+        return Held(self._runs[0][0], self.key, None, now, shift)
 
     def goes_on_at(self, offset: int) -> bool:
         """Whether an event there would be the last one."""
-        return not self._claimed or self._claimed[-1].offset < offset
+        return not self._runs or self._runs[-1].end <= offset
 
-    def add(self, events: Sequence[ClaimedEvent], now: float, shift: float) -> int:
+    def add(self, run: ClaimedRun, now: float, shift: float) -> int:
         """Take in what was claimed at ``now``; how many bytes that is.
 
         Args:
-            events: By offset, behind all that are here.
+            run: Behind all that are here.
             now: The loop clock.
             shift: What makes a moment on the loop clock of a stamp.
         """
-        size = _size_of(events)
-        self._claimed += events
-        self._moments.append(_Moment(events[-1].offset, now, shift))
+        size = _size_of(run.captured)
+        self._runs.append(run)
+        self._moments.append(_Moment(run.end - 1, now, shift))
+        self._events += len(run)
         self.size += size
         return size
 
     def take(self, most: int, room: int, line: Line) -> Run | None:
         """The first of them, at most so many; ``None``: it needs a look at each to say which go together."""
-        taken = list(islice(self._claimed, most))
-        size = self.size if len(taken) == len(self._claimed) else _size_of(taken)
+        taken = self._front(min(most, self._events))
+        if taken is None:
+            return None
+        size = self.size if len(taken) == self._events else _size_of(taken.captured)
         if size > room:
             return None
-        captured = tuple([event for claimed in taken if (event := claimed.event) is not None])
-        ids = [event.data[UUID_AT] for event in captured]
+        ids = [event.data[UUID_AT] for event in taken.captured]
         # No batch has an event twice, as a replay of one that is still here would be.
-        if len(set(ids)) < len(taken):
+        if len(set(ids)) < len(ids):
             return None
-        return Run(taken, captured, b"".join(ids), size, line, self._forget(taken, size))
+        return Run(taken, b"".join(ids), size, line, self._forget(taken.end - 1, size))
 
     def take_each(self, most: int) -> list[Held]:
         """The first of them, at most so many, one by one."""
-        taken = list(islice(self._claimed, max(most, 0)))
-        return _held_of(taken, self._forget(taken, _size_of(taken)), self.key) if taken else []
+        taken = list(islice(chain.from_iterable(self._runs), max(most, 0)))
+        if not taken:
+            return []
+        size = _size_of([event for claimed in taken if (event := claimed.event) is not None])
+        return _held_of(taken, self._forget(taken[-1].offset, size), self.key)
 
-    def _forget(self, taken: Sequence[ClaimedEvent], size: int) -> list[_Moment]:
-        """Leave out what was taken; when that was claimed."""
-        last = taken[-1].offset
+    def _front(self, count: int) -> ClaimedRun | None:
+        """The first so many, as one run; ``None``: there is a gap between them."""
+        front = self._runs[0][:count]
+        for run in islice(self._runs, 1, None):
+            if len(front) >= count:
+                break
+            if run.first != front.end:
+                return None
+            front += run[: count - len(front)]
+        return front
+
+    def _forget(self, last: int, size: int) -> list[_Moment]:
+        """Leave out what was taken, up to an offset; when that was claimed."""
         moments = [moment for moment in self._moments if moment.last <= last]
         for _ in moments:
             self._moments.popleft()
         if not moments or moments[-1].last < last:
             moments.append(self._moments[0])
-        for _ in taken:
-            self._claimed.popleft()
+        while self._runs and self._runs[0].first <= last:
+            run = self._runs.popleft()
+            if run.end - 1 > last:
+                run, left = run[: last + 1 - run.first], run[last + 1 - run.first :]
+                self._runs.appendleft(left)
+            self._events -= len(run)
         self.size -= size
         return moments
 
@@ -184,11 +193,5 @@ def _held_of(events: Iterable[ClaimedEvent], moments: Iterable[_Moment], key: ob
     return held
 
 
-def _size_of(events: Sequence[ClaimedEvent]) -> int:
-    return sum(
-        [
-            len(event.data) if event.extra is None else event.held
-            for claimed in events
-            if (event := claimed.event) is not None
-        ]
-    )
+def _size_of(events: Iterable[CapturedEvent]) -> int:
+    return sum([len(event.data) if event.extra is None else event.held for event in events])

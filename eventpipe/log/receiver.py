@@ -343,7 +343,7 @@ class Receiver:
         self._drop_stale()
         self._gap += claims.gap
         self._goes_on = bool(claims.events)
-        events, back = self._together(claims.events, wanted)
+        events, back = self._together([*claims.events], wanted)
         self._back += back
         self._moves = self._claimant.moves
         if self._claimant.is_competing and not self._line:  # else what is in line already ends first

@@ -10,7 +10,7 @@ from eventpipe.events import CapturedEvent
 from eventpipe.log.claimed import is_used_up
 from eventpipe.log.handling import UNDECODABLE
 from eventpipe.outcomes import DropReason
-from eventpipe.stores.values import ClaimedEvent
+from eventpipe.stores.values import ClaimedEvent, ClaimedRun
 
 FILTER_ERROR: Final = "filter_error"
 """Why an event failed whose filter raised."""
@@ -46,7 +46,9 @@ class Sieve:
 
     def lets_all_in(self, events: Sequence[ClaimedEvent]) -> bool:
         """Whether none of them is to be judged: nobody turns events away, and none was handed out before or damaged."""
-        return not self._hooks and not [1 for claimed in events if claimed.attempt != 1 or claimed.event is None]
+        if self._hooks or isinstance(events, ClaimedRun):
+            return not self._hooks
+        return not [1 for claimed in events if claimed.attempt != 1 or claimed.event is None]
 
     def wants(self, claimed: ClaimedEvent) -> bool:
         """Whether an event is not turned away.

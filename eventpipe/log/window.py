@@ -15,7 +15,7 @@ from eventpipe.log.claimed import alone_from
 from eventpipe.log.filling import Filling, Rules
 from eventpipe.log.fresh import Fresh, Run, claimed_of
 from eventpipe.log.lines import Held, Line, Lines
-from eventpipe.stores.values import ClaimedEvent
+from eventpipe.stores.values import ClaimedEvent, ClaimedRun, offsets_of
 
 # Events of keys that failed wait in hand for their turn while others go on. As a client's queue: 10 000 and 32 MiB.
 MAX_HELD: Final = 10_000
@@ -139,17 +139,16 @@ class Window:
             now: The loop clock.
             wall: The wall clock.
         """
-        offset = events[0].offset
-        is_amiss = self._away or self._rules.delay or not self._fresh.goes_on_at(offset)
+        run = ClaimedRun.of(events) if self._are_runs and not (self._away or self._rules.delay) else None
         line = self._lines.get(_TOPIC)
-        if not self._are_runs or is_amiss or not (line is None or line.goes_on_at(offset)):
+        if run is None or not (self._fresh.goes_on_at(run.first) and (line is None or line.goes_on_at(run.first))):
             for claimed in events:
                 self.add(claimed, now, wall)
             return
         self.is_careful = False
-        self.held += len(events)
-        self.held_bytes += self._fresh.add(events, now, now - wall)
-        self._offsets.update([claimed.offset for claimed in events])
+        self.held += len(run)
+        self.held_bytes += self._fresh.add(run, now, now - wall)
+        self._offsets.update(offsets_of(run))
 
     def turn_away(self, claimed: ClaimedEvent) -> None:
         """See that a claimed event is handed to nobody."""
@@ -387,4 +386,4 @@ class Window:
     def _forget(self, events: Sequence[Held]) -> None:
         self.held -= len(events)
         self.held_bytes -= events.size if isinstance(events, Run) else sum([held.size for held in events])
-        self._offsets.difference_update([claimed.offset for claimed in claimed_of(events)])
+        self._offsets.difference_update(offsets_of(claimed_of(events)))

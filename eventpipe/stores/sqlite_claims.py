@@ -19,6 +19,7 @@ from eventpipe.stores.values import (
     DEAD_SUFFIX,
     Acks,
     ClaimedEvent,
+    ClaimedRun,
     Claims,
     ConsumerKey,
     Disposal,
@@ -94,7 +95,7 @@ def claim(transaction: Transaction, ask: Ask) -> Claims:
     reading = Reading(ClaimedEvent, (1, number), max_events=ask.max_events, max_bytes=ask.max_bytes, shift=ask.shift)
     _take_again(db, topic, consumer, ask, reading)
     _take_next(db, topic, consumer, reading)
-    events, faults = reading.events, reading.faults
+    events, faults = _claimed(reading, number, handed), reading.faults
     gap, consumer.gap = consumer.gap, 0
     if events:
         consumer.claims = number
@@ -109,12 +110,21 @@ def claim(transaction: Transaction, ask: Ask) -> Claims:
     return Claims(events, gap, damaged, marks.due_in(db, consumer, ask.now))
 
 
+def _claimed(reading: Reading[ClaimedEvent], number: int, handed: int) -> Sequence[ClaimedEvent]:
+    """What was read, as it is handed out: as a run where nothing of it was handed out before."""
+    run = reading.run()
+    if run is None or run[0] < handed:
+        return reading.events
+    first, captured, moments = run
+    return ClaimedRun(first, captured, moments, [(number, first + len(captured))])
+
+
 def _take_again(
     db: sqlite3.Connection, topic: Topic, consumer: Consumer, ask: Ask, reading: Reading[ClaimedEvent]
 ) -> None:
     """Take what was given back, or ran out of time."""
     for offset, attempts in marks.due(db, consumer, ask.now, ask.max_events):
-        taken = len(reading.events)
+        taken = len(reading)
         reading.scan(db, topic, offset, offset + 1)
         for event in reading.events[taken:]:
             event.attempt = attempts + 1
@@ -126,14 +136,14 @@ def _take_next(db: sqlite3.Connection, topic: Topic, consumer: Consumer, reading
         return
     handed = consumer.handed
     marked = marks.between(db, consumer, consumer.next, handed) if consumer.next < handed else {}
-    taken = len(reading.events)
+    taken, first = len(reading), consumer.next
     for offset in [offset for offset, (state, _, _) in marked.items() if state == marks.SETTLED]:
         consumer.next = reading.scan(db, topic, consumer.next, offset)
         if consumer.next == offset:
             consumer.next += 1
     consumer.next = reading.scan(db, topic, consumer.next, topic.end)
     consumer.handed = max(handed, consumer.next)
-    for event in reading.events[taken:]:
+    for event in reading.events[taken:] if first < handed else ():
         if event.offset >= handed:
             break
         _, attempts, _ = marked.get(event.offset, (marks.HELD, 1, 0))
@@ -199,9 +209,14 @@ def _go_on(db: sqlite3.Connection, consumer: Consumer, dispositions: Sequence[Di
 def _acked_up_to(consumer: Consumer, events: Sequence[ClaimedEvent]) -> int | None:
     """Where what follows right behind the position ends; ``None``: it is something else, or of no claim that counts."""
     after = consumer.position + len(events)
-    if [claimed.offset for claimed in events] != list(range(consumer.position, after)):
-        return None
-    numbers = {claimed.claim for claimed in events}
+    if isinstance(events, ClaimedRun):
+        if events.first != consumer.position:
+            return None
+        numbers = {number for number, _ in events.claims}
+    else:
+        if [claimed.offset for claimed in events] != list(range(consumer.position, after)):
+            return None
+        numbers = {claimed.claim for claimed in events}
     return after if consumer.fence < min(numbers) and max(numbers) <= consumer.claims else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from eventpipe.events import CapturedEvent
 from eventpipe.stores.packing import checksum, unpack
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.stores.sqlite_schema import OFFSET_BITS, OFFSET_MASK, place_of
@@ -46,8 +47,9 @@ class Fault(NamedTuple):
 class Reading(Generic[EventT]):
     """What is read at once, as long as there is room; it may be read in several pieces.
 
+    What is all there and sound is kept as it is read, and made into events when somebody asks for those.
+
     Attributes:
-        events: What was read.
         faults: What was met on the way and does not pass.
         is_full: Whether nothing more is read.
     """
@@ -64,15 +66,36 @@ class Reading(Generic[EventT]):
             max_bytes: At most so many bytes, but for the first.
             shift: What makes a moment on the loop clock of a stamp.
         """
-        self.events: list[EventT] = []
         self.faults: list[Fault] = []
         self.is_full = max_events < 1
+        self._events: list[EventT] = []
+        self._first = 0  # what is sound, and of which no events are made yet, begins there
+        self._captured: list[CapturedEvent] = []
+        self._moments: list[float] = []
         self._kind = kind
         self._rest = rest
         self._most = max_events
         self._room = max_bytes
         self._shift = shift
         self._largest = _LARGE  # bytes of an event, as of the page before
+
+    def __len__(self) -> int:
+        return len(self._events) + len(self._captured)
+
+    @property
+    def events(self) -> list[EventT]:
+        """What was read."""
+        kind, rest, first = self._kind, self._rest, self._first
+        self._events += [
+            kind(offset, moment, event, None, b"", *rest)
+            for offset, (event, moment) in enumerate(zip(self._captured, self._moments, strict=True), first)
+        ]
+        self._captured, self._moments = [], []
+        return self._events
+
+    def run(self) -> tuple[int, list[CapturedEvent], list[float]] | None:
+        """The same, where all of it is sound and follows one another: where it begins, and the moments of each."""
+        return None if self._events or not self._captured else (self._first, self._captured, self._moments)
 
     def scan(self, db: sqlite3.Connection, topic: Topic, start: int, before: int) -> int:
         """Read what is kept from ``start`` to ``before``, ascending, while there is room; where to go on."""
@@ -93,7 +116,7 @@ class Reading(Generic[EventT]):
 
     def _step(self) -> int:
         """How many rows to read next, as far as it can be told how many fit."""
-        return 0 if self.is_full else min(self._most - len(self.events), _PAGE, max(self._room // self._largest, 1))
+        return 0 if self.is_full else min(self._most - len(self), _PAGE, max(self._room // self._largest, 1))
 
     def _take_all(self, page: list[_Row], place: int) -> bool:
         """Take what is all there, from a place on, all sound and fits, as nearly every page is; else nothing of it.
@@ -114,15 +137,19 @@ class Reading(Generic[EventT]):
             needed, self._largest = sum(sizes), max(1, *sizes)
             if needed > self._room:
                 return False
-            kind, rest, shift = self._kind, self._rest, self._shift
-            self.events += [
-                kind(place & OFFSET_MASK, moment, unpack(name, extra, data, moment + shift), None, b"", *rest)
-                for place, moment, name, extra, data, _, _ in page
-            ]
+            shift = self._shift
+            captured = [unpack(name, extra, data, moment + shift) for _, moment, name, extra, data, _, _ in page]
         except (TypeError, ValueError, struct.error):  # a value of another type, or what can be no event again
             return False
+        first = place & OFFSET_MASK
+        if first != self._first + len(self._captured):
+            _ = self.events  # what lies before is no run with this
+        if not self._captured:
+            self._first = first
+        self._captured += captured
+        self._moments += [row[1] for row in page]
         self._room -= needed
-        self.is_full = len(self.events) >= self._most
+        self.is_full = len(self) >= self._most
         return True
 
     def _take_each(self, page: list[_Row], expected: int, before: int) -> int:

@@ -93,11 +93,110 @@ class ClaimedEvent(StoredEvent):
         self.claim = claim
 
 
+class ClaimedRun(Sequence[ClaimedEvent]):
+    """Claimed events without a gap between them, all intact and at their first attempt; each is made when looked at.
+
+    Nobody looks where all of them are delivered: an object for each, made and collected as garbage, costs as much as
+    all else that is done with an event in hand.
+
+    Attributes:
+        first: The lowest offset.
+        captured: The events, by offset.
+        moments: When each was appended, wall clock.
+        claims: By which claims they were handed out, ascending: the number of each, and the offset behind its last.
+    """
+
+    __slots__ = ("captured", "claims", "first", "moments")
+
+    def __init__(
+        self,
+        first: int,
+        captured: Sequence[CapturedEvent],
+        moments: Sequence[float],
+        claims: Sequence[tuple[int, int]],
+    ) -> None:
+        self.first = first
+        self.captured = captured
+        self.moments = moments
+        self.claims = claims
+
+    @classmethod
+    def of(cls, events: Sequence[ClaimedEvent]) -> ClaimedRun | None:
+        """The same events as a run; ``None``: there is none, or a gap, or one is damaged, or at a later attempt."""
+        if isinstance(events, ClaimedRun):
+            return events
+        captured = [event for claimed in events if (event := claimed.event) is not None and claimed.attempt == 1]
+        if len(captured) < len(events) or not events:
+            return None
+        first = events[0].offset
+        if [claimed.offset for claimed in events] != list(range(first, first + len(events))):
+            return None
+        ends = {claimed.claim: claimed.offset + 1 for claimed in events}  # in their order, and the last one counts
+        return cls(first, captured, [claimed.appended_at for claimed in events], [*ends.items()])
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last."""
+        return self.first + len(self.captured)
+
+    def by_claim(self) -> Iterator[tuple[int, range]]:
+        """The number of each claim, with the offsets that it handed out."""
+        first = self.first
+        for number, end in self.claims:
+            yield number, range(first, end)
+            first = end
+
+    def __len__(self) -> int:
+        return len(self.captured)
+
+    def __iter__(self) -> Iterator[ClaimedEvent]:
+        at = zip(self.captured, self.moments, strict=True)
+        for number, offsets in self.by_claim():
+            for offset, (event, moment) in zip(offsets, at, strict=False):
+                yield ClaimedEvent(offset, moment, event, None, b"", 1, number)
+
+    @overload
+    def __getitem__(self, at: int) -> ClaimedEvent: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> ClaimedRun: ...
+
+    def __getitem__(self, at: int | slice) -> ClaimedEvent | ClaimedRun:
+        offsets = range(self.first, self.end)[at]
+        if isinstance(offsets, int):
+            at, number = offsets - self.first, next(number for number, end in self.claims if offsets < end)
+            return ClaimedEvent(offsets, self.moments[at], self.captured[at], None, b"", 1, number)
+        if offsets.step != 1:
+            raise ValueError("a run of claimed events is cut without steps")
+        claims = [
+            (number, min(of_one.stop, offsets.stop))
+            for number, of_one in self.by_claim()
+            if of_one.start < offsets.stop and of_one.stop > offsets.start
+        ]
+        part = slice(offsets.start - self.first, max(offsets.stop, offsets.start) - self.first)
+        return ClaimedRun(offsets.start, self.captured[part], self.moments[part], claims)
+
+    def __add__(self, other: ClaimedRun) -> ClaimedRun:
+        """Both as one; ``other`` begins where this ends."""
+        claims = [*self.claims]
+        if claims and other.claims and claims[-1][0] == other.claims[0][0]:
+            claims.pop()
+        return ClaimedRun(
+            self.first, [*self.captured, *other.captured], [*self.moments, *other.moments], [*claims, *other.claims]
+        )
+
+
+def offsets_of(events: Sequence[ClaimedEvent]) -> Sequence[int]:
+    """Where events lie."""
+    return range(events.first, events.end) if isinstance(events, ClaimedRun) else [one.offset for one in events]
+
+
 class Claims(NamedTuple):
     """What a consumer is handed at once.
 
     Attributes:
-        events: By offset, ascending. Empty: nothing is due, or the consumer is paused.
+        events: By offset, ascending; a ``ClaimedRun`` spares an object for each. Empty: nothing is due, or the consumer
+            is paused.
         gap: Events that retention dropped before this consumer had settled them, since they were last told of.
         damaged: Offsets of events that did not pass their checksum, ascending. They are set aside, count as settled,
             and are listed by ``verify()``.
@@ -105,7 +204,7 @@ class Claims(NamedTuple):
             none.
     """
 
-    events: list[ClaimedEvent]
+    events: Sequence[ClaimedEvent]
     gap: int = 0
     damaged: Sequence[int] = ()
     due_in: float | None = None

@@ -124,7 +124,7 @@ class Hand:
 
     async def claimed(self, max_events: int = 1_000) -> list[ClaimedEvent]:
         """The events that are due."""
-        return (await self.claim(max_events)).events
+        return [*(await self.claim(max_events)).events]
 
     async def settle(
         self,

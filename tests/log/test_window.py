@@ -465,12 +465,13 @@ class TestRuns:
         run, batch = window.take(2.0), other.take(2.0)
 
         assert isinstance(run, Run)
-        assert [(held.claimed, held.size, held.since, held.fault, held.key) for held in run] == [
-            (held.claimed, held.size, held.since, held.fault, held.key) for held in batch
+        assert [(held.claimed.event, held.size, held.since, held.fault, held.key) for held in run] == [
+            (held.claimed.event, held.size, held.since, held.fault, held.key) for held in batch
         ]
         assert [held.since for held in run] == [1.0, 1.0, 2.0, 2.0]
         assert all(one is other for one, other in zip(run, run[:], strict=True))
-        assert (run[0].line.out, list(claimed_of(run))) == (4, [held.claimed for held in batch])
+        places = [(claimed.offset, claimed.claim, claimed.attempt) for claimed in claimed_of(run)]
+        assert (run[0].line.out, places) == (4, [(held.offset, held.claimed.claim, 1) for held in batch])
 
     def test_run_is_captured_as_its_events_are_one_by_one(self) -> None:
         """So a batch has the same id whether it is handed out as a run or, after a crash, event by event."""

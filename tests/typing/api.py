@@ -905,7 +905,7 @@ async def stores(claimed: ClaimedEvent) -> tuple[TopicStore, ConsumerStore, Leas
     key = ConsumerKey("orders", "billing")
     claims = await store.claim(key, token, max_events=10, max_bytes=1 << 20)
     assert_type(claims, Claims)
-    assert_type(claims.events, list[ClaimedEvent])
+    assert_type(claims.events, Sequence[ClaimedEvent])
     await store.settle(key, token, [Disposition(claimed, Disposal.NACK, delay=1.5, reason="busy")])
     await store.wait("orders", store.version("orders"))
     shared: Store = SqliteStore("events.db", shared=True)
