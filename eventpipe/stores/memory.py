@@ -241,6 +241,9 @@ class MemoryStore:
     async def settle(self, key: ConsumerKey, token: int | None, dispositions: Sequence[Disposition]) -> None:
         """See ``ConsumerStore``."""
         topic, consumer = self._known(key, token)
+        if consumer.go_on(dispositions):
+            topic.room_was_made()
+            return
         now = self._now()
         letters = consumer.check(dispositions)
         if letters:

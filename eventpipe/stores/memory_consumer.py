@@ -11,7 +11,16 @@ from typing import Final, NamedTuple
 from eventpipe.errors import LeaseLostError
 from eventpipe.events import CapturedEvent
 from eventpipe.stores.memory_log import MemoryLog, size_of
-from eventpipe.stores.values import ClaimedEvent, Claims, ConsumerInfo, ConsumerKey, Disposal, Disposition
+from eventpipe.stores.values import (
+    Acks,
+    ClaimedEvent,
+    ClaimedRun,
+    Claims,
+    ConsumerInfo,
+    ConsumerKey,
+    Disposal,
+    Disposition,
+)
 
 _SLACK: Final = 64  # entries of a heap that are not worth clearing away
 
@@ -92,12 +101,25 @@ class MemoryConsumer:
             return Claims([])
         self._find_ready(now)
         held_until = math.inf if ttl is None else now + ttl
+        gap, self._gap = self._gap, 0
+        if not (self._ready or self._next < self._handed or ttl is not None):
+            return Claims(self._claim_run(log, number, max_events, max_bytes), gap, (), self._due_in(now))
         events: list[ClaimedEvent] = []
         room = self._claim_again(log, events, number, held_until, max_events, max_bytes)
         if room >= 0:
             self._claim_next(log, events, number, held_until, max_events, room)
-        gap, self._gap = self._gap, 0
         return Claims(events, gap, (), self._due_in(now))
+
+    def go_on(self, dispositions: Sequence[Disposition]) -> bool:
+        """Settle what is acked, where it is a run behind the position and nothing more is known; whether it was."""
+        run = dispositions.events if isinstance(dispositions, Acks) else None
+        if not isinstance(run, ClaimedRun) or run.first != self.position or run.end > self._next:
+            return False
+        if self._rows or self._settled or any(number <= self.fence for number, _ in run.claims):
+            return False
+        self.position = run.end
+        self.has_cursor = True
+        return True
 
     def check(self, dispositions: Iterable[Disposition]) -> list[CapturedEvent]:
         """See that every event can be settled under its claim; the letters of those that die.
@@ -276,6 +298,24 @@ class MemoryConsumer:
             events.append(ClaimedEvent(offset, stamp, event, None, b"", attempt, number))
             self._next = offset + 1
         self._handed = max(self._handed, self._next)
+
+    def _claim_run(self, log: MemoryLog, number: int, max_events: int, room: int) -> Sequence[ClaimedEvent]:
+        """Claim what was never handed out, up to a gap."""
+        first = self._next
+        captured: list[CapturedEvent] = []
+        moments: list[float] = []
+        for offset, event, stamp in log.scan(first):
+            if not captured:
+                first = offset
+            size = len(event.data) if event.extra is None else event.held
+            if offset != first + len(captured) or len(captured) >= max_events or (captured and size > room):
+                break
+            room -= size
+            captured.append(event)
+            moments.append(stamp)
+            self._next = offset + 1
+        self._handed = max(self._handed, self._next)
+        return ClaimedRun(first, captured, moments, [(number, self._next)]) if captured else ()
 
     def _put(self, offset: int, row: _Row) -> None:
         self._rows[offset] = row
