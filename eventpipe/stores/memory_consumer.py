@@ -315,7 +315,7 @@ class MemoryConsumer:
             moments.append(stamp)
             self._next = offset + 1
         self._handed = max(self._handed, self._next)
-        return ClaimedRun(first, captured, moments, [(number, self._next)]) if captured else ()
+        return ClaimedRun(first, captured, moments, [(number, self._next)]) if captured else []
 
     def _put(self, offset: int, row: _Row) -> None:
         self._rows[offset] = row

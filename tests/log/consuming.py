@@ -13,7 +13,7 @@ from eventpipe.stores.values import ClaimedEvent, ConsumerKey, Disposal, Disposi
 async def claim(log: EventLog, topic: str, name: str, max_events: int = 10_000) -> list[ClaimedEvent]:
     """What is due to a consumer, held for an hour."""
     claims = await log.store.claim(ConsumerKey(topic, name), None, max_events=max_events, max_bytes=1 << 30, ttl=3600.0)
-    return claims.events
+    return [*claims.events]
 
 
 async def settle(

@@ -230,6 +230,7 @@ class UndecodableStore(MemoryStore):
         self, key: ConsumerKey, token: int | None, *, max_events: int, max_bytes: int, ttl: float | None = None
     ) -> Claims:
         claims = await super().claim(key, token, max_events=max_events, max_bytes=max_bytes, ttl=ttl)
+        claims = claims._replace(events=[*claims.events])
         for claimed in claims.events:
             if claimed.offset == 1:
                 claimed.event, claimed.fault, claimed.raw = None, "unknown format 9", b"\x09raw"

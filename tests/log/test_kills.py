@@ -12,6 +12,7 @@ from eventpipe import RetryPolicy
 from eventpipe.log.consumer import Consumer
 from eventpipe.log.eventlog import EventLog
 from eventpipe.log.handling import ConsumedEvent
+from eventpipe.log.in_hand import InHand
 from eventpipe.log.receiver import Receiver
 from eventpipe.stores.values import Claims, ConsumerKey, Disposal, Disposition
 from tests.log.receiving import append
@@ -186,7 +187,7 @@ async def _die(log: EventLog, receiver: Receiver) -> None:
     assert lease is not None
     assert lease.token is not None
     await log.store.release(KEY.lease, lease.token)
-    receiver._claimant._held.clear()
+    receiver._claimant._held = InHand()
     receiver._line.clear()
     await receiver.aclose()
 

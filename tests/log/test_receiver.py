@@ -20,6 +20,7 @@ from eventpipe.errors import (
     UnknownConsumerError,
 )
 from eventpipe.log.eventlog import EventLog
+from eventpipe.log.in_hand import InHand
 from eventpipe.log.receiver import Receiver
 from eventpipe.retention import Retention
 from eventpipe.stores.base import Store
@@ -390,7 +391,7 @@ async def die(log: EventLog, receiver: Receiver) -> None:
     assert lease is not None
     assert lease.token is not None
     await log.store.release(key.lease, lease.token)
-    receiver._claimant._held.clear()
+    receiver._claimant._held = InHand()
     receiver._line.clear()
     await receiver.aclose()
 
