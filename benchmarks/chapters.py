@@ -142,7 +142,8 @@ CHAPTERS = (
         "The log: consuming",
         "A consumer whose sink does nothing, from the first event to the last. The floor reads the same rows in the "
         "same batches and keeps its cursor after each: it checks no checksum, makes no events of the rows, and has no "
-        "lease, attempts or order. The checked reads compare each checksum and make the events, as any reader has to.",
+        "lease, attempts or order. The checked reads compare each checksum and make the events, as any reader has to. "
+        "The awaited reads do so in a thread, and an event loop waits for each batch while the next one is read.",
     ),
     Chapter(
         "log_backlog",

@@ -76,24 +76,39 @@ class Bare:
         As rows; or, ``checked``, compared with their checksums and made into events, which any reader of the file does
         who is to use them.
         """
+        return sum(len(page) for page in self._pages(events, batch, checked=checked))
+
+    async def read_awaited(self, events: int, batch: int) -> int:
+        """As ``read(…, checked=True)``, in a thread: an event loop, which must not stand still, waits for each batch.
+
+        The next batch is read while the loop has the one before, as by any reader that does not wait without need.
+        """
+        loop, found = asyncio.get_running_loop(), 0
+        pages = self._pages(events, batch, checked=True)
+        with ThreadPoolExecutor(1) as thread:
+            reading = loop.run_in_executor(thread, next, pages, None)
+            while (page := await reading) is not None:
+                reading = loop.run_in_executor(thread, next, pages, None)
+                found += len(page)
+        return found
+
+    def _pages(self, events: int, batch: int, *, checked: bool) -> Iterator[Sequence[Kept] | Sequence[CapturedEvent]]:
         db = self.db
         (consumer,) = db.execute(
             "INSERT INTO consumers (topic, name, position, next, handed, claims, fence)"
             " VALUES (0, 'bare', 0, 0, 0, 0, 0) RETURNING id"
         ).fetchone()
-        found = 0
         for offset in range(0, events, batch):
             rows = db.execute(
                 "SELECT place, appended_at, name, extra, data, size, checksum FROM events"
                 " WHERE place >= ? AND place < ? ORDER BY place LIMIT ?",
                 (place_of(_TOPIC, offset), place_of(_TOPIC, events), batch),
             ).fetchall()
-            found += len(_events_of(rows) if checked else rows)
+            yield _events_of(rows) if checked else rows
             db.execute("BEGIN IMMEDIATE")
             db.execute("UPDATE consumers SET position = ? WHERE id = ?", (offset + len(rows), consumer))
             db.execute("COMMIT")
         db.execute("DELETE FROM consumers WHERE id = ?", (consumer,))
-        return found
 
 
 @contextmanager

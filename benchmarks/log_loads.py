@@ -212,11 +212,12 @@ class Nothing:
 async def consume_sqlite(turns: int, events: int) -> list[Found]:
     """A consumer with a sink, from the first event to the last, and the same read by hand in the same batches.
 
-    By hand as rows, and beside that as events that were compared with their checksums.
+    By hand as rows, and beside that as events that were compared with their checksums, also by a loop that waits.
     """
     parameters = {"store": "sqlite", "durability": "power", "batch_events": BATCH}
-    ours, floor, checked = (
-        Found("log_consume", subject, parameters) for subject in ("eventpipe", "floor", "checked reads")
+    ours, floor, checked, awaited = (
+        Found("log_consume", subject, parameters)
+        for subject in ("eventpipe", "floor", "checked reads", "awaited reads")
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "log.db")
@@ -235,14 +236,18 @@ async def consume_sqlite(turns: int, events: int) -> list[Found]:
                 as_rows = watch.rates(events)
                 watch = Stopwatch()
                 checked.delivered += file.read(events, BATCH, checked=True)
+                as_events = watch.rates(events)
+                watch = Stopwatch()
+                awaited.delivered += await file.read_awaited(events, BATCH)
                 if turn:
-                    checked.add(**watch.rates(events))
+                    awaited.add(**watch.rates(events))
+                    checked.add(**as_events)
                     floor.add(**as_rows)
                     ours.add(**rates)
-        ours.captured = floor.captured = checked.captured = events * (turns + 1)
-    ours.hold_against(floor)
-    ours.hold_against(checked)
-    return [ours, floor, checked]
+        ours.captured = floor.captured = checked.captured = awaited.captured = events * (turns + 1)
+    for other in (floor, checked, awaited):
+        ours.hold_against(other)
+    return [ours, floor, checked, awaited]
 
 
 async def _fill(log: EventLog, events: int) -> None:

@@ -318,6 +318,14 @@ PROMISES = (
         is_least=True,
     ),
     Promise(
+        "SQLite: the same, to those reads in a thread that an event loop waits for",
+        "",
+        0.6,
+        ratio("log_consume", "per_second", "awaited reads", store="sqlite"),
+        LOG,
+        is_least=True,
+    ),
+    Promise(
         "memory: `log.append()` per second, 100 producers",
         "per s",
         200_000,

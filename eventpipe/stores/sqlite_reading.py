@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from eventpipe.events import CapturedEvent
-from eventpipe.stores.packing import checksum, unpack
+from eventpipe.stores.packing import Row, are_sound, checksum, unpack, unpack_all
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.stores.sqlite_schema import OFFSET_BITS, OFFSET_MASK, place_of
 from eventpipe.stores.sqlite_tables import Topic, find_topic, save_topic
@@ -33,7 +33,6 @@ _SELECT: Final = (
     " WHERE place >= ? AND place < ? ORDER BY place"
 )
 
-_Row = tuple[int, float, bytes, bytes | None, bytes, int, int]  # if none of its values was altered
 EventT = TypeVar("EventT", bound=StoredEvent)
 
 
@@ -118,7 +117,7 @@ class Reading(Generic[EventT]):
         """How many rows to read next, as far as it can be told how many fit."""
         return 0 if self.is_full else min(self._most - len(self), _PAGE, max(self._room // self._largest, 1))
 
-    def _take_all(self, page: list[_Row], place: int) -> bool:
+    def _take_all(self, page: list[Row], place: int) -> bool:
         """Take what is all there, from a place on, all sound and fits, as nearly every page is; else nothing of it.
 
         Such a page costs two thirds of what it does to decide for each of its events.
@@ -127,18 +126,13 @@ class Reading(Generic[EventT]):
             # In ascending order, and no place twice; one that is altered where it lies does not pass its checksum.
             if page[-1][0] - place >= len(page):  # some are missing
                 return False
-            sizes = [size for _, _, _, _, _, size, _ in page]
-            are_sound = [
-                checksum(place, moment, name, extra, data, size) == check
-                for place, moment, name, extra, data, size, check in page
-            ]
-            if not all(are_sound):
+            if not are_sound(page):
                 return False
+            sizes = [row[5] for row in page]
             needed, self._largest = sum(sizes), max(1, *sizes)
             if needed > self._room:
                 return False
-            shift = self._shift
-            captured = [unpack(name, extra, data, moment + shift) for _, moment, name, extra, data, _, _ in page]
+            captured = unpack_all(page, self._shift)
         except (TypeError, ValueError, struct.error):  # a value of another type, or what can be no event again
             return False
         first = place & OFFSET_MASK
@@ -152,7 +146,7 @@ class Reading(Generic[EventT]):
         self.is_full = len(self) >= self._most
         return True
 
-    def _take_each(self, page: list[_Row], expected: int, before: int) -> int:
+    def _take_each(self, page: list[Row], expected: int, before: int) -> int:
         """Take what is sound and fits, one by one; where to go on."""
         events, faults = self.events, self.faults
         kind, rest, shift = self._kind, self._rest, self._shift
