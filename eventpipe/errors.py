@@ -179,6 +179,10 @@ class StoreFullError(StoreError):
         self.can_ever_fit = can_ever_fit
 
 
+class SpoolError(StoreError):
+    """A spool cannot be used, or could not keep an event; the message says why and what to do."""
+
+
 class UnknownConsumerError(StoreError, LookupError):
     """A topic has no such consumer: it was never added, or was removed.
 

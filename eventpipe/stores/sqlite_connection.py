@@ -6,6 +6,8 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import or_
 from typing import Final
 
 from eventpipe.stores.sqlite_faults import NoRoomError, is_busy, is_full, translated
@@ -64,7 +66,7 @@ class SqliteConnection:
             touched = set()
             for job in jobs:
                 touched |= self._alone(job)
-        if self._reserve.is_spent and any(job.need is Need.WRITE for job in jobs):
+        if self._reserve.is_spent and any(job.need & Need.WRITE and not job.need & Need.GROWS for job in jobs):
             self._shrink()
         return touched
 
@@ -81,7 +83,7 @@ class SqliteConnection:
         """Do all jobs in one transaction; ``None``: nothing was done, and they have to be done one by one."""
         touched: set[str] = set()
         try:
-            self._begin(max(job.need for job in jobs))
+            self._begin(reduce(or_, (job.need for job in jobs)))
             for job in jobs:
                 touched |= self._in_savepoint(job)
             self.db.execute("COMMIT")
@@ -138,16 +140,16 @@ class SqliteConnection:
         return touched
 
     def _begin(self, need: Need) -> None:
-        if need is Need.GROW and self._reserve.is_spent and not self._reserve.restore():
+        if need & Need.GROWS and self._reserve.is_spent and not self._reserve.restore():
             raise NoRoomError(f"there is no room left for {self.path}; free some on its disk, or let consumers go on")
-        if need is Need.GROW and not self._is_shared:
+        if need & Need.GROWS and not self._is_shared:
             self._look_at_disk()
-        wanted = self._strict if need >= Need.WRITE or self._is_shared else "NORMAL"
+        wanted = self._strict if need & Need.SYNCED or self._is_shared else "NORMAL"
         if wanted != self._synchronous:
             self.db.execute(f"PRAGMA synchronous={wanted}")
             self._synchronous = wanted
         # A reader that becomes a writer fails where another process became one meanwhile.
-        self.db.execute("BEGIN" if need is Need.READ else "BEGIN IMMEDIATE")
+        self.db.execute("BEGIN IMMEDIATE" if need & Need.CHANGES else "BEGIN")
 
     def _look_at_disk(self) -> None:
         disk = os.statvfs(self.path)
@@ -165,7 +167,7 @@ class SqliteConnection:
         """Try to make room by one means after the other; whether each did."""
         if not self._is_shared:
             yield self._checkpoint()
-        if need < Need.GROW:
+        if not need & Need.GROWS:
             yield self._reserve.release()
 
     def _checkpoint(self) -> bool:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
+from enum import IntFlag
 from typing import Any
 
 
-class Need(IntEnum):
-    """What a job needs of the transaction that it is done in; a group of jobs needs the most of theirs."""
+class Need(IntFlag):
+    """What a job needs of the transaction that it is done in; a group of jobs needs what any of them does."""
 
     READ = 0  # changes nothing
-    NOTE = 1  # its change outlives the process; where that costs less, not a loss of power
-    WRITE = 2  # its change outlives what the file was opened for; it may use the reserve of a full disk
-    GROW = 3  # as WRITE, and never uses the reserve
+    CHANGES = 1  # of those below, each
+    SYNCED = 2  # what it changes outlives what the file was opened for, a loss of power too where that is meant
+    GROWS = 4  # it never uses the reserve of a full disk
+
+    NOTE = CHANGES  # its change outlives the process; where that costs less, not a loss of power
+    WRITE = CHANGES | SYNCED
+    ADD = CHANGES | GROWS  # as NOTE
+    GROW = CHANGES | SYNCED | GROWS
 
 
 class Transaction:

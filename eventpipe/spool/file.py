@@ -1,0 +1,147 @@
+"""One file of a spool, from the event loop that owns it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence, Set
+
+from eventpipe.clock import Clock
+from eventpipe.errors import SpoolError
+from eventpipe.spool import rows
+from eventpipe.spool.folder import Owned
+from eventpipe.spool.rows import Ask, Holding, Page, Settled, Written
+from eventpipe.stores.sqlite_jobs import Need
+from eventpipe.stores.sqlite_port import Port, open_port
+
+# As many rows at a time as are deleted in some milliseconds, in which nobody else's job is done.
+_EXPIRE_STEP = 1_000
+
+
+class SpoolFile:
+    """Writes events, reads them back and lets go of them; made by ``open_file()``.
+
+    Attributes:
+        owned: Whose it is, and where.
+        holding: What it held when it was opened.
+        bits: By sink: the bit by which rows say that they are owed to it.
+    """
+
+    def __init__(self, owned: Owned, port: Port, holding: Holding, bits: dict[str, int], clock: Clock) -> None:
+        self.owned = owned
+        self.holding = holding
+        self.bits = bits
+        self._port = port
+        self._clock = clock
+        self._last = holding.last
+        self._settling: dict[int, list[int]] = {}  # by bit: what was settled in this turn of the loop
+
+    def next_id(self) -> int:
+        """A number that no event ever had in this file."""
+        self._last += 1
+        return self._last
+
+    def write(self, events: Sequence[Written], *, is_synced: bool) -> asyncio.Future[None]:
+        """Keep events; those who write in one turn of the loop share a commit.
+
+        Returns:
+            Done when they are committed; with ``is_synced`` so that they outlive a loss of power.
+
+        Raises:
+            ClosedError: It was closed.
+        """
+        return self._port.submit(rows.write, events, Need.GROW if is_synced else Need.ADD, takes_many=True)
+
+    def settle(self, bit: int, ids: Sequence[int]) -> None:
+        """Let go of events that a sink has settled, behind this turn of the loop; nobody waits for it.
+
+        Where it is not done before the process ends, they are read again and sent a second time.
+        """
+        if not self._settling:
+            asyncio.get_running_loop().call_soon(self._settle)
+        self._settling.setdefault(bit, []).extend(ids)
+
+    async def read(self, bit: int, *, after: int, held: Set[int], max_events: int, max_bytes: int) -> Page:
+        """Read events that a sink is owed, in the order in which they were written.
+
+        Args:
+            bit: Of the sink.
+            after: Behind this number.
+            held: Numbers that are in memory already, and are left out.
+            max_events: At most so many.
+            max_bytes: At most so many, or one event.
+
+        Raises:
+            StoreError: The file cannot be read.
+            ClosedError: It was closed.
+        """
+        now = self._clock.time()
+        shift = asyncio.get_running_loop().time() - now
+        # What does not pass its checksum is set aside: a change, and one that makes no room.
+        page: Page = await self._port.submit(
+            rows.read, Ask(bit, after, held, max_events, max_bytes, now, shift), Need.NOTE
+        )
+        return page
+
+    async def expire(self, before: float) -> list[int]:
+        """Delete events that were captured before a moment of the wall clock; their numbers."""
+        gone: list[int] = []
+        while True:
+            step: list[int] = await self._port.submit(rows.expire, (before, _EXPIRE_STEP), Need.NOTE)
+            gone += step
+            if len(step) < _EXPIRE_STEP:
+                return gone
+
+    async def hold(self) -> Holding:
+        """What it holds now."""
+        holding: Holding = await self._port.submit(rows.hold, self._clock.time(), Need.NOTE)
+        return holding
+
+    async def aclose(self) -> None:
+        """Do what was asked for, and close it; it stays this process's until ``owned`` is released.
+
+        Cancellation:
+            It goes on in its thread.
+        """
+        self._settle()
+        await self._port.aclose(rows.note_last, self._last)
+
+    def _settle(self) -> None:
+        settling, self._settling = self._settling, {}
+        for bit, ids in settling.items():
+            if not self._port.is_closed:
+                self._port.submit(rows.settle, Settled(bit, ids), Need.NOTE, takes_many=True).add_done_callback(_met)
+
+
+async def open_file(owned: Owned, sinks: Sequence[str], clock: Clock) -> SpoolFile:
+    """Open a file of events, or make it.
+
+    Raises:
+        SpoolError: It cannot be opened, or is none of ours. It was left as it is.
+
+    Cancellation:
+        Safe.
+    """
+    port = await open_port(
+        owned.path, rows.SCHEME, is_shared=False, durability="power", poll=1.0, changed=_Nobody().changed
+    )
+    try:
+        bits: dict[str, int] = await port.submit(rows.bits_of, sinks, Need.NOTE)
+        holding: Holding = await port.submit(rows.hold, clock.time(), Need.NOTE)
+    except BaseException as error:
+        port.close_soon(rows.hold, clock.time())
+        if isinstance(error, ValueError):
+            raise SpoolError(f"{owned.path} cannot be used: {error}") from error
+        raise
+    return SpoolFile(owned, port, holding, bits, clock)
+
+
+class _Nobody:
+    """Is told of nothing: no other process changes the file."""
+
+    def changed(self, names: Set[str] | None) -> None:
+        """As ``Changed``."""
+
+
+def _met(settled: asyncio.Future[None]) -> None:
+    if not settled.cancelled():
+        settled.exception()  # what could not be deleted is read again, and sent a second time

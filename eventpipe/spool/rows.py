@@ -1,0 +1,304 @@
+"""The tables of a spool's file, and what is done with its rows; plain functions of a transaction.
+
+A row is an event with the sinks that it is still owed to. It goes when the last of them has settled it, in any order,
+so that one batch that is stuck keeps nothing behind it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterable, Sequence, Set
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+from eventpipe.events import CapturedEvent
+from eventpipe.stores.packing import checksum, pack, unpack
+from eventpipe.stores.sqlite_jobs import Transaction
+from eventpipe.stores.sqlite_opening import Scheme
+
+MAX_SINKS: Final = 31
+_MASK: Final = (1 << MAX_SINKS) - 1
+
+_VERSION_1: Final = """
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY,                -- in the order in which they were written; none is given twice
+  owed INTEGER NOT NULL,                 -- the bits of sinks that have not settled it, and a checksum of them
+  captured_at REAL NOT NULL,             -- wall clock
+  size INTEGER NOT NULL,                 -- as it counts against bounds in bytes
+  checksum INTEGER NOT NULL,
+  name BLOB NOT NULL,
+  extra BLOB,
+  data BLOB NOT NULL
+);
+CREATE TABLE sinks (
+  bit INTEGER PRIMARY KEY,               -- 0 to 30
+  name BLOB NOT NULL UNIQUE
+);
+CREATE TABLE quarantine (                -- rows that did not pass their checksum, as they were found
+  id INTEGER PRIMARY KEY,
+  found_at REAL NOT NULL,
+  fault BLOB NOT NULL,
+  "row" BLOB
+);
+CREATE TABLE counters (                  -- what is not to be read off the rows that are left
+  name TEXT PRIMARY KEY,
+  value INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+_INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_ROW: Final = "id, owed, captured_at, size, checksum, name, extra, data"
+_PAIR: Final = struct.Struct("<qI")
+_ALTERED: Final = "the event does not pass its checksum"
+
+
+class Written(NamedTuple):
+    """An event to be written.
+
+    Attributes:
+        id: Its number.
+        owed: The bits of the sinks that are to have it.
+        captured_at: Wall clock.
+        event: The event.
+    """
+
+    id: int
+    owed: int
+    captured_at: float
+    event: CapturedEvent
+
+
+class Settled(NamedTuple):
+    """Events that a sink has settled.
+
+    Attributes:
+        bit: Of the sink.
+        ids: Of the events.
+    """
+
+    bit: int
+    ids: Sequence[int]
+
+
+class Ask(NamedTuple):
+    """Which rows are asked for: those of one sink, in the order in which they were written.
+
+    Attributes:
+        bit: Of the sink.
+        after: Behind this number.
+        held: Numbers that are in memory already, and are left out.
+        max_events: At most so many.
+        max_bytes: At most so many, or one event.
+        now: Wall clock.
+        shift: What makes a moment on the loop clock of one of the wall clock.
+    """
+
+    bit: int
+    after: int
+    held: Set[int]
+    max_events: int
+    max_bytes: int
+    now: float
+    shift: float
+
+
+class Page(NamedTuple):
+    """What was read.
+
+    Attributes:
+        events: Each with its number.
+        last: The number of the last row that was looked at; ``None``: there is none behind ``after``.
+        damaged: How many rows were set aside, because they did not pass their checksum.
+    """
+
+    events: list[tuple[int, CapturedEvent]]
+    last: int | None
+    damaged: int
+
+
+class Holding(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        events: How many there are, by sink; one that is owed to two sinks counts for both.
+        rows: How many there are in all.
+        bytes: Their size, as it counts against a bound.
+        last: The highest number that was ever given.
+        oldest: When the oldest was captured, wall clock; ``None``: there is none.
+        damaged: How many rows are in quarantine.
+    """
+
+    events: dict[str, int]
+    rows: int
+    bytes: int
+    last: int
+    oldest: float | None
+    damaged: int
+
+
+def bits_of(transaction: Transaction, names: Sequence[str]) -> dict[str, int]:
+    """The bit of each sink that is named; one that is new gets the lowest that no row needs.
+
+    Raises:
+        ValueError: There are more sinks than bits.
+    """
+    db = transaction.db
+    known = _sinks(db)
+    missing = [name for name in names if name not in known]
+    for name in missing:
+        bit = next((bit for bit in range(MAX_SINKS) if bit not in known.values()), None)
+        if bit is None:
+            raise ValueError(f"a spool keeps events for {MAX_SINKS} sinks at most, and {name!r} is one more")
+        db.execute("INSERT INTO sinks VALUES (?, ?)", (bit, name.encode(errors="replace")))
+        known[name] = bit
+    return {name: 1 << known[name] for name in names}
+
+
+def write(transaction: Transaction, calls: Sequence[Sequence[Written]]) -> list[None]:
+    """Keep events, for many callers."""
+    values = [_values(one) for call in calls for one in call]
+    transaction.db.executemany(_INSERT, values)
+    return [None] * len(calls)
+
+
+def settle(transaction: Transaction, calls: Sequence[Settled]) -> list[None]:
+    """Let go of events that sinks have settled, for many callers; what is not there any more is passed over."""
+    db = transaction.db
+    for bit, ids in calls:
+        # As a rule there is one sink, or this is the last that it was owed to.
+        alone = [(number, sealed(number, bit)) for number in ids]
+        if db.executemany("DELETE FROM events WHERE id = ? AND owed = ?", alone).rowcount == len(alone):
+            continue
+        for number in ids:
+            row = db.execute("SELECT owed FROM events WHERE id = ?", (number,)).fetchone()
+            if row is not None and (owed := unsealed(number, row[0])) is not None:
+                left = owed & ~bit
+                db.execute("UPDATE events SET owed = ? WHERE id = ?", (sealed(number, left), number))
+    return [None] * len(calls)
+
+
+def read(transaction: Transaction, ask: Ask) -> Page:
+    """Read events that a sink is owed; rows that do not pass their checksum are set aside."""
+    db = transaction.db
+    found: list[tuple[int, CapturedEvent]] = []
+    faulty: list[tuple[Any, ...]] = []
+    size, last = 0, None
+    rows = db.execute(
+        f"SELECT {_ROW} FROM events WHERE id > ? AND owed & ? ORDER BY id",  # noqa: S608  # constants
+        (ask.after, ask.bit),
+    )
+    for row in rows:
+        number = row[0]
+        if number in ask.held:
+            last = number
+            continue
+        event = _event_of(row, ask.shift)
+        if event is None:
+            faulty.append(row)
+        else:
+            if found and (len(found) >= ask.max_events or size + event.held > ask.max_bytes):
+                break
+            found.append((number, event))
+            size += event.held
+        last = number
+    rows.close()
+    for row in faulty:
+        _set_aside(db, row, ask.now)
+    return Page(found, last, len(faulty))
+
+
+def hold(transaction: Transaction, now: float) -> Holding:
+    """What there is; a look at every row, in which those go to quarantine that no sink would ever ask for."""
+    db = transaction.db
+    names = {1 << bit: name for name, bit in _sinks(db).items()}
+    by_sink = dict.fromkeys(names.values(), 0)
+    lost = db.execute(f"SELECT {_ROW} FROM events WHERE NOT owed & ?", (sum(names),)).fetchall()  # noqa: S608
+    for row in lost:
+        _set_aside(db, row, now)
+    rows = size = 0
+    for owed, count, held in db.execute(f"SELECT owed & {_MASK}, count(*), sum(size) FROM events GROUP BY 1"):  # noqa: S608
+        rows += count
+        size += whole(held)
+        for bit, name in names.items():
+            by_sink[name] += count if owed & bit else 0
+    last, oldest = db.execute("SELECT max(id), min(captured_at) FROM events").fetchone()
+    (damaged,) = db.execute("SELECT count(*) FROM quarantine").fetchone()
+    last = max(last or 0, _counter(db, "last"))
+    return Holding(by_sink, rows, size, last, oldest if isinstance(oldest, float) else None, damaged)
+
+
+def note_last(transaction: Transaction, last: int) -> None:
+    """Remember the highest number that was ever given, whatever rows are left."""
+    transaction.db.execute("INSERT OR REPLACE INTO counters VALUES ('last', ?)", (last,))
+
+
+def expire(transaction: Transaction, ask: tuple[float, int]) -> list[int]:
+    """Delete up to so many events that were captured before a moment; their numbers."""
+    before, limit = ask
+    found = transaction.db.execute(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE captured_at < ? ORDER BY id LIMIT ?) RETURNING id",
+        (before, limit),
+    )
+    return [number for (number,) in found.fetchall()]
+
+
+# -- one row ----------------------------------------------------------------------------------------------------------
+
+
+def sealed(number: int, bits: int) -> int:
+    """The bits of sinks as they are kept: an event whose bits have flipped goes nowhere rather than somewhere else."""
+    return bits | crc32(_PAIR.pack(number, bits)) << MAX_SINKS
+
+
+def unsealed(number: int, owed: object) -> int | None:
+    """The bits of the sinks that an event is owed to; ``None``: they were altered."""
+    if not isinstance(owed, int):
+        return None
+    bits = owed & _MASK
+    return bits if sealed(number, bits) == owed else None
+
+
+def _values(one: Written) -> tuple[object, ...]:
+    number, owed, captured_at, event = one
+    name, extra, data, size = pack(event)
+    check = checksum(number, captured_at, name, extra, data, size)
+    return number, sealed(number, owed), captured_at, size, check, name, extra, data
+
+
+def _event_of(row: tuple[Any, ...], shift: float) -> CapturedEvent | None:  # Any: whatever a damaged row holds
+    number, owed, captured_at, size, check, name, extra, data = row
+    try:
+        if unsealed(number, owed) is None or checksum(number, captured_at, name, extra, data, size) != check:
+            return None
+        return unpack(name, extra, data, captured_at + shift)
+    except (TypeError, ValueError, struct.error):
+        return None
+
+
+def _set_aside(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> None:  # Any: as above
+    number, *rest = row
+    kept = b"\0".join(value if isinstance(value, bytes) else repr(value).encode() for value in rest)
+    db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)", (number, now, _ALTERED.encode(), kept))
+    db.execute("DELETE FROM events WHERE id = ?", (number,))
+
+
+def _sinks(db: sqlite3.Connection) -> dict[str, int]:
+    rows: Iterable[tuple[int, object]] = db.execute("SELECT bit, name FROM sinks ORDER BY bit").fetchall()
+    return {name.decode(errors="replace"): bit for bit, name in rows if isinstance(name, bytes)}
+
+
+def whole(value: object) -> int:
+    """A number of a row, or of several; a flipped bit can make it negative, or something else."""
+    return int(value) if isinstance(value, int | float) and value > 0 else 0
+
+
+def _counter(db: sqlite3.Connection, name: str) -> int:
+    row = db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+    return row[0] if row is not None and isinstance(row[0], int) else 0
+
+
+def _recover(db: sqlite3.Connection, path: str) -> None:
+    del db, path  # rows stand for themselves; each is looked at when it is read
+
+
+SCHEME: Final = Scheme("spool of eventpipe", 0x45765370, (_VERSION_1,), _recover)  # "EvSp"
