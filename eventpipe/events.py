@@ -128,11 +128,13 @@ class CapturedEvent:
         captured_at: The moment of capture on the loop clock, to the millisecond.
         settlement: What became of it; ``None`` while it is pending and nobody waits for it.
         origin: Where it was captured, as an ``Instrument`` says; not set where none is attached.
+        ticket: Where it is on disk, as the spool numbers it; not set where it was never written.
     """
 
-    __slots__ = ("captured_at", "data", "extra", "lane", "name", "origin", "settlement")
+    __slots__ = ("captured_at", "data", "extra", "lane", "name", "origin", "settlement", "ticket")
 
     origin: object
+    ticket: int
 
     def __init__(self, name: str, data: bytes, lane: str | None, extra: Extra | None, captured_at: float) -> None:
         self.name = name

@@ -33,32 +33,34 @@ class SpoolFile:
         self._port = port
         self._clock = clock
         self._last = holding.last
-        self._settling: dict[int, list[int]] = {}  # by bit: what was settled in this turn of the loop
 
     def next_id(self) -> int:
         """A number that no event ever had in this file."""
         self._last += 1
         return self._last
 
-    def write(self, events: Sequence[Written], *, is_synced: bool) -> asyncio.Future[None]:
+    def write(self, events: Sequence[Written], *, is_synced: bool) -> asyncio.Future[int]:
         """Keep events; those who write in one turn of the loop share a commit.
 
         Returns:
-            Done when they are committed; with ``is_synced`` so that they outlive a loss of power.
+            Done when they are committed, with ``is_synced`` so that they outlive a loss of power: the bytes in use.
 
         Raises:
             ClosedError: It was closed.
         """
         return self._port.submit(rows.write, events, Need.GROW if is_synced else Need.ADD, takes_many=True)
 
-    def settle(self, bit: int, ids: Sequence[int]) -> None:
-        """Let go of events that a sink has settled, behind this turn of the loop; nobody waits for it.
+    def settle(self, bit: int, ids: Sequence[int]) -> asyncio.Future[int]:
+        """Let go of events that a sink has settled; those who do so in one turn of the loop share a commit.
 
-        Where it is not done before the process ends, they are read again and sent a second time.
+        Returns:
+            Done when they are gone: the bytes in use. What is not done before the process ends is read again, and sent
+            a second time.
+
+        Raises:
+            ClosedError: It was closed.
         """
-        if not self._settling:
-            asyncio.get_running_loop().call_soon(self._settle)
-        self._settling.setdefault(bit, []).extend(ids)
+        return self._port.submit(rows.settle, Settled(bit, ids), Need.NOTE, takes_many=True)
 
     async def read(self, bit: int, *, after: int, held: Set[int], max_events: int, max_bytes: int) -> Page:
         """Read events that a sink is owed, in the order in which they were written.
@@ -96,20 +98,18 @@ class SpoolFile:
         holding: Holding = await self._port.submit(rows.hold, self._clock.time(), Need.NOTE)
         return holding
 
+    async def is_empty(self) -> bool:
+        """Whether nothing is left, not even what was damaged, when all that was asked for before is done."""
+        is_empty: bool = await self._port.submit(rows.is_empty, None, Need.READ)
+        return is_empty
+
     async def aclose(self) -> None:
         """Do what was asked for, and close it; it stays this process's until ``owned`` is released.
 
         Cancellation:
             It goes on in its thread.
         """
-        self._settle()
         await self._port.aclose(rows.note_last, self._last)
-
-    def _settle(self) -> None:
-        settling, self._settling = self._settling, {}
-        for bit, ids in settling.items():
-            if not self._port.is_closed:
-                self._port.submit(rows.settle, Settled(bit, ids), Need.NOTE, takes_many=True).add_done_callback(_met)
 
 
 async def open_file(owned: Owned, sinks: Sequence[str], clock: Clock) -> SpoolFile:
@@ -140,8 +140,3 @@ class _Nobody:
 
     def changed(self, names: Set[str] | None) -> None:
         """As ``Changed``."""
-
-
-def _met(settled: asyncio.Future[None]) -> None:
-    if not settled.cancelled():
-        settled.exception()  # what could not be deleted is read again, and sent a second time

@@ -48,6 +48,7 @@ CREATE TABLE counters (                  -- what is not to be read off the rows 
 """
 _INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _ROW: Final = "id, owed, captured_at, size, checksum, name, extra, data"
+_SIZES: Final = ("page_count", "freelist_count", "page_size")
 _PAIR: Final = struct.Struct("<qI")
 _ALTERED: Final = "the event does not pass its checksum"
 
@@ -108,12 +109,13 @@ class Page(NamedTuple):
     Attributes:
         events: Each with its number.
         last: The number of the last row that was looked at; ``None``: there is none behind ``after``.
-        damaged: How many rows were set aside, because they did not pass their checksum.
+        damaged: Of each row that was set aside, because it did not pass its checksum, the bits of the sinks that it
+            was counted for.
     """
 
     events: list[tuple[int, CapturedEvent]]
     last: int | None
-    damaged: int
+    damaged: list[int]
 
 
 class Holding(NamedTuple):
@@ -122,7 +124,7 @@ class Holding(NamedTuple):
     Attributes:
         events: How many there are, by sink; one that is owed to two sinks counts for both.
         rows: How many there are in all.
-        bytes: Their size, as it counts against a bound.
+        bytes: Of the file's pages that are in use.
         last: The highest number that was ever given.
         oldest: When the oldest was captured, wall clock; ``None``: there is none.
         damaged: How many rows are in quarantine.
@@ -154,15 +156,18 @@ def bits_of(transaction: Transaction, names: Sequence[str]) -> dict[str, int]:
     return {name: 1 << known[name] for name in names}
 
 
-def write(transaction: Transaction, calls: Sequence[Sequence[Written]]) -> list[None]:
-    """Keep events, for many callers."""
+def write(transaction: Transaction, calls: Sequence[Sequence[Written]]) -> list[int]:
+    """Keep events, for many callers; for each the bytes that are in use then."""
     values = [_values(one) for call in calls for one in call]
     transaction.db.executemany(_INSERT, values)
-    return [None] * len(calls)
+    return [_used(transaction.db)] * len(calls)
 
 
-def settle(transaction: Transaction, calls: Sequence[Settled]) -> list[None]:
-    """Let go of events that sinks have settled, for many callers; what is not there any more is passed over."""
+def settle(transaction: Transaction, calls: Sequence[Settled]) -> list[int]:
+    """Let go of events that sinks have settled, for many callers; for each the bytes that are in use then.
+
+    What is not there any more is passed over.
+    """
     db = transaction.db
     for bit, ids in calls:
         # As a rule there is one sink, or this is the last that it was owed to.
@@ -174,7 +179,7 @@ def settle(transaction: Transaction, calls: Sequence[Settled]) -> list[None]:
             if row is not None and (owed := unsealed(number, row[0])) is not None:
                 left = owed & ~bit
                 db.execute("UPDATE events SET owed = ? WHERE id = ?", (sealed(number, left), number))
-    return [None] * len(calls)
+    return [_used(db)] * len(calls)
 
 
 def read(transaction: Transaction, ask: Ask) -> Page:
@@ -204,7 +209,7 @@ def read(transaction: Transaction, ask: Ask) -> Page:
     rows.close()
     for row in faulty:
         _set_aside(db, row, ask.now)
-    return Page(found, last, len(faulty))
+    return Page(found, last, [row[1] & _MASK for row in faulty])  # numbers: else they would not have been found
 
 
 def hold(transaction: Transaction, now: float) -> Holding:
@@ -215,16 +220,23 @@ def hold(transaction: Transaction, now: float) -> Holding:
     lost = db.execute(f"SELECT {_ROW} FROM events WHERE NOT owed & ?", (sum(names),)).fetchall()  # noqa: S608
     for row in lost:
         _set_aside(db, row, now)
-    rows = size = 0
-    for owed, count, held in db.execute(f"SELECT owed & {_MASK}, count(*), sum(size) FROM events GROUP BY 1"):  # noqa: S608
+    rows = 0
+    for owed, count in db.execute(f"SELECT owed & {_MASK}, count(*) FROM events GROUP BY 1"):  # noqa: S608  # constant
         rows += count
-        size += whole(held)
         for bit, name in names.items():
             by_sink[name] += count if owed & bit else 0
     last, oldest = db.execute("SELECT max(id), min(captured_at) FROM events").fetchone()
     (damaged,) = db.execute("SELECT count(*) FROM quarantine").fetchone()
     last = max(last or 0, _counter(db, "last"))
-    return Holding(by_sink, rows, size, last, oldest if isinstance(oldest, float) else None, damaged)
+    return Holding(by_sink, rows, _used(db), last, oldest if isinstance(oldest, float) else None, damaged)
+
+
+def is_empty(transaction: Transaction, _: None) -> bool:
+    """Whether nothing is left, not even what was damaged."""
+    (is_any,) = transaction.db.execute(
+        "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM quarantine)"
+    ).fetchone()
+    return not is_any
 
 
 def note_last(transaction: Transaction, last: int) -> None:
@@ -287,9 +299,9 @@ def _sinks(db: sqlite3.Connection) -> dict[str, int]:
     return {name.decode(errors="replace"): bit for bit, name in rows if isinstance(name, bytes)}
 
 
-def whole(value: object) -> int:
-    """A number of a row, or of several; a flipped bit can make it negative, or something else."""
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+def _used(db: sqlite3.Connection) -> int:
+    (pages,), (free,), (size,) = (db.execute(f"PRAGMA {what}").fetchone() for what in _SIZES)
+    return int((pages - free) * size)
 
 
 def _counter(db: sqlite3.Connection, name: str) -> int:

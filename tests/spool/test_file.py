@@ -65,14 +65,11 @@ async def test_event_goes_when_every_sink_has_settled_it_in_any_order(file: Spoo
     """Of two sinks, each has it until it has settled it itself."""
     first, second, third = await kept(file, an_event(), an_event(), an_event(), sinks=("sink", "other"))
 
-    file.settle(file.bits["sink"], [third, first])
-    await asyncio.sleep(0)
+    await file.settle(file.bits["sink"], [third, first])
     assert [number for number, _ in await read_all(file)] == [second]
     assert [number for number, _ in await read_all(file, "other")] == [first, second, third]
 
-    file.settle(file.bits["other"], [first])
-    file.settle(file.bits["sink"], [second])
-    await asyncio.sleep(0)
+    await asyncio.gather(file.settle(file.bits["other"], [first]), file.settle(file.bits["sink"], [second]))
     holding = await file.hold()
     assert (holding.rows, holding.events) == (2, {"sink": 0, "other": 2})
 
@@ -98,7 +95,7 @@ async def test_number_is_never_given_twice(tmp_path: Path) -> None:
     owned = folder.own_new(place)
     first = await open_file(owned, ["sink"], Clock())
     ids = await kept(first, an_event(), an_event())
-    first.settle(first.bits["sink"], ids)
+    await first.settle(first.bits["sink"], ids)
     await first.aclose()
 
     again = await open_file(owned, ["sink"], Clock())

@@ -1,0 +1,180 @@
+"""What of one sink is on disk: which of it is in memory as well, and what is read next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from eventpipe.core.log import contained_logger
+from eventpipe.errors import ClosedError, StoreError
+from eventpipe.events import CapturedEvent
+from eventpipe.spool.file import SpoolFile
+
+# Where an event is: its file's number above its own.
+FILE_BITS: Final = 48
+_ID_MASK: Final = (1 << FILE_BITS) - 1
+
+_logger = contained_logger(__name__)
+
+
+def ticket_of(file: int, number: int) -> int:
+    """Where an event is, as one number."""
+    return file << FILE_BITS | number
+
+
+class _Part:
+    """What of the sink is in one file.
+
+    Attributes:
+        file: The file.
+        bit: By which its rows say that they are owed to the sink.
+        owed: How many are.
+        held: The numbers of those that are in memory, or on their way out of the file.
+        after: What is read next is behind this number.
+    """
+
+    def __init__(self, file: SpoolFile, bit: int, owed: int) -> None:
+        self.file = file
+        self.bit = bit
+        self.owed = owed
+        self.held: set[int] = set()
+        self.after = 0
+
+    @property
+    def waiting(self) -> int:
+        return self.owed - len(self.held)
+
+
+class Shelf:
+    """The events that one sink is owed, in all files of a spool.
+
+    Every event on disk is held as well, in memory, or waits. What is held is settled, or put back; what waits is taken
+    out in the order in which it was written, file by file, the oldest file first.
+
+    Args:
+        sink: Its name.
+        on_damaged: Called with a number of events that were found damaged: they are counted as lost.
+
+    Attributes:
+        sink: The same.
+    """
+
+    def __init__(self, sink: str, on_damaged: Callable[[int], object]) -> None:
+        self.sink = sink
+        self._on_damaged = on_damaged
+        self._parts: dict[int, _Part] = {}  # by the number of the file, in the order in which they are read
+
+    @property
+    def waiting(self) -> int:
+        """Events that are on disk only."""
+        return sum(part.waiting for part in self._parts.values())
+
+    @property
+    def held(self) -> int:
+        """Events that are on disk, and in memory, or on their way out."""
+        return sum(len(part.held) for part in self._parts.values())
+
+    def add_file(self, number: int, file: SpoolFile) -> int:
+        """Have what is in a file; how much that is."""
+        part = self._parts[number] = _Part(file, file.bits[self.sink], file.holding.events.get(self.sink, 0))
+        return part.owed
+
+    def remove_file(self, number: int) -> None:
+        """Forget a file in which nothing is left."""
+        del self._parts[number]
+
+    def wrote(self, ticket: int) -> None:
+        """See an event that is held, and is being written."""
+        part = self._parts[ticket >> FILE_BITS]
+        part.owed += 1
+        part.held.add(ticket & _ID_MASK)
+
+    def unwrote(self, ticket: int) -> None:
+        """See that it could not be written."""
+        part = self._parts[ticket >> FILE_BITS]
+        part.owed -= 1
+        part.held.discard(ticket & _ID_MASK)
+
+    def owes(self, number: int) -> int:
+        """How many events of a file the sink is owed."""
+        return self._parts[number].owed
+
+    def settle(self, tickets: Iterable[int]) -> list[tuple[int, asyncio.Future[int]]]:
+        """Let go of events that are held; by the number of the file, what deletes them."""
+        deleting = []
+        for number, ids in _by_file(tickets).items():
+            part = self._parts[number]
+            try:
+                deleted = part.file.settle(part.bit, ids)
+            except (ClosedError, StoreError):
+                continue  # a forked child, or the end of a process: its owner, or the next one, sends it again
+            deleted.add_done_callback(lambda future, part=part, ids=ids: self._settled(part, ids, future))  # type: ignore[misc]
+            deleting.append((number, deleted))
+        return deleting
+
+    def put_back(self, tickets: Iterable[int]) -> None:
+        """Hold events no more, which stay on disk and wait there."""
+        for number, ids in _by_file(tickets).items():
+            part = self._parts[number]
+            part.held.difference_update(ids)
+            part.after = min(part.after, *(number - 1 for number in ids))
+
+    def lost(self, number: int, bits: Sequence[int]) -> None:
+        """See rows of a file that are not there any more, each with the bits of the sinks that it was counted for."""
+        part = self._parts[number]
+        gone = sum(1 for owed in bits if owed & part.bit)
+        if gone:
+            part.owed -= gone
+            self._on_damaged(gone)
+
+    async def take(self, max_events: int, max_bytes: int) -> tuple[list[CapturedEvent], list[tuple[int, list[int]]]]:
+        """Take out what waits longest, which is held from then on; one at a time.
+
+        Args:
+            max_events: At most so many.
+            max_bytes: At most so many, or one event.
+
+        Returns:
+            The events, none where none waits; and the rows that were found damaged: the number of the file, and for
+            each row the bits of the sinks that it was counted for.
+
+        Raises:
+            StoreError: A file cannot be read.
+            ClosedError: It was closed.
+        """
+        damaged = []
+        for number, part in [*self._parts.items()]:
+            while part.waiting > 0:
+                page = await part.file.read(
+                    part.bit, after=part.after, held=part.held, max_events=max_events, max_bytes=max_bytes
+                )
+                if page.damaged:
+                    damaged.append((number, page.damaged))
+                for one, event in page.events:
+                    event.ticket = ticket_of(number, one)
+                    part.held.add(one)
+                if page.events:
+                    part.after = page.events[-1][0]
+                    return [event for _, event in page.events], damaged
+                if damaged or not part.after:
+                    break  # counted wrongly until the caller has seen to what was damaged
+                part.after = 0  # what was put back is before that
+        return [], damaged
+
+    def _settled(self, part: _Part, ids: Sequence[int], deleted: asyncio.Future[int]) -> None:
+        part.held.difference_update(ids)
+        if not deleted.cancelled() and deleted.exception() is None:
+            part.owed -= len(ids)
+            return
+        # They stay on disk, and wait; sent a second time rather than not at all.
+        part.after = min(part.after, *(number - 1 for number in ids))
+        if not deleted.cancelled():
+            _logger.warning("events of sink %r that are settled stay in the spool: %s", self.sink, deleted.exception())
+
+
+def _by_file(tickets: Iterable[int]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for ticket in tickets:
+        found.setdefault(ticket >> FILE_BITS, []).append(ticket & _ID_MASK)
+    return found

@@ -1,0 +1,245 @@
+"""A service that keeps events of this process on disk, and takes over those of processes that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar, TypeVarTuple
+
+from eventpipe.clock import Clock
+from eventpipe.core.log import contained_logger
+from eventpipe.core.service import Service
+from eventpipe.errors import ClosedError, StoreError
+from eventpipe.events import CapturedEvent
+from eventpipe.spool import folder
+from eventpipe.spool.file import SpoolFile, open_file
+from eventpipe.spool.folder import Owned
+from eventpipe.spool.rows import Written
+from eventpipe.spool.shelf import Shelf, ticket_of
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# Seconds between two looks for files of processes that are gone.
+ADOPT_INTERVAL: Final = 1.0
+# Files open at once beside the own one; the next follow as these are emptied.
+MAX_ADOPTED: Final = 8
+
+_logger = contained_logger(__name__)
+
+
+class Spool(Service):
+    """The files of one client in a folder that any number of processes share.
+
+    New events go to one file of its own. Files whose owners are gone are taken over, read and, once they are empty,
+    deleted; the first that is found at the start becomes the own file.
+
+    Attributes:
+        shelves: By sink: what it is owed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sinks: Sequence[str],
+        *,
+        clock: Clock,
+        on_taken_over: Callable[[str, int], object],
+        on_damaged: Callable[[str, int], object],
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: The folder; made when this starts.
+            sinks: Names of the sinks.
+            clock: What tells the time.
+            on_taken_over: Called with a sink and the number of its events in a file that was taken over.
+            on_damaged: Called with a sink and the number of its events that are lost, because they were damaged.
+        """
+        super().__init__("eventpipe-spool")
+        self.shelves = {sink: Shelf(sink, lambda count, sink=sink: on_damaged(sink, count)) for sink in sinks}  # type: ignore[misc]
+        self._path = path
+        self._sinks = tuple(sinks)
+        self._clock = clock
+        self._on_taken_over = on_taken_over
+        self._folder = Path()
+        self._files: dict[int, SpoolFile] = {}  # by number, which is never used again
+        self._own = 0  # the number of the own file
+        self._next = 1
+        self._bytes: dict[int, int] = {}
+        self._foreign: dict[int, int] = {}  # events of sinks that this client does not have
+        self._orphans: list[Owned] = []  # of this process now, and not open yet
+        self._unreadable: list[Owned] = []
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files that are in use, but for the logs of SQLite."""
+        return sum(self._bytes.values())
+
+    @property
+    def waiting(self) -> int:
+        """Events that are on disk only, at all sinks."""
+        return sum(shelf.waiting for shelf in self.shelves.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is on disk that any sink is owed."""
+        return not any(shelf.waiting or shelf.held for shelf in self.shelves.values())
+
+    def write(self, event: CapturedEvent, sinks: Iterable[str], *, is_synced: bool) -> asyncio.Future[int]:
+        """Keep an event that is in memory until these sinks have settled it; those of one turn share a commit.
+
+        Returns:
+            Done when it is committed; with ``is_synced`` so that it outlives a loss of power. Where it failed the event
+            is in memory alone.
+
+        Raises:
+            ClosedError: It does not run.
+            StoreError: This is a forked child.
+        """
+        file = self._files.get(self._own)
+        if file is None:
+            raise ClosedError("the spool is not open")
+        number = file.next_id()
+        shelves = [self.shelves[sink] for sink in sinks]
+        owed = sum(file.bits[shelf.sink] for shelf in shelves)
+        writing = file.write([Written(number, owed, self._clock.time(), event)], is_synced=is_synced)
+        ticket = event.ticket = ticket_of(self._own, number)
+        for shelf in shelves:
+            shelf.wrote(ticket)
+        writing.add_done_callback(partial(self._wrote, self._own, ticket, event, shelves))
+        return writing
+
+    def settle(self, sink: str, events: Iterable[CapturedEvent]) -> None:
+        """Let go of what a sink has settled; of events that are not on disk nothing is to be let go."""
+        tickets = [event.ticket for event in events if hasattr(event, "ticket")]
+        for number, deleted in self.shelves[sink].settle(tickets):
+            deleted.add_done_callback(partial(self._used, number))
+
+    async def take(self, sink: str, max_events: int, max_bytes: int) -> list[CapturedEvent]:
+        """Take out what waits longest for a sink; it is in memory, and on disk, from then on. One at a time.
+
+        Raises:
+            StoreError: A file cannot be read.
+            ClosedError: It does not run.
+        """
+        events, damaged = await self.shelves[sink].take(max_events, max_bytes)
+        for number, bits in damaged:
+            for shelf in self.shelves.values():
+                shelf.lost(number, bits)
+        return events
+
+    # -- the service --------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        self._folder = await _in_thread(folder.check, self._path)
+        self._orphans = await _in_thread(folder.orphans, self._folder)
+        own = await self._take_over_next()
+        self._own = await self._opened(await _in_thread(folder.own_new, self._folder)) if own is None else own
+
+    async def _serve(self) -> None:
+        while not await self._wait_for_stop(ADOPT_INTERVAL):
+            await self._clear_away()
+            with contextlib.suppress(OSError):  # a full table of files: at the next look
+                self._orphans += await _in_thread(folder.orphans, self._folder)
+            while len(self._files) <= MAX_ADOPTED and await self._take_over_next() is not None:
+                pass
+
+    async def _close(self) -> None:
+        for number in [*self._files]:
+            await self._close_file(number)
+        for owned in (*self._orphans, *self._unreadable):
+            owned.release()
+        self._orphans, self._unreadable = [], []
+
+    async def _take_over_next(self) -> int | None:
+        """Open the oldest file that can be opened of those whose owners are gone: its number; ``None``: there is none.
+
+        One that cannot be opened is left as it is, and kept, so that nobody tries again each second.
+        """
+        while self._orphans:
+            owned = self._orphans.pop(0)
+            try:
+                return await self._opened(owned)
+            except StoreError as error:
+                _logger.warning("a file of the spool cannot be read, and is left as it is: %s", error)
+                self._unreadable.append(owned)
+        return None
+
+    async def _opened(self, owned: Owned) -> int:
+        """Open a file that is this process's; its number.
+
+        Raises:
+            StoreError: It cannot be opened, or is none of ours. It was left as it is.
+        """
+        try:
+            file = await open_file(owned, self._sinks, self._clock)
+        except StoreError:
+            raise
+        except BaseException:
+            owned.release()
+            raise
+        number, self._next = self._next, self._next + 1
+        self._files[number] = file
+        self._bytes[number] = file.holding.bytes
+        for sink, shelf in self.shelves.items():
+            events = shelf.add_file(number, file)
+            if events:
+                self._on_taken_over(sink, events)
+        foreign = {sink: events for sink, events in file.holding.events.items() if events and sink not in self.shelves}
+        for sink, events in foreign.items():
+            _logger.warning(
+                "%s holds %d events for sink %r, which this client does not have; they stay there: give it that sink,"
+                " or send them with eventpipe spool drain",
+                owned.path,
+                events,
+                sink,
+            )
+        self._foreign[number] = sum(foreign.values())
+        return number
+
+    async def _clear_away(self) -> None:
+        """Delete files of others that are empty now."""
+        for number in [*self._files]:
+            is_settled = not self._foreign[number] and not any(shelf.owes(number) for shelf in self.shelves.values())
+            if number != self._own and is_settled:
+                await self._close_file(number)
+
+    async def _close_file(self, number: int) -> None:
+        """Close a file, and delete it when nothing is left in it."""
+        file = self._files.pop(number)
+        del self._bytes[number], self._foreign[number]
+        for shelf in self.shelves.values():
+            shelf.remove_file(number)
+        is_empty = False
+        try:
+            is_empty = await file.is_empty()
+        except StoreError as error:
+            _logger.warning("%s cannot be read any more: %s", file.owned.path, error)
+        finally:
+            await file.aclose()
+            (file.owned.remove if is_empty else file.owned.release)()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _wrote(
+        self, number: int, ticket: int, event: CapturedEvent, shelves: list[Shelf], written: asyncio.Future[int]
+    ) -> None:
+        if written.cancelled() or written.exception() is not None:
+            for shelf in shelves:
+                shelf.unwrote(ticket)
+            del event.ticket
+        else:
+            self._bytes[number] = written.result()
+
+    def _used(self, number: int, deleted: asyncio.Future[int]) -> None:
+        if number in self._bytes and not deleted.cancelled() and deleted.exception() is None:
+            self._bytes[number] = deleted.result()
+
+
+async def _in_thread(call: Callable[[*Ts], T], *args: *Ts) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, call, *args)
