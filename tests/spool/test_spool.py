@@ -176,6 +176,7 @@ async def test_file_that_is_none_of_ours_is_left_as_it_is(
     place = folder.check(tmp_path / "spool")
     async with running() as (_, taken_over, _):
         (place / "20000101T000000-00000000.db").write_bytes(b"mine" * 5000)
+        await until(lambda: "is no SQLite database" in caplog.text)
         async with running() as (other, _, _):
             await kept(other, 1)
         await until(lambda: taken_over)
