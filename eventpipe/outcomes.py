@@ -18,6 +18,7 @@ class OutcomeKind(StrEnum):
     RETRY = "retry"
     DROPPED = "dropped"
     INTERRUPTED = "interrupted"
+    SPOOLED = "spooled"  # on disk only from now on, for the reason that would have dropped it
 
 
 class DropReason(StrEnum):
@@ -39,6 +40,7 @@ class DropReason(StrEnum):
     UNAUTHORIZED = "unauthorized"
     MISCONFIGURED = "misconfigured"
     CLOSE_DEADLINE = "close_deadline"
+    DAMAGED = "damaged"
 
     @classmethod
     def listed(cls, reason: str | None) -> DropReason:

@@ -21,7 +21,8 @@ class Ledger:
         recovered: The part of ``accepted`` that came from a spool.
         delivered: Events that the far end accepted.
         dropped: Events that left undelivered, by reason.
-        spooled: Events held only on disk.
+        spooled: Events held only on disk, or on their way there.
+        returned: Times that an event which was held only on disk came back.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Ledger:
         "left",
         "left_bytes",
         "recovered",
+        "returned",
         "spooled",
         "waiting",
     )
@@ -46,6 +48,7 @@ class Ledger:
         self.delivered = 0
         self.dropped: Counter[str] = Counter()
         self.spooled = 0
+        self.returned = 0
 
     @property
     def captured(self) -> int:
@@ -76,6 +79,35 @@ class Ledger:
         """Count ``events`` out by the drop door."""
         self._leave(events, size)
         self.dropped[reason] += events
+
+    def spool(self, events: int, size: int) -> None:
+        """Count ``events`` out by the door to the disk."""
+        self._leave(events, size)
+        self.spooled += events
+
+    def unspool(self, events: int, size: int) -> None:
+        """Count ``events`` in again that were held only on disk."""
+        self._take_from_disk(events)
+        self.left -= events
+        self.left_bytes -= size
+        self.returned += events
+
+    def lose_spooled(self, events: int, reason: str) -> None:
+        """Count ``events`` as dropped that were held only on disk, or never came there."""
+        self._take_from_disk(events)
+        self.dropped[reason] += events
+
+    def recover(self, events: int) -> None:
+        """Count ``events`` in that an earlier life, or another process, left on disk."""
+        self.accepted += events
+        self.left += events
+        self.recovered += events
+        self.spooled += events
+
+    def _take_from_disk(self, events: int) -> None:
+        if events > self.spooled:
+            raise AssertionError(f"{events} events leave the disk, only {self.spooled} are there: one counted twice")
+        self.spooled -= events
 
     def _leave(self, events: int, size: int) -> None:
         if self.left + events > self.accepted:

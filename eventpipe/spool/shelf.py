@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from eventpipe.core.log import contained_logger
@@ -84,27 +84,35 @@ class Shelf:
         """Forget a file in which nothing is left."""
         del self._parts[number]
 
-    def wrote(self, ticket: int) -> None:
-        """See an event that is held, and is being written."""
-        part = self._parts[ticket >> FILE_BITS]
-        part.owed += 1
-        part.held.add(ticket & _ID_MASK)
+    def wrote(self, number: int, ids: Sequence[int]) -> None:
+        """See events that are held, and are being written to a file."""
+        part = self._parts[number]
+        part.owed += len(ids)
+        part.held.update(ids)
 
-    def unwrote(self, ticket: int) -> None:
-        """See that it could not be written."""
-        part = self._parts[ticket >> FILE_BITS]
-        part.owed -= 1
-        part.held.discard(ticket & _ID_MASK)
+    def unwrote(self, number: int, ids: Sequence[int]) -> None:
+        """See that they could not be written."""
+        part = self._parts[number]
+        part.owed -= len(ids)
+        part.held.difference_update(ids)
+
+    def is_kept(self, event: CapturedEvent) -> bool:
+        """Whether an event that is held is on disk, committed."""
+        ticket = getattr(event, "ticket", None)
+        if ticket is None:
+            return False
+        part = self._parts.get(ticket >> FILE_BITS)
+        number = ticket & _ID_MASK
+        return part is not None and number in part.held and number <= part.file.committed
 
     def owes(self, number: int) -> int:
         """How many events of a file the sink is owed."""
         return self._parts[number].owed
 
     def settle(self, tickets: Iterable[int]) -> list[tuple[int, asyncio.Future[int]]]:
-        """Let go of events that are held; by the number of the file, what deletes them."""
+        """Let go of events, those of them that are held; by the number of the file, what deletes them."""
         deleting = []
-        for number, ids in _by_file(tickets).items():
-            part = self._parts[number]
+        for number, part, ids in self._held_of(tickets):
             try:
                 deleted = part.file.settle(part.bit, ids)
             except (ClosedError, StoreError):
@@ -114,9 +122,8 @@ class Shelf:
         return deleting
 
     def put_back(self, tickets: Iterable[int]) -> None:
-        """Hold events no more, which stay on disk and wait there."""
-        for number, ids in _by_file(tickets).items():
-            part = self._parts[number]
+        """Hold events no more, those of them that are held: they stay on disk and wait there."""
+        for _, part, ids in self._held_of(tickets):
             part.held.difference_update(ids)
             part.after = min(part.after, *(number - 1 for number in ids))
 
@@ -162,6 +169,17 @@ class Shelf:
                 part.after = 0  # what was put back is before that
         return [], damaged
 
+    def _held_of(self, tickets: Iterable[int]) -> Iterator[tuple[int, _Part, list[int]]]:
+        # An event that several sinks have may have the ticket of another sink's copy.
+        found: dict[int, list[int]] = {}
+        for ticket in tickets:
+            found.setdefault(ticket >> FILE_BITS, []).append(ticket & _ID_MASK)
+        for number, ids in found.items():
+            part = self._parts.get(number)
+            held = [] if part is None else [one for one in ids if one in part.held]
+            if part is not None and held:
+                yield number, part, held
+
     def _settled(self, part: _Part, ids: Sequence[int], deleted: asyncio.Future[int]) -> None:
         part.held.difference_update(ids)
         if not deleted.cancelled() and deleted.exception() is None:
@@ -171,10 +189,3 @@ class Shelf:
         part.after = min(part.after, *(number - 1 for number in ids))
         if not deleted.cancelled():
             _logger.warning("events of sink %r that are settled stay in the spool: %s", self.sink, deleted.exception())
-
-
-def _by_file(tickets: Iterable[int]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for ticket in tickets:
-        found.setdefault(ticket >> FILE_BITS, []).append(ticket & _ID_MASK)
-    return found

@@ -90,12 +90,12 @@ class Spool(Service):
         """Whether nothing is on disk that any sink is owed."""
         return not any(shelf.waiting or shelf.held for shelf in self.shelves.values())
 
-    def write(self, event: CapturedEvent, sinks: Iterable[str], *, is_synced: bool) -> asyncio.Future[int]:
-        """Keep an event that is in memory until these sinks have settled it; those of one turn share a commit.
+    def write(self, events: Sequence[CapturedEvent], sinks: Iterable[str], *, is_synced: bool) -> asyncio.Future[int]:
+        """Keep events that are in memory until these sinks have settled them; all of one turn of the loop in a commit.
 
         Returns:
-            Done when it is committed; with ``is_synced`` so that it outlives a loss of power. Where it failed the event
-            is in memory alone.
+            Done when they are committed, with ``is_synced`` so that they outlive a loss of power. Where it fails they
+            are in memory alone. Not to be cancelled: shield it.
 
         Raises:
             ClosedError: It does not run.
@@ -104,14 +104,16 @@ class Spool(Service):
         file = self._files.get(self._own)
         if file is None:
             raise ClosedError("the spool is not open")
-        number = file.next_id()
+        now = self._clock.time()
         shelves = [self.shelves[sink] for sink in sinks]
         owed = sum(file.bits[shelf.sink] for shelf in shelves)
-        writing = file.write([Written(number, owed, self._clock.time(), event)], is_synced=is_synced)
-        ticket = event.ticket = ticket_of(self._own, number)
+        written = [Written(file.next_id(), owed, now, event) for event in events]
+        writing = file.write(written, is_synced=is_synced)
+        for one in written:
+            one.event.ticket = ticket_of(self._own, one.id)
         for shelf in shelves:
-            shelf.wrote(ticket)
-        writing.add_done_callback(partial(self._wrote, self._own, ticket, event, shelves))
+            shelf.wrote(self._own, [one.id for one in written])
+        writing.add_done_callback(partial(self._wrote, self._own, written, shelves))
         return writing
 
     def settle(self, sink: str, events: Iterable[CapturedEvent]) -> None:
@@ -227,14 +229,15 @@ class Spool(Service):
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _wrote(
-        self, number: int, ticket: int, event: CapturedEvent, shelves: list[Shelf], written: asyncio.Future[int]
+        self, number: int, written: Sequence[Written], shelves: Sequence[Shelf], writing: asyncio.Future[int]
     ) -> None:
-        if written.cancelled() or written.exception() is not None:
+        if writing.cancelled() or writing.exception() is not None:
             for shelf in shelves:
-                shelf.unwrote(ticket)
-            del event.ticket
-        else:
-            self._bytes[number] = written.result()
+                shelf.unwrote(number, [one.id for one in written])
+            for one in written:
+                del one.event.ticket
+        elif number in self._bytes:
+            self._bytes[number] = writing.result()
 
     def _used(self, number: int, deleted: asyncio.Future[int]) -> None:
         if number in self._bytes and not deleted.cancelled() and deleted.exception() is None:

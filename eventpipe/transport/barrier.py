@@ -40,6 +40,7 @@ class Barrier:
         unattempted: Events before it that have not had the end of an attempt since it was opened.
         delivered: Events before it that the far end accepted since it was opened.
         dropped: Events before it that were dropped since, by reason.
+        spooled: Events before it that went to disk since, and are nowhere else.
         condition: Announces that the barrier was reached.
         flushes: Calls that have it.
         is_given_up: Nobody is left who could reach it.
@@ -56,6 +57,7 @@ class Barrier:
         "flushes",
         "is_given_up",
         "serial",
+        "spooled",
         "unattempted",
         "unsettled",
         "until",
@@ -69,6 +71,7 @@ class Barrier:
         self.attempts = attempts
         self.delivered = 0
         self.dropped: Counter[str] = Counter()
+        self.spooled = 0
         self.condition = asyncio.Condition()
         self.flushes = 0
         self.is_given_up = False
@@ -195,6 +198,8 @@ class Barriers:
                 barrier.unattempted -= events
             if kind is OutcomeKind.DELIVERED:
                 barrier.delivered += events
+            elif kind is OutcomeKind.SPOOLED:
+                barrier.spooled += events
             else:
                 barrier.dropped[reason or DropReason.REJECTED] += events
         self._collect()

@@ -168,7 +168,7 @@ class Dispatcher(Service):
         newest = self._barriers.serial
         barrier = self._barriers.open(
             pending=self._backlog.pending - left_out,
-            captured=self.ledger.accepted + self.ledger.waiting,
+            captured=self.ledger.accepted + self.ledger.waiting + self.ledger.returned,
             attempts=self._backlog.attempts,
             until=until,
             shared=own is None,

@@ -42,10 +42,11 @@ async def flush(dispatchers: Sequence[Dispatcher], deadline: float | None, until
     finally:
         for visit in visits:
             visit.dispatcher.leave_barrier(visit.barrier)
-    delivered = pending = 0
+    delivered = pending = spooled = 0
     dropped: Counter[str] | None = None
     for visit in visits:
         delivered += visit.barrier.delivered - visit.delivered_before
+        spooled += visit.barrier.spooled - visit.spooled_before
         pending += visit.left_out + max(visit.barrier.unsettled, 0)
         if visit.barrier.dropped:
             since = Counter(visit.barrier.dropped)
@@ -53,17 +54,18 @@ async def flush(dispatchers: Sequence[Dispatcher], deadline: float | None, until
             dropped = +since if dropped is None else dropped + since
     elapsed = loop.time() - began
     if dropped is None:
-        return FlushReport(delivered, 0, {}, 0, pending, (), elapsed)  # by name and by default costs a quarter more
-    return FlushReport(delivered, dropped.total(), dict(dropped), pending=pending, elapsed=elapsed)
+        return FlushReport(delivered, 0, {}, spooled, pending, (), elapsed)  # by name costs a quarter more
+    return FlushReport(delivered, dropped.total(), dict(dropped), spooled, pending, (), elapsed)
 
 
 class _Visit:
     """One flush at one barrier, which other flushes may have opened earlier: it counts from here on only."""
 
-    __slots__ = ("barrier", "delivered_before", "dispatcher", "dropped_before", "left_out")
+    __slots__ = ("barrier", "delivered_before", "dispatcher", "dropped_before", "left_out", "spooled_before")
 
     def __init__(self, dispatcher: Dispatcher, until: Until, *, hurry: bool) -> None:
         self.dispatcher = dispatcher
         self.barrier, self.left_out = dispatcher.open_barrier(until, hurry=hurry)
         self.delivered_before = self.barrier.delivered
+        self.spooled_before = self.barrier.spooled
         self.dropped_before = Counter(self.barrier.dropped) if self.barrier.dropped else None

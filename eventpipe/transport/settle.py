@@ -68,10 +68,28 @@ class Settler:
                 reason = str(outcome.reason)
                 self._ledger.drop(events, _mark(outcome), reason)
                 self._barriers.settled(standing, events, outcome.kind, reason)
+            elif outcome.kind is OutcomeKind.SPOOLED:
+                self._ledger.spool(events, _mark(outcome))
+                self._barriers.settled(standing, events, outcome.kind, None)
             elif outcome.kind is OutcomeKind.RETRY:
                 stays = self._barriers.attempted(standing, events)
         if keep is not None:
             keep(stays)
+
+    def confirm(self, outcome: Outcome, standing: Standing) -> None:
+        """Book that events which are counted as spooled are on disk, or that they never came there; and tell of it.
+
+        Args:
+            outcome: ``SPOOLED``, or ``DROPPED`` where they could not be written.
+            standing: Which barriers count the events.
+        """
+        events = len(outcome.captured)
+        if outcome.kind is OutcomeKind.DROPPED:
+            self._ledger.lose_spooled(events, str(outcome.reason))
+        _mark(outcome)
+        self._meter.count(outcome, self._now())
+        self._barriers.settled(standing, events, outcome.kind, outcome.reason)
+        self.tell([outcome])
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
         """Write to the log what booked outcomes give cause for, then hand them to the observers."""
