@@ -9,14 +9,16 @@ import uuid as uuidlib
 from collections.abc import Iterable, Mapping
 from random import Random
 from threading import get_ident
-from typing import NoReturn, Unpack
+from typing import TYPE_CHECKING, NoReturn, Unpack
 
 from eventpipe import scopes
 from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
+from eventpipe.core.ledger import Ledger
 from eventpipe.encoding import Encoder, PlainEvent, dependable
 from eventpipe.events import AI, CLOSING, Capturable, DistinctId, Durability, Overflow, Properties
 from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
+from eventpipe.outcomes import DropReason
 from eventpipe.settling import Settling
 from eventpipe.transport.calls import NOBODY, CaptureDict, describe, in_lane, overflow_of
 from eventpipe.transport.changing import Changing
@@ -28,9 +30,13 @@ from eventpipe.transport.hooks import BeforeSend, Hooks, OnOutcome
 from eventpipe.transport.inbox import Inbox
 from eventpipe.transport.misspelt import warn_of_misspelt
 from eventpipe.transport.receipts import Receipt, TakenReceipt
+from eventpipe.transport.replay import Replay
 from eventpipe.transport.runtime import Runtime
 from eventpipe.transport.tallies import Shortlist
 from eventpipe.transport.traits import Traits, named_apart
+
+if TYPE_CHECKING:
+    from eventpipe.spool.spool import Spool
 
 
 class AsyncClient(Settling):
@@ -44,7 +50,7 @@ class AsyncClient(Settling):
         self,
         *sinks: Sink,
         options: ClientOptions | None = None,
-        spool: object = None,
+        spool: str | os.PathLike[str] | None = None,
         before_send: BeforeSend | None = None,
         on_drop: OnOutcome | None = None,
         on_error: OnOutcome | None = None,
@@ -55,7 +61,8 @@ class AsyncClient(Settling):
         Args:
             sinks: Where events go; each event goes to all, encoded once. Bounds, retries and counters are per sink.
             options: Options shared with other clients; keywords win over it, it wins over ``EVENTPIPE_*``.
-            spool: A directory for events that wait on disk; not available in this version.
+            spool: A folder for events that wait on disk, which several processes can share; it is made when the client
+                starts. ``None``: there is none.
             before_send: Sees each event before it is encoded, and returns it, another one, or ``None`` to drop it.
             on_drop: Told of each outcome that lost events.
             on_error: Told of each attempt that failed, whether it is retried or not.
@@ -67,8 +74,7 @@ class AsyncClient(Settling):
         """
         self._options = resolve(options, overrides)
         warn_of_misspelt(ClientOptions, os.environ)
-        if spool is not None:
-            raise ValueError(f"spool is not available in this version, so it must be None, not {spool!r}")
+        self._spool_path = spool
         if not sinks and self._options.enabled:
             raise ValueError("at least one sink is needed, or enabled=False")
         if len({id(sink) for sink in sinks}) < len(sinks):
@@ -86,6 +92,7 @@ class AsyncClient(Settling):
         random = options.random or Random()  # noqa: S311  # jitter
         new_id = dependable(options.new_id)
         names = Shortlist()
+        spool = self._spool = self._make_spool(clock)
         self._dispatchers = [
             Dispatcher(
                 sink,
@@ -97,9 +104,11 @@ class AsyncClient(Settling):
                 clock=clock,
                 random=random,
                 new_id=new_id,
+                spool=spool,
             )
             for sink, traits in self._sinks
         ]
+        self._beside = () if spool is None else (spool, *(Replay(one, spool, options) for one in self._dispatchers))
         self._encoder = Encoder(
             options.json_default,
             frozenset().union(*(traits.lifted for _, traits in self._sinks)),
@@ -116,6 +125,7 @@ class AsyncClient(Settling):
         self._runtime = Runtime(
             self._dispatchers,
             self._feed,
+            self._beside,
             begin=self._encoder.bind if changing is None else changing.bind,
             drain=self._entrance.drain,
             held=inbox.__len__,
@@ -129,6 +139,22 @@ class AsyncClient(Settling):
         self._intake = self._entrance.plain_intake()
         # Of what is kept of a plain event; its two closing braces are not.
         self._max_plain_bytes = self._entrance.max_event_bytes - len(CLOSING) + 1
+
+    def _make_spool(self, clock: Clock) -> Spool | None:
+        if self._spool_path is None or not self._sinks:
+            return None
+        from eventpipe.spool.spool import Spool  # not above: it needs SQLite, and what Windows does not have
+
+        return Spool(
+            self._spool_path,
+            [traits.name for _, traits in self._sinks],
+            clock=clock,
+            on_taken_over=lambda sink, events: self._ledger(sink).recover(events),
+            on_lost=lambda sink, events: self._ledger(sink).lose_spooled(events, DropReason.DAMAGED),
+        )
+
+    def _ledger(self, sink: str) -> Ledger:
+        return next(one.ledger for one in self._dispatchers if one.traits.name == sink)
 
     def _start_clean(self) -> None:
         """Be as new in a forked child, but closed where it was."""

@@ -9,6 +9,7 @@ from typing import Self
 
 from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
+from eventpipe.core.service import Service
 from eventpipe.events import Capturable
 from eventpipe.observed import Observed
 from eventpipe.options import ClientOptions
@@ -29,6 +30,7 @@ CLOSE_GRACE = 0.25  # seconds that a close may take beyond its deadline, for sin
 class Settling(Observed):
     """The part of a client that waits until events are settled."""
 
+    _beside: Sequence[Service]
     _closing: Closing | None
     _options: ClientOptions
     _sinks: Sequence[tuple[Sink, Traits]]
@@ -166,7 +168,7 @@ class Settling(Observed):
             if self._closing is None or self._closing.is_cut_short:
                 self._entrance.drain()
                 self._entrance.is_closed = True
-                self._closing = Closing(self._dispatchers, self._feed, deadline)
+                self._closing = Closing(self._dispatchers, self._feed, self._beside, deadline)
             report = await self._closing.wait(deadline)
             if report is not None:
                 return report
@@ -174,6 +176,8 @@ class Settling(Observed):
     async def __aenter__(self) -> Self:
         self._check_open()
         self._runtime.ensure()
+        for service in self._beside:
+            await service.started()
         return self
 
     async def __aexit__(

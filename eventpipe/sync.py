@@ -37,7 +37,7 @@ class SyncClient(Blocking):
         self,
         *sinks: Sink,
         options: ClientOptions | None = None,
-        spool: object = None,
+        spool: str | os.PathLike[str] | None = None,
         before_send: BeforeSend | None = None,
         on_drop: OnOutcome | None = None,
         on_error: OnOutcome | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence, Set
-from functools import partial
 
 from eventpipe.clock import Clock
 from eventpipe.errors import SpoolError
@@ -25,7 +24,6 @@ class SpoolFile:
         owned: Whose it is, and where.
         holding: What it held when it was opened.
         bits: By sink: the bit by which rows say that they are owed to it.
-        committed: Events with numbers up to this one are on disk, those that were written.
     """
 
     def __init__(self, owned: Owned, port: Port, holding: Holding, bits: dict[str, int], clock: Clock) -> None:
@@ -34,7 +32,7 @@ class SpoolFile:
         self.bits = bits
         self._port = port
         self._clock = clock
-        self._last = self.committed = holding.last
+        self._last = holding.last
 
     def next_id(self) -> int:
         """A number that no event ever had in this file."""
@@ -50,9 +48,7 @@ class SpoolFile:
         Raises:
             ClosedError: It was closed.
         """
-        writing = self._port.submit(rows.write, events, Need.GROW if is_synced else Need.ADD, takes_many=True)
-        writing.add_done_callback(partial(self._wrote, events[-1].id))
-        return writing
+        return self._port.submit(rows.write, events, Need.GROW if is_synced else Need.ADD, takes_many=True)
 
     def settle(self, bit: int, ids: Sequence[int]) -> asyncio.Future[int]:
         """Let go of events that a sink has settled; those who do so in one turn of the loop share a commit.
@@ -106,10 +102,6 @@ class SpoolFile:
         """Whether nothing is left, not even what was damaged, when all that was asked for before is done."""
         is_empty: bool = await self._port.submit(rows.is_empty, None, Need.READ)
         return is_empty
-
-    def _wrote(self, last: int, writing: asyncio.Future[int]) -> None:
-        if not writing.cancelled() and writing.exception() is None:
-            self.committed = max(self.committed, last)
 
     async def aclose(self) -> None:
         """Do what was asked for, and close it; it stays this process's until ``owned`` is released.

@@ -54,15 +54,15 @@ class Shelf:
 
     Args:
         sink: Its name.
-        on_damaged: Called with a number of events that were found damaged: they are counted as lost.
+        on_lost: Called with a number of events that waited, and are gone: they were damaged.
 
     Attributes:
         sink: The same.
     """
 
-    def __init__(self, sink: str, on_damaged: Callable[[int], object]) -> None:
+    def __init__(self, sink: str, on_lost: Callable[[int], object]) -> None:
         self.sink = sink
-        self._on_damaged = on_damaged
+        self._on_lost = on_lost
         self._parts: dict[int, _Part] = {}  # by the number of the file, in the order in which they are read
 
     @property
@@ -91,19 +91,19 @@ class Shelf:
         part.held.update(ids)
 
     def unwrote(self, number: int, ids: Sequence[int]) -> None:
-        """See that they could not be written."""
+        """See that they could not be written; those that were put back meanwhile are lost."""
         part = self._parts[number]
         part.owed -= len(ids)
+        lost = len(ids) - len(part.held.intersection(ids))
         part.held.difference_update(ids)
+        if lost:
+            self._on_lost(lost)
 
     def is_kept(self, event: CapturedEvent) -> bool:
-        """Whether an event that is held is on disk, committed."""
-        ticket = getattr(event, "ticket", None)
-        if ticket is None:
-            return False
+        """Whether an event is held here: on disk, or being written at someone's request."""
+        ticket: int = getattr(event, "ticket", 0)  # 0: of no file
         part = self._parts.get(ticket >> FILE_BITS)
-        number = ticket & _ID_MASK
-        return part is not None and number in part.held and number <= part.file.committed
+        return part is not None and ticket & _ID_MASK in part.held
 
     def owes(self, number: int) -> int:
         """How many events of a file the sink is owed."""
@@ -133,7 +133,7 @@ class Shelf:
         gone = sum(1 for owed in bits if owed & part.bit)
         if gone:
             part.owed -= gone
-            self._on_damaged(gone)
+            self._on_lost(gone)
 
     async def take(self, max_events: int, max_bytes: int) -> tuple[list[CapturedEvent], list[tuple[int, list[int]]]]:
         """Take out what waits longest, which is held from then on; one at a time.

@@ -49,7 +49,7 @@ class Spool(Service):
         *,
         clock: Clock,
         on_taken_over: Callable[[str, int], object],
-        on_damaged: Callable[[str, int], object],
+        on_lost: Callable[[str, int], object],
     ) -> None:
         """Open nothing yet.
 
@@ -58,10 +58,10 @@ class Spool(Service):
             sinks: Names of the sinks.
             clock: What tells the time.
             on_taken_over: Called with a sink and the number of its events in a file that was taken over.
-            on_damaged: Called with a sink and the number of its events that are lost, because they were damaged.
+            on_lost: Called with a sink and the number of its events that are lost: they were damaged.
         """
         super().__init__("eventpipe-spool")
-        self.shelves = {sink: Shelf(sink, lambda count, sink=sink: on_damaged(sink, count)) for sink in sinks}  # type: ignore[misc]
+        self.shelves = {sink: Shelf(sink, lambda count, sink=sink: on_lost(sink, count)) for sink in sinks}  # type: ignore[misc]
         self._path = path
         self._sinks = tuple(sinks)
         self._clock = clock

@@ -11,7 +11,7 @@ from eventpipe.contracts import Sink
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.log import contained_logger
 from eventpipe.core.own import own_context
-from eventpipe.core.service import ServiceState
+from eventpipe.core.service import Service, ServiceState
 from eventpipe.outcomes import CloseReport
 from eventpipe.statistics import Statistics
 from eventpipe.transport.attempt import describe
@@ -34,9 +34,12 @@ class Closing:
         report: What became of every event; ``None`` until the close is over.
     """
 
-    def __init__(self, dispatchers: Sequence[Dispatcher], feed: OutcomeFeed, deadline: Deadline) -> None:
-        """Begin to close, on the running loop."""
+    def __init__(
+        self, dispatchers: Sequence[Dispatcher], feed: OutcomeFeed, beside: Sequence[Service], deadline: Deadline
+    ) -> None:
+        """Begin to close, on the running loop; what runs beside the dispatchers ends after them, the last one first."""
         self._dispatchers = dispatchers
+        self._beside = beside
         self._feed = feed
         self._began = asyncio.get_running_loop().time()
         self._callers = 0
@@ -105,6 +108,7 @@ class Closing:
                 await dispatcher.start()
         self._request_stop()
         stragglers = [name for dispatcher in self._dispatchers for name in await self._end_dispatcher(dispatcher)]
+        stragglers += await self._end_beside()
         stragglers += await self._end_feed()
         if self._dispatchers:  # a disabled client has none
             stragglers += await self._end_sinks()
@@ -125,6 +129,20 @@ class Closing:
                 stragglers = dispatcher.stragglers
         if dispatcher.pending:
             dispatcher.abandon()
+        return stragglers
+
+    async def _end_beside(self) -> list[str]:
+        """Let what is on its way to disk come there."""
+        stragglers = []
+        for service in reversed(self._beside):
+            try:
+                async with asyncio.timeout(max(STRAGGLER_TIMEOUT, self._deadline.remaining())):
+                    await service.stop()
+            except TimeoutError:
+                stragglers.append(service.name)
+        for dispatcher in self._dispatchers:
+            if dispatcher.exit.spilling is not None:
+                dispatcher.exit.spilling.give_up()
         return stragglers
 
     async def _end_feed(self) -> list[str]:

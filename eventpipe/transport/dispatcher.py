@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
 from random import Random
+from typing import TYPE_CHECKING
 
 from eventpipe.clock import Clock
 from eventpipe.contracts import Instrument, Sink
@@ -44,6 +45,9 @@ from eventpipe.transport.settle import Observer
 from eventpipe.transport.tallies import Shortlist
 from eventpipe.transport.traits import Traits
 
+if TYPE_CHECKING:
+    from eventpipe.spool.spool import Spool
+
 # A cancelled send has this long to end: within the 0.25 s that a close may take beyond its deadline.
 STRAGGLER_TIMEOUT = 0.1
 
@@ -77,6 +81,7 @@ class Dispatcher(Service):
         clock: Clock,
         random: Random,
         new_id: Callable[[], str],
+        spool: Spool | None = None,
     ) -> None:
         super().__init__(f"eventpipe-{traits.name}")
         self.sink = sink
@@ -118,6 +123,8 @@ class Dispatcher(Service):
             meter=self._meter,
             now=lambda: self._now(),
             wake=self._parking.wake,
+            spool=spool,
+            max_spilling=options.queue_events,
         )
         self._journal = Journal(traits.name)
         self._failing: str | None = None  # why the last attempt failed
@@ -150,6 +157,11 @@ class Dispatcher(Service):
         self.exit.drop((waiter.item,), reason, standing)
         return True
 
+    def take_back(self, events: Sequence[CapturedEvent]) -> None:
+        """Send what was on disk only."""
+        self.intake.take_back(events)
+        self._parking.wake()
+
     # -- flush ----------------------------------------------------------------------------------------------------
 
     def open_barrier(self, until: Until, *, hurry: bool) -> tuple[Barrier, int]:
@@ -167,7 +179,7 @@ class Dispatcher(Service):
         left_out = len(own.events) if own else 0
         newest = self._barriers.serial
         barrier = self._barriers.open(
-            pending=self._backlog.pending - left_out,
+            pending=self._backlog.pending + self.exit.on_way_to_disk - left_out,
             captured=self.ledger.accepted + self.ledger.waiting + self.ledger.returned,
             attempts=self._backlog.attempts,
             until=until,
@@ -200,6 +212,11 @@ class Dispatcher(Service):
     def own_events(self) -> int:
         """Events of the batch that the calling task itself sends; 0 elsewhere."""
         return len(own.events) if (own := self._own_batch()) else 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._failing is not None
 
     @property
     def pending(self) -> int:

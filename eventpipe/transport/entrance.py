@@ -208,6 +208,8 @@ class Entrance:
                 receipt.accepted = True
             elif overflow == "wait" and not self._is_inside_worker:
                 waiting.append(dispatcher)
+            elif overflow != "raise" and dispatcher.exit.spill(event):
+                receipt.accepted = True
             else:
                 dispatcher.exit.refuse(event, DropReason.QUEUE_FULL)
                 receipt.reason = DropReason.QUEUE_FULL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from eventpipe.core.ledger import Ledger
 from eventpipe.events import CapturedEvent
@@ -12,6 +13,10 @@ from eventpipe.transport.episodes import Episodes
 from eventpipe.transport.intake import Intake
 from eventpipe.transport.meter import Meter
 from eventpipe.transport.settle import Observer, Settler
+from eventpipe.transport.spilling import Spilling
+
+if TYPE_CHECKING:
+    from eventpipe.spool.spool import Spool
 
 
 class Exit:
@@ -28,6 +33,8 @@ class Exit:
         observers: Sequence[Observer],
         now: Callable[[], float],
         wake: Callable[[], None],
+        spool: Spool | None,
+        max_spilling: int,
     ) -> None:
         """Make the doors of one sink.
 
@@ -40,6 +47,8 @@ class Exit:
             observers: Told of outcomes when all is booked.
             now: Reads the loop clock.
             wake: Called when the dispatcher has a flush to announce.
+            spool: The disk. ``None``: what cannot be kept is dropped.
+            max_spilling: Events that may be on their way there.
         """
         self._sink = sink
         self._ledger = ledger
@@ -50,6 +59,14 @@ class Exit:
         self._wake = wake
         self._episodes = Episodes(sink, now)
         self._settler = Settler(ledger, barriers, self._episodes, meter, observers, now=now)
+        self.spilling = (
+            None if spool is None else Spilling(sink, spool, ledger, max_events=max_spilling, confirm=self._confirm)
+        )
+
+    @property
+    def on_way_to_disk(self) -> int:
+        """Events that are counted as on disk, and are not known to be there."""
+        return 0 if self.spilling is None else self.spilling.events
 
     def settle(
         self,
@@ -58,7 +75,7 @@ class Exit:
         keep: Callable[[Standing], None] | None = None,
     ) -> None:
         """Book what became of some events, and tell of it; the arguments are those of ``Settler.book()``."""
-        self._settler.settle(outcomes, standing, keep)
+        self._settler.settle(self._diverted(outcomes, standing), standing, keep)
         self._after_settling()
 
     def drop(
@@ -71,6 +88,16 @@ class Exit:
         """Count an event in and drop it at once: it makes no room, and no flush waits for it."""
         self._ledger.accept(event.held)
         self._settler.settle([self._dropped((event,), reason, error)], Standing(self._barriers.serial))
+
+    def spill(self, event: CapturedEvent) -> bool:
+        """Count an event in and put it on disk, for want of room elsewhere; whether there is a disk that takes it."""
+        if self.spilling is None:
+            return False
+        self._ledger.accept(event.held)
+        standing = Standing(self._barriers.serial)
+        rest = self.spilling.divert(self._dropped((event,), DropReason.QUEUE_FULL), standing)
+        self._settler.settle(rest, standing)
+        return not any(outcome.kind is OutcomeKind.DROPPED for outcome in rest)
 
     def refuse_unseen(self, events: int) -> None:
         """Count events in and out that nobody kept: other threads captured them while their inbox was full."""
@@ -94,8 +121,9 @@ class Exit:
         outcomes = list(cut_off)
         self._settler.book(outcomes, Standing(self._barriers.serial))
         for standing, given_up in by_standing.items():
-            outcomes.append(self._dropped(tuple(given_up), DropReason.CLOSE_DEADLINE))
-            self._settler.book(outcomes[-1:], standing)
+            ends = self._diverted([self._dropped(tuple(given_up), DropReason.CLOSE_DEADLINE)], standing)
+            self._settler.book(ends, standing)
+            outcomes += ends
         if outcomes:
             self._settler.tell(outcomes)
             self._after_settling()
@@ -103,6 +131,16 @@ class Exit:
     def close(self) -> None:
         """End the episodes of the log."""
         self._episodes.close()
+
+    def _diverted(self, outcomes: Sequence[Outcome], standing: Standing) -> Sequence[Outcome]:
+        """What is left of outcomes when what can go to disk is on its way there."""
+        if self.spilling is None:
+            return outcomes
+        return [part for outcome in outcomes for part in self.spilling.divert(outcome, standing)]
+
+    def _confirm(self, outcome: Outcome, standing: Standing) -> None:
+        self._settler.confirm(outcome, standing)
+        self._after_settling()
 
     def _dropped(self, events: tuple[CapturedEvent, ...], reason: DropReason, error: str | None = None) -> Outcome:
         return Outcome(OutcomeKind.DROPPED, self._sink, 0, reason, error=error, captured=events)

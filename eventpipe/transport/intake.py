@@ -131,6 +131,13 @@ class Intake:
         self._events.append(event)
         return True
 
+    def take_back(self, events: Sequence[CapturedEvent]) -> None:
+        """Let events in that were on disk only; the caller has looked whether there is room."""
+        ledger = self.ledger
+        ledger.unspool(len(events), sum(event.held for event in events))
+        self._events.extend(events)
+        self.set_gate()
+
     def take(self, batcher: Batcher, limit: int) -> int:
         """Move up to ``limit`` events into ``batcher``, stopping when a batch is full; returns their number."""
         taken = batcher.fill(self.queue.events, limit)

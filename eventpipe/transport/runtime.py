@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.own import own_context
 from eventpipe.core.restarts import RESTART_AFTER
-from eventpipe.core.service import ServiceState
+from eventpipe.core.service import Service, ServiceState
 from eventpipe.transport.at_exit import LastAttempt, look_after
 from eventpipe.transport.dispatcher import Dispatcher
 from eventpipe.transport.feed import OutcomeFeed
@@ -43,6 +43,7 @@ class Runtime:
         self,
         dispatchers: Sequence[Dispatcher],
         feed: OutcomeFeed,
+        beside: Sequence[Service] = (),
         *,
         begin: Callable[[asyncio.AbstractEventLoop], None],
         drain: Callable[[], None],
@@ -56,6 +57,7 @@ class Runtime:
         Args:
             dispatchers: What to run.
             feed: What brings their outcomes to subscriptions; it follows them from loop to loop.
+            beside: What runs beside them.
             begin: Told of the loop, whenever it is another one.
             drain: Takes the events of other threads over; called on the loop.
             held: Events that other threads have left and nobody has taken over.
@@ -65,6 +67,7 @@ class Runtime:
         """
         self._dispatchers = dispatchers
         self._feed = feed
+        self._beside = beside
         self._begin = begin
         self._drain = drain
         self._held = held
@@ -146,8 +149,8 @@ class Runtime:
         self.thread = get_ident()
         self._begin(loop)
         self._feed.open()
-        for dispatcher in self._dispatchers:
-            dispatcher.launch()
+        for service in (*self._dispatchers, *self._beside):
+            service.launch()
         return True
 
     async def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # Any: as Coroutine's own

@@ -37,7 +37,7 @@ def running(tmp_path: Path) -> Running:
             sinks or ("sink",),
             clock=Clock(),
             on_taken_over=lambda sink, count: taken_over.append((sink, count)),
-            on_damaged=lambda sink, count: damaged.append((sink, count)),
+            on_lost=lambda sink, count: damaged.append((sink, count)),
         )
         await spool.start()
         try:

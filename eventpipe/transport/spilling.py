@@ -1,0 +1,119 @@
+"""What is put on disk instead of being dropped, and what becomes of that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from eventpipe.core.ledger import Ledger
+from eventpipe.errors import ClosedError, StoreError
+from eventpipe.events import CapturedEvent
+from eventpipe.outcomes import DropReason, Outcome, OutcomeKind
+from eventpipe.transport.barrier import Standing
+
+if TYPE_CHECKING:  # it needs SQLite, and what Windows does not have
+    from eventpipe.spool.spool import Spool
+
+# Where time, or another configuration, may lead to another end.
+HELPED: Final = frozenset(
+    {
+        DropReason.QUEUE_FULL,
+        DropReason.EXHAUSTED,
+        DropReason.CLOSE_DEADLINE,
+        DropReason.UNAUTHORIZED,
+        DropReason.MISCONFIGURED,
+    }
+)
+
+Confirm = Callable[[Outcome, Standing], None]
+
+
+class Spilling:
+    """The disk of one sink.
+
+    An event that is on disk already is let go at once. One that is not is counted as on disk when it is about to be
+    written, and nobody is told before it is; where it cannot be written it is dropped, for the reason that it would
+    have been dropped for.
+
+    Args:
+        sink: The sink's name.
+        spool: The disk.
+        ledger: Counts what goes there.
+        max_events: Events that may be on their way there; those beyond are dropped.
+        confirm: Books what is known then, and tells of it.
+    """
+
+    def __init__(self, sink: str, spool: Spool, ledger: Ledger, *, max_events: int, confirm: Confirm) -> None:
+        self._sink = sink
+        self._spool = spool
+        self._shelf = spool.shelves[sink]
+        self._ledger = ledger
+        self._max_events = max_events
+        self._confirm = confirm
+        self._writing: dict[asyncio.Future[int], tuple[Outcome, Standing]] = {}
+        self._events = 0  # of those
+
+    def divert(self, outcome: Outcome, standing: Standing) -> list[Outcome]:
+        """What is to be booked now of an outcome: what is on disk, and what is dropped all the same."""
+        if outcome.kind not in (OutcomeKind.DELIVERED, OutcomeKind.DROPPED):
+            return [outcome]
+        if outcome.kind is OutcomeKind.DELIVERED or outcome.reason not in HELPED:
+            self._spool.settle(self._sink, outcome.captured)
+            return [outcome]
+        kept, rest = _parted(outcome.captured, self._shelf.is_kept)
+        written = self._begin(replace(outcome, captured=rest[: self._max_events - self._events]), standing)
+        parts = []
+        if kept:
+            self._shelf.put_back(event.ticket for event in kept)
+            parts.append(replace(outcome, kind=OutcomeKind.SPOOLED, captured=kept))
+        if len(rest) > written:
+            parts.append(replace(outcome, captured=rest[written:]))
+        return parts
+
+    def give_up(self) -> None:
+        """Count as dropped what is still on its way to the disk; whether it comes there, nobody will know."""
+        for writing in [*self._writing]:
+            self._end(writing, is_on_disk=False)
+
+    @property
+    def events(self) -> int:
+        """Events that are on their way to the disk."""
+        return self._events
+
+    def _begin(self, outcome: Outcome, standing: Standing) -> int:
+        """Begin to write the events of an outcome; how many."""
+        events = outcome.captured
+        if not events:
+            return 0
+        try:
+            writing = self._spool.write(events, (self._sink,), is_synced=False)
+        except (ClosedError, StoreError):
+            return 0
+        self._ledger.spool(len(events), sum(event.held for event in events))
+        self._writing[writing] = outcome, standing
+        self._events += len(events)
+        writing.add_done_callback(self._wrote)
+        return len(events)
+
+    def _wrote(self, writing: asyncio.Future[int]) -> None:
+        self._end(writing, is_on_disk=not writing.cancelled() and writing.exception() is None)
+
+    def _end(self, writing: asyncio.Future[int], *, is_on_disk: bool) -> None:
+        found = self._writing.pop(writing, None)
+        if found is None:
+            return  # given up before
+        outcome, standing = found
+        self._events -= len(outcome.captured)
+        if is_on_disk:
+            self._shelf.put_back(event.ticket for event in outcome.captured)
+            outcome = replace(outcome, kind=OutcomeKind.SPOOLED)
+        self._confirm(outcome, standing)
+
+
+def _parted(
+    events: Iterable[CapturedEvent], is_so: Callable[[CapturedEvent], bool]
+) -> tuple[tuple[CapturedEvent, ...], tuple[CapturedEvent, ...]]:
+    answers = [(event, is_so(event)) for event in events]
+    return tuple(event for event, yes in answers if yes), tuple(event for event, yes in answers if not yes)
