@@ -17,7 +17,7 @@ from eventpipe.contracts import Sink
 from eventpipe.core.ledger import Ledger
 from eventpipe.encoding import Encoder, PlainEvent, dependable
 from eventpipe.events import AI, CLOSING, Capturable, DistinctId, Durability, Overflow, Properties
-from eventpipe.options import ClientOptions, ClientOptionsDict, resolve
+from eventpipe.options import ClientOptions, ClientOptionsDict, check_needs_no_spool, resolve
 from eventpipe.outcomes import DropReason
 from eventpipe.settling import Settling
 from eventpipe.transport.calls import NOBODY, CaptureDict, describe, in_lane, overflow_of
@@ -28,6 +28,7 @@ from eventpipe.transport.entrance import Entrance, Prepared
 from eventpipe.transport.feed import OutcomeFeed
 from eventpipe.transport.hooks import BeforeSend, Hooks, OnOutcome
 from eventpipe.transport.inbox import Inbox
+from eventpipe.transport.keeping import Keeping
 from eventpipe.transport.misspelt import warn_of_misspelt
 from eventpipe.transport.receipts import Receipt, TakenReceipt
 from eventpipe.transport.replay import Replay
@@ -74,6 +75,8 @@ class AsyncClient(Settling):
         """
         self._options = resolve(options, overrides)
         warn_of_misspelt(ClientOptions, os.environ)
+        if spool is None:
+            check_needs_no_spool(self._options)
         self._spool_path = spool
         if not sinks and self._options.enabled:
             raise ValueError("at least one sink is needed, or enabled=False")
@@ -116,8 +119,9 @@ class AsyncClient(Settling):
             new_id=options.new_id,
             strict=options.strict,
         )
+        keeping = None if spool is None else Keeping(spool, options.durability)
         inbox = Inbox(options.queue_events, lambda: self._runtime.request_drain(), max_bytes=options.queue_bytes)
-        self._entrance = Entrance(self._dispatchers, options, self._encoder, self._hooks, inbox)
+        self._entrance = Entrance(self._dispatchers, options, self._encoder, self._hooks, inbox, keeping)
         self._entrance.is_closed = is_closed
         changing = Changing(self._entrance, self._encoder, self._hooks) if self._hooks.changes_events else None
         self._prepare = self._encoder.encode_plain if changing is None else changing.prepare
@@ -195,7 +199,9 @@ class AsyncClient(Settling):
             lane: A path with limits of its own, such as ``"historical"``. ``None`` means the usual one.
             overflow: What to do when the queue is full. ``None`` means the client's option. Inside a sink's ``send``,
                 whose own batch may be what fills the queue, ``"wait"`` means ``"drop_newest"``.
-            durability: What the event must survive; this version has ``"memory"``. ``None`` means the client's option.
+            durability: What the event survives once this returns: nothing (``"memory"``), the end of this process
+                (``"process"``), a loss of power (``"power"``); the last two need a spool. ``None`` means the client's
+                option.
 
         Returns:
             A receipt, also for an event that was not taken in; ``receipt.reason`` says why.
@@ -281,7 +287,7 @@ class AsyncClient(Settling):
         described = describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
         if not self._options.enabled:
             return Receipt(NOBODY, accepted=False)
-        mode = overflow_of(described, self._options)
+        mode = overflow_of(described, self._options, has_spool=self._spool is not None)
         if mode == "wait":
             mode = "drop_newest"
         if self._runtime.thread != get_ident():

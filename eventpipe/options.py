@@ -11,7 +11,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
-from typing import Any, ClassVar, Final, TypedDict, TypeVar, Unpack, cast
+from typing import Any, ClassVar, Final, TypedDict, TypeVar, Unpack, cast, get_args
 
 from pydantic import InstanceOf
 
@@ -23,8 +23,8 @@ from eventpipe.events import Durability, Overflow
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-OVERFLOWS: Final = ("wait", "drop_oldest", "drop_newest", "raise")  # without a spool
-DURABILITIES: Final = ("memory",)  # without a spool
+OVERFLOWS: Final = get_args(Overflow)
+DURABILITIES: Final = get_args(Durability)
 
 JsonDefault = Callable[[Any], Any]  # Any: a value that JSON cannot carry, and one that it can
 
@@ -237,12 +237,6 @@ class ClientOptions(Checked):
         self.fill(cast("dict[str, Any]", values), {})
 
     def _contradictions(self, names: Mapping[str, str]) -> Iterator[str]:
-        for name, allowed in (("overflow", OVERFLOWS), ("durability", DURABILITIES)):
-            value = getattr(self, name)
-            if value not in allowed:
-                name, inside, file = names.get(name, name).partition(" in ")
-                given = f"{name}={value!r}{inside}{file}"
-                yield f"{given} needs a spool, which this version does not have; use {allowed[0]}"
         for name in ("json_default", "new_id"):
             if inspect.iscoroutinefunction(getattr(self, name)):
                 yield f"{name} must be a plain function, not an async def: capture_nowait() calls it too"
@@ -252,7 +246,7 @@ def check_overflow(overflow: Overflow | None) -> Overflow | None:
     """Return the ``overflow`` that one call asks for.
 
     Raises:
-        ValueError: There is no such policy, or it needs a spool.
+        ValueError: There is no such policy.
     """
     if overflow is None or overflow in OVERFLOWS:
         return overflow
@@ -263,11 +257,22 @@ def check_durability(durability: Durability | None) -> Durability | None:
     """Return the ``durability`` that one call asks for.
 
     Raises:
-        ValueError: There is no such level, or it needs a spool.
+        ValueError: There is no such level.
     """
     if durability is None or durability in DURABILITIES:
         return durability
     return ClientOptions(durability=durability).durability
+
+
+def check_needs_no_spool(options: ClientOptions) -> None:
+    """See that options can be kept to without a spool.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    for name, value in (("overflow", options.overflow), ("durability", options.durability)):
+        if value in ("spill", "process", "power"):
+            raise ValueError(f"{name}={value!r} needs a disk: give the client a folder, such as spool='var/events'")
 
 
 def resolve(

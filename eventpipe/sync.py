@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import uuid as uuidlib
 from collections.abc import Mapping
 from typing import NoReturn, Unpack
@@ -106,7 +107,7 @@ class SyncClient(Blocking):
         client = self._client
         described = describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
         if client._options.enabled and not (client._entrance.is_closed or self._home.is_here):
-            overflow = overflow_of(described, client._options)
+            overflow = overflow_of(described, client._options, has_spool=client._spool is not None)
             if overflow in ("wait", "raise"):
                 return self._hand_over(described, overflow)
         return self._leave(described)

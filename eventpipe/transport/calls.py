@@ -25,6 +25,11 @@ NOBODY = CapturedEvent(
 NOBODY.settlement = Settlement(OutcomeKind.DROPPED, sink="", error="the client is disabled")
 
 
+_OVERFLOWS = get_args(Overflow)
+_DURABILITIES = get_args(Durability)
+_ON_DISK = frozenset({"spill", "process", "power"})
+
+
 class CaptureDict(TypedDict, total=False):
     """The keyword arguments of ``AsyncClient.capture()``, which says what each means."""
 
@@ -78,20 +83,16 @@ def patient(event: Capturable) -> Event:
     return described if described.overflow is not None else replace(described, overflow="wait")
 
 
-def overflow_of(described: Event, options: ClientOptions) -> Overflow:
+def overflow_of(described: Event, options: ClientOptions, *, has_spool: bool) -> Overflow:
     """What to do when there is no room for this event.
 
     Raises:
-        ValueError: ``overflow`` or ``durability`` is not one of the words.
+        ValueError: ``overflow`` or ``durability`` is not one of the words, or needs a spool.
     """
-    overflow = described.overflow or options.overflow
-    if overflow == "spill":
-        raise ValueError("overflow='spill' needs a spool, which this version does not have")
-    if overflow not in get_args(Overflow):
-        raise ValueError(f"overflow must be 'drop_newest', 'drop_oldest', 'wait' or 'raise', not {overflow!r}")
-    if described.durability not in (None, "memory"):
-        raise ValueError(
-            f"durability must be 'memory', not {described.durability!r}: more needs a spool, "
-            f"which this version does not have"
-        )
+    overflow, durability = described.overflow or options.overflow, described.durability or options.durability
+    for option, value, words in (("overflow", overflow, _OVERFLOWS), ("durability", durability, _DURABILITIES)):
+        if value not in words:
+            raise ValueError(f"{option} must be {', '.join(map(repr, words[:-1]))} or {words[-1]!r}, not {value!r}")
+        if value in _ON_DISK and not has_spool:
+            raise ValueError(f"{option}={value!r} needs a disk: give the client a folder, such as spool='var/events'")
     return overflow

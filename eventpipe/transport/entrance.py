@@ -13,7 +13,7 @@ from eventpipe.encoding.arguments import canonical
 from eventpipe.encoding.foreign import contained
 from eventpipe.encoding.repair import Repairs
 from eventpipe.errors import ClosedError, InvalidEventError, QueueFullError
-from eventpipe.events import CapturedEvent, Event, Overflow
+from eventpipe.events import CapturedEvent, Durability, Event, Overflow
 from eventpipe.options import ClientOptions
 from eventpipe.outcomes import DropReason, OutcomeKind, Settlement
 from eventpipe.transport.calls import NOBODY, overflow_of
@@ -21,7 +21,8 @@ from eventpipe.transport.dispatcher import Dispatcher
 from eventpipe.transport.hooks import Hooks
 from eventpipe.transport.inbox import Entry, Inbox
 from eventpipe.transport.intake import FanOut, Intake
-from eventpipe.transport.receipts import FanIn, ForeignReceipt, Home, Receipt, Unsettled
+from eventpipe.transport.keeping import Keeping
+from eventpipe.transport.receipts import FanIn, ForeignReceipt, Home, KeptReceipt, Receipt, Unsettled
 from eventpipe.transport.runtime import Runtime
 from eventpipe.transport.traits import MAX_EVENT_BYTES, EventLimit
 from eventpipe.unfolding import Unfit
@@ -65,13 +66,20 @@ class Entrance:
     """
 
     def __init__(
-        self, dispatchers: Sequence[Dispatcher], options: ClientOptions, encoder: Encoder, hooks: Hooks, inbox: Inbox
+        self,
+        dispatchers: Sequence[Dispatcher],
+        options: ClientOptions,
+        encoder: Encoder,
+        hooks: Hooks,
+        inbox: Inbox,
+        keeping: Keeping | None = None,
     ) -> None:
         self._dispatchers = dispatchers
         self._options = options
         self._encoder = encoder
         self._hooks = hooks
         self._inbox = inbox
+        self._keeping = keeping
         self._late = threading.RLock()
         self._new_id = dependable(options.new_id)
         self.is_closed = False
@@ -82,7 +90,8 @@ class Entrance:
 
     def plain_intake(self) -> Intake | FanOut | None:
         """Where events get in at once; ``None``: a sink has to be asked about each, or there is none."""
-        if not self._dispatchers or any(dispatcher.traits.where is not None for dispatcher in self._dispatchers):
+        is_asked = any(dispatcher.traits.where is not None for dispatcher in self._dispatchers)
+        if is_asked or not self._dispatchers or self._options.durability != "memory":
             return None
         intakes = [dispatcher.intake for dispatcher in self._dispatchers]
         return intakes[0] if len(intakes) == 1 else FanOut(intakes, self._unsettled[len(intakes)])
@@ -91,14 +100,20 @@ class Entrance:
         """Go the long way, with whatever is not plain; ``prepared`` is what was made of the event already."""
         if not self._options.enabled:
             return Receipt(NOBODY, accepted=False)
-        overflow = overflow_of(described, self._options)
+        overflow = overflow_of(described, self._options, has_spool=self._keeping is not None)
         if not self.is_closed:
             runtime.ensure()
         if runtime.is_elsewhere:
             return self.leave_for_loop(described, overflow, prepared, runtime)
+        if self._keeping is not None:
+            await self._keeping.ready(described)
         receipt, waiting = self.enter(described, overflow, prepared)
         if waiting:
             await self.wait_for_room(receipt, waiting)
+        if isinstance(receipt, KeptReceipt):
+            await receipt.written()
+            if self._options.strict:
+                receipt.check()
         elif any(dispatcher.intake.batch_arrived for dispatcher in self._dispatchers):
             for dispatcher in self._dispatchers:
                 dispatcher.intake.batch_arrived = False
@@ -114,7 +129,7 @@ class Entrance:
             event = self._prepared(described, prepared)
         except RefusalError as refusal:
             return self.refuse(refusal), []
-        return self.distribute(event, overflow, strict=self._options.strict)
+        return self.distribute(event, overflow, strict=self._options.strict, durability=described.durability)
 
     def prepare(self, described: Event) -> CapturedEvent:
         """Run ``before_send`` and encode.
@@ -177,8 +192,10 @@ class Entrance:
                 "use capture_nowait() there, which waits for nothing"
             )
 
-    def distribute(self, event: CapturedEvent, overflow: Overflow, *, strict: bool) -> tuple[Receipt, list[Dispatcher]]:
-        """Offer an event to each sink that wants it.
+    def distribute(
+        self, event: CapturedEvent, overflow: Overflow, *, strict: bool, durability: Durability | None = None
+    ) -> tuple[Receipt, list[Dispatcher]]:
+        """Offer an event to each sink that wants it, and have it written as durably as is wanted.
 
         Returns:
             The receipt, and the sinks whose room the caller has to wait for (``overflow="wait"``). A worker never has
@@ -194,7 +211,8 @@ class Entrance:
             return Receipt(event, accepted=False), []
         self._expect(event, len(wanted))
         receipt = Receipt(event, accepted=False)
-        waiting = []
+        waiting: list[Dispatcher] = []
+        taken: list[Dispatcher] = []
         failure: Exception | None = None
         for dispatcher in wanted:
             if event.size > self._limits[dispatcher].of(event):
@@ -206,6 +224,7 @@ class Entrance:
                 overflow == "drop_oldest" and dispatcher.push_out(event)
             ):
                 receipt.accepted = True
+                taken.append(dispatcher)
             elif overflow == "wait" and not self._is_inside_worker:
                 waiting.append(dispatcher)
             elif overflow != "raise" and dispatcher.exit.spill(event):
@@ -215,6 +234,8 @@ class Entrance:
                 receipt.reason = DropReason.QUEUE_FULL
                 if overflow == "raise":
                     failure = failure or QueueFullError(self._options.queue_events)
+        if self._keeping is not None:
+            receipt = self._keeping.keep(receipt, [*taken, *waiting], durability)
         if failure is not None:
             raise failure
         if receipt.accepted:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.waking import wake
-from eventpipe.events import CapturedEvent, Pending
+from eventpipe.events import CapturedEvent, Durability, Pending
 from eventpipe.outcomes import DropReason, Outcome, OutcomeKind, Settlement
 
 
@@ -39,6 +39,11 @@ class Receipt:
     def uuid(self) -> str:
         """The event's id."""
         return self._event.uuid
+
+    @property
+    def durability(self) -> Durability:
+        """What the event survives at this moment, until it is settled: where it could not be written, ``"memory"``."""
+        return "memory"
 
     async def outcome(self, timeout: float | None = None) -> Outcome:
         """Wait until the event is settled; with several sinks, at all of them.
@@ -79,6 +84,41 @@ class TakenReceipt(Receipt):
     __init__ = object.__init__
     accepted = True
     reason = None
+
+
+class KeptReceipt(Receipt):
+    """A receipt for an event that is written to disk."""
+
+    __slots__ = ("_level", "_writing")
+
+    def __init__(self, receipt: Receipt, writing: asyncio.Future[int], level: Durability) -> None:
+        super().__init__(receipt._event, receipt.accepted, receipt.reason)
+        self._writing = writing
+        self._level = level
+
+    @property
+    def durability(self) -> Durability:
+        """See ``Receipt``."""
+        writing = self._writing
+        is_kept = writing.done() and not writing.cancelled() and writing.exception() is None
+        return self._level if is_kept else "memory"
+
+    async def written(self) -> None:
+        """Wait until it is on disk, or is known not to come there.
+
+        Cancellation:
+            Safe. It goes on being written.
+        """
+        await asyncio.wait({self._writing})
+
+    def check(self) -> None:
+        """See that it is on disk.
+
+        Raises:
+            StoreError: It is not, for this reason.
+        """
+        if not self._writing.cancelled() and (error := self._writing.exception()) is not None:
+            raise error
 
 
 class ForeignReceipt(Receipt):
