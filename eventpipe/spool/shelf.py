@@ -58,10 +58,12 @@ class Shelf:
 
     Attributes:
         sink: The same.
+        on_waiting: Called when there is more that waits. ``None``: nobody is told.
     """
 
     def __init__(self, sink: str, on_lost: Callable[[int], object]) -> None:
         self.sink = sink
+        self.on_waiting: Callable[[], object] | None = None
         self._on_lost = on_lost
         self._parts: dict[int, _Part] = {}  # by the number of the file, in the order in which they are read
 
@@ -78,6 +80,7 @@ class Shelf:
     def add_file(self, number: int, file: SpoolFile) -> int:
         """Have what is in a file; how much that is."""
         part = self._parts[number] = _Part(file, file.bits[self.sink], file.holding.events.get(self.sink, 0))
+        self._tell()
         return part.owed
 
     def remove_file(self, number: int) -> None:
@@ -126,6 +129,7 @@ class Shelf:
         for _, part, ids in self._held_of(tickets):
             part.held.difference_update(ids)
             part.after = min(part.after, *(number - 1 for number in ids))
+        self._tell()
 
     def lost(self, number: int, bits: Sequence[int]) -> None:
         """See rows of a file that are not there any more, each with the bits of the sinks that it was counted for."""
@@ -168,6 +172,10 @@ class Shelf:
                     break  # counted wrongly until the caller has seen to what was damaged
                 part.after = 0  # what was put back is before that
         return [], damaged
+
+    def _tell(self) -> None:
+        if self.on_waiting is not None:
+            self.on_waiting()
 
     def _held_of(self, tickets: Iterable[int]) -> Iterator[tuple[int, _Part, list[int]]]:
         # An event that several sinks have may have the ticket of another sink's copy.

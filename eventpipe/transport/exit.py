@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 class Exit:
-    """Settles outcomes, then lets in who waits for the room that was made, and sees to flushes that are over."""
+    """Settles outcomes, then lets in who waits for the room that was made, and sees to flushes that are over.
+
+    Attributes:
+        spilling: Puts on disk what would be dropped. ``None``: there is no disk.
+        on_room: Called whenever something has left, which may have made room. ``None``: nobody is told.
+    """
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Exit:
             spool: The disk. ``None``: what cannot be kept is dropped.
             max_spilling: Events that may be on their way there.
         """
+        self.on_room: Callable[[], object] | None = None
         self._sink = sink
         self._ledger = ledger
         self._barriers = barriers
@@ -151,3 +157,5 @@ class Exit:
             self._episodes.has_room()
         if self._barriers.has_reached:
             self._wake()
+        if self.on_room is not None:
+            self.on_room()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -109,7 +110,8 @@ class KeptReceipt(Receipt):
         Cancellation:
             Safe. It goes on being written.
         """
-        await asyncio.wait({self._writing})
+        with contextlib.suppress(Exception):  # ``check()`` raises it
+            await asyncio.shield(self._writing)
 
     def check(self) -> None:
         """See that it is on disk.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from eventpipe.core.deadline import Deadline
 from eventpipe.core.log import contained_logger
 from eventpipe.core.service import Service
 from eventpipe.errors import ClosedError, StoreError
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from eventpipe.spool.spool import Spool
     from eventpipe.transport.dispatcher import Dispatcher
 
-# Seconds between two looks whether there is room, or something to take back.
-LOOK_INTERVAL: Final = 0.05
 # Seconds between two batches while the far end fails: each is a probe.
 PROBE_INTERVAL: Final = 60.0
 
@@ -39,12 +38,40 @@ class Replay(Service):
         self._max_events = options.batch_events
         self._max_bytes = options.max_batch_bytes
         self._probe_at = 0.0
+        self._stir = asyncio.Event()
+
+    def look(self) -> None:
+        """Look again: something came to be on disk only, or room was made, or the far end took something."""
+        if self._shelf.waiting:
+            self._stir.set()
+
+    async def _open(self) -> None:
+        self._stir = asyncio.Event()
+        self._shelf.on_waiting = self.look
+        self._dispatcher.exit.on_room = self.look
 
     async def _serve(self) -> None:
-        while not await self._wait_for_stop(LOOK_INTERVAL):
-            while self._may_go():
-                if not await self._give_back():
-                    break
+        loop, life = asyncio.get_running_loop(), self._life
+        assert life is not None  # noqa: S101  # this is a step of it
+        self._stir.set()
+        while not life.stop_requested.is_set():
+            self._stir.clear()
+            while self._may_go() and await self._give_back():
+                pass
+            is_probing = self._shelf.waiting and self._dispatcher.is_failing
+            probing = loop.call_at(self._probe_at, self._stir.set) if is_probing else None
+            try:
+                await self._stir.wait()
+            finally:
+                if probing is not None:
+                    probing.cancel()
+
+    def _request_stop(self, deadline: Deadline) -> None:
+        del deadline
+        self._stir.set()
+
+    async def _close(self) -> None:
+        self._shelf.on_waiting = self._dispatcher.exit.on_room = None
 
     def _may_go(self) -> bool:
         """Whether something is on disk, and there is room for it, and a far end that takes it or is to be probed."""
