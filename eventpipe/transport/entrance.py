@@ -110,15 +110,28 @@ class Entrance:
         receipt, waiting = self.enter(described, overflow, prepared)
         if waiting:
             await self.wait_for_room(receipt, waiting)
-        if isinstance(receipt, KeptReceipt):
-            await receipt.written()
-            if self._options.strict:
-                receipt.check()
+        if self._keeping is not None:
+            await self._wait_for_disk(receipt)
         elif any(dispatcher.intake.batch_arrived for dispatcher in self._dispatchers):
             for dispatcher in self._dispatchers:
                 dispatcher.intake.batch_arrived = False
             await asyncio.sleep(0)
         return receipt
+
+    async def _wait_for_disk(self, receipt: Receipt) -> None:
+        """Wait until an event is as durable as it is to be, and while too many are on their way to the disk.
+
+        Raises:
+            StoreError: In strict mode, where it could not be written.
+        """
+        for dispatcher in self._dispatchers:
+            spilling = dispatcher.exit.spilling
+            if spilling is not None and spilling.is_behind:
+                await spilling.written()
+        if isinstance(receipt, KeptReceipt):
+            await receipt.written()
+            if self._options.strict:
+                receipt.check()
 
     def enter(self, described: Event, overflow: Overflow, prepared: Prepared) -> tuple[Receipt, list[Dispatcher]]:
         """Take an event in, or count it as refused; ``prepared`` is what was made of it already.

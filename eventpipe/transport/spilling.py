@@ -72,10 +72,24 @@ class Spilling:
             parts.append(replace(outcome, captured=rest[written:]))
         return parts
 
+    async def written(self) -> None:
+        """Wait until what is on its way to the disk now is there, or is known not to come there.
+
+        Cancellation:
+            Safe. It goes on being written.
+        """
+        if self._writing:
+            await asyncio.wait({*self._writing})
+
     def give_up(self) -> None:
         """Count as dropped what is still on its way to the disk; whether it comes there, nobody will know."""
         for writing in [*self._writing]:
             self._end(writing, is_on_disk=False)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether producers had better wait, because half of the events are on their way that may be."""
+        return 2 * self._events >= self._max_events
 
     @property
     def events(self) -> int:

@@ -1,0 +1,220 @@
+"""A client with a spool: what would be dropped is on disk, comes back when there is room, and is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from eventpipe import AsyncClient, OutcomeKind, PermanentSinkError, RetryPolicy, TransientSinkError
+from eventpipe.errors import SpoolError
+from eventpipe.sinks import MemorySink
+from eventpipe.testing import GatedSink, check_ledger
+from eventpipe.testing.recording import RecordingSink
+
+pytestmark = pytest.mark.asyncio
+
+FOLDER = "spool"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / FOLDER
+
+
+class DownSink(RecordingSink):
+    """A far end that is down."""
+
+    def __init__(self, error: Exception | None = None, *, name: str = "sink") -> None:
+        super().__init__(name=name)
+        self.error: Exception | None = error or TransientSinkError("down")
+
+    async def _answer(self, batch: object) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+async def received(sink: MemorySink, events: int) -> None:
+    """Wait until a far end has so many events."""
+    while len(sink.events) < events:  # noqa: ASYNC110  # threads bring it about
+        await asyncio.sleep(0.001)
+
+
+async def capture(client: AsyncClient, number: int, **given: object) -> list[str]:
+    """Capture events; their ids."""
+    return [(await client.capture("a", properties={"n": n}, **given)).uuid for n in range(number)]  # type: ignore[arg-type]
+
+
+async def test_what_a_close_has_no_time_for_is_delivered_in_the_next_life(folder: Path) -> None:
+    """Each event once, in its order."""
+    async with AsyncClient(DownSink(), spool=folder, close_timeout=0.5) as client:
+        uuids = await capture(client, 20)
+        report = await client.aclose()
+    assert (report.spooled, report.dropped, report.pending, bool(report)) == (20, 0, 0, True)
+    check_ledger(client, drained=True)
+
+    sink = MemorySink(name="sink")
+    async with AsyncClient(sink, spool=folder) as client:
+        assert client.statistics().recovered == 20
+        check_ledger(client)
+        await received(sink, 20)
+        report = await client.aclose()
+    assert sink.uuids == uuids
+    assert (report.delivered, report.spooled) == (20, 0)
+    check_ledger(client, received=sink.uuids, drained=True)
+    assert list(folder.iterdir()) == []
+
+
+async def test_what_finds_no_room_waits_on_disk_and_comes_back_when_there_is_some(folder: Path) -> None:
+    """Every event arrives once, in the same life."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(sink, spool=folder, queue_events=50, batch_events=10, workers=1) as client:
+        await capture(client, 500)
+        numbers = check_ledger(client)
+        assert (numbers.spooled, numbers.pending, numbers.dropped) == (450, 50, 0)
+        sink.release()
+        await received(sink, 500)
+        check_ledger(client)
+        report = await client.aclose()
+    assert (report.delivered, report.dropped, report.spooled) == (500, 0, 0)
+    check_ledger(client, received=sink.uuids, drained=True)
+
+
+async def test_receipt_tells_that_an_event_is_on_disk(folder: Path) -> None:
+    """Its outcome comes once it is there; who listens is told as well."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(sink, spool=folder, queue_events=10, batch_events=10, workers=1) as client:
+        told: list[int] = []
+        client.on_outcome(lambda outcome: told.append(len(outcome.captured)), OutcomeKind.SPOOLED)
+        await capture(client, 10)
+        receipt = await client.capture("a")
+        assert (receipt.accepted, receipt.reason) == (True, None)
+        outcome = await receipt.outcome(5)
+        assert (outcome.kind, outcome.reason, told) == (OutcomeKind.SPOOLED, "queue_full", [1])
+        sink.release()
+
+
+async def test_flush_waits_for_what_is_on_its_way_to_disk(folder: Path) -> None:
+    """It is settled when it is there."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(sink, spool=folder, queue_events=30, batch_events=10, workers=1) as client:
+        await capture(client, 30)
+        receipts = [client.capture_nowait("a") for _ in range(20)]
+        report = await client.flush(0.5)
+        assert (report.spooled, report.pending, report.dropped) == (20, 30, 0)
+        outcomes = [await receipt.outcome(0) for receipt in receipts]
+        assert {outcome.kind for outcome in outcomes} == {OutcomeKind.SPOOLED}
+        sink.release()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_wrong_configuration_keeps_the_backlog(folder: Path, status: int) -> None:
+    """What was refused for it is on disk, and arrives when it is mended."""
+    reason = "unauthorized" if status in (401, 403) else "misconfigured"
+    sink = DownSink(PermanentSinkError("no", scope="sink", status=status, reason=reason))
+    async with AsyncClient(sink, spool=folder, max_batch_age=0.01, close_timeout=0.5) as client:
+        await capture(client, 5)
+        assert (await client.flush(1)).spooled == 5
+        sink.error = None
+        await capture(client, 1)  # which works: so does the rest
+        await received(sink, 6)
+        check_ledger(client)
+
+
+async def test_last_attempt_that_failed_puts_the_batch_on_disk(folder: Path) -> None:
+    """Instead of dropping it as exhausted."""
+    sink = DownSink()
+    async with AsyncClient(
+        sink,
+        spool=folder,
+        max_batch_age=0.01,
+        close_timeout=0.5,
+        retry=RetryPolicy(max_attempts=2, initial=0.01, min_delay=0.01),
+    ) as client:
+        await capture(client, 5)
+        report = await client.flush(5)
+        assert (report.spooled, report.dropped) == (5, 0)
+
+
+@pytest.mark.parametrize("level", ["process", "power"])
+async def test_capture_returns_when_the_event_is_as_durable_as_asked(folder: Path, level: str) -> None:
+    """The receipt says so; an event that need not be is not."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(sink, spool=folder, durability=level) as client:  # type: ignore[arg-type]
+        receipt = await client.capture("a")
+        assert receipt.durability == level
+        assert (await client.capture("a", durability="memory")).durability == "memory"
+        assert client.statistics().pending == 2
+        sink.release()
+        report = await client.aclose()
+    assert report.delivered == 2
+    assert list(folder.iterdir()) == []
+
+
+async def test_event_that_cannot_be_written_is_sent_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The receipt says that it is in memory alone, and a line that it is so, once."""
+    sink = MemorySink(name="sink")
+    async with AsyncClient(sink, spool=folder, durability="process") as client:
+        spool = client._spool
+        assert spool is not None
+
+        def fail(*_: object, **__: object) -> None:
+            raise SpoolError("the disk is gone")
+
+        monkeypatch.setattr(spool, "write", fail)
+        receipts = [await client.capture("a") for _ in range(3)]
+        assert [receipt.durability for receipt in receipts] == ["memory"] * 3
+        monkeypatch.undo()
+        assert (await client.capture("a")).durability == "process"
+    assert len(sink.events) == 4
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        "events cannot be written to the spool, and are in memory only: the disk is gone",
+        "events are written to the spool again; 3 were in memory only",
+    ]
+
+
+async def test_each_of_two_sinks_gets_what_it_is_owed(folder: Path) -> None:
+    """One is down: what was delivered to the other is not delivered to it again."""
+    up, down = MemorySink(name="up"), DownSink(name="down")
+    async with AsyncClient(up, down, spool=folder, durability="process", close_timeout=0.5) as client:
+        await capture(client, 10)
+        report = await client.aclose()
+    assert (report.delivered, report.spooled) == (10, 10)
+    up, again = MemorySink(name="up"), MemorySink(name="down")
+    async with AsyncClient(up, again, spool=folder) as client:
+        await received(again, 10)
+    assert (len(up.events), len(again.events)) == (0, 10)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("durability", "process"), ("durability", "power"), ("overflow", "spill")]
+)
+async def test_what_needs_a_disk_is_refused_without_one(option: str, value: str) -> None:
+    """By the client and by a capture, with the way out."""
+    with pytest.raises(ValueError, match=rf"{option}='{value}' needs a disk: give the client a folder, such as spool="):
+        AsyncClient(MemorySink(), **{option: value})  # type: ignore[arg-type]
+    async with AsyncClient(MemorySink()) as client:
+        with pytest.raises(ValueError, match=rf"{option}='{value}' needs a disk"):
+            await client.capture("a", **{option: value})  # type: ignore[arg-type]
+        assert client.statistics().captured == 0
+
+
+async def test_folder_that_cannot_be_used_is_told_at_the_start(folder: Path) -> None:
+    """And nothing is left running."""
+    folder.write_text("mine")
+    client = AsyncClient(MemorySink(), spool=folder)
+    with pytest.raises(SpoolError, match="is no folder; name a folder"):
+        await client.__aenter__()
+    await client.aclose()
+    assert folder.read_text() == "mine"
+
+
+async def test_idle_it_takes_no_steps(folder: Path) -> None:
+    """But those in which it looks for files of processes that are gone."""
+    async with AsyncClient(MemorySink(), spool=folder) as client:
+        await asyncio.sleep(0.05)
+        assert client.statistics().captured == 0
