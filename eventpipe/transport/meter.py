@@ -63,7 +63,7 @@ class Meter:
             self._retrying.add(events, now)
             _by_name(self._retried, captured)
             self._reasons.add(outcome.reason or "retry", events)
-        else:
+        elif kind is OutcomeKind.INTERRUPTED:
             self._interrupted += events
 
     def count_unseen(self, events: int, now: float) -> None:

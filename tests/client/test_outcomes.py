@@ -25,7 +25,7 @@ from eventpipe import (
 from eventpipe.sinks import CallbackSink, MemorySink
 from eventpipe.testing import GatedSink, HangingSink, check_ledger
 
-DELIVERED, RETRY, DROPPED, INTERRUPTED = OutcomeKind
+DELIVERED, RETRY, DROPPED, INTERRUPTED, SPOOLED = OutcomeKind
 POLICY = RetryPolicy(initial=3, factor=2, max_attempts=3, jitter=0)
 SECRET = "sk_live_1234"  # what must not be seen
 

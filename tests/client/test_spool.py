@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eventpipe import AsyncClient, OutcomeKind, PermanentSinkError, RetryPolicy, TransientSinkError
+from eventpipe import AsyncClient, DropReason, OutcomeKind, PermanentSinkError, RetryPolicy, TransientSinkError
 from eventpipe.errors import SpoolError
 from eventpipe.sinks import MemorySink
 from eventpipe.testing import GatedSink, check_ledger
@@ -111,7 +111,7 @@ async def test_flush_waits_for_what_is_on_its_way_to_disk(folder: Path) -> None:
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_wrong_configuration_keeps_the_backlog(folder: Path, status: int) -> None:
     """What was refused for it is on disk, and arrives when it is mended."""
-    reason = "unauthorized" if status in (401, 403) else "misconfigured"
+    reason = DropReason.UNAUTHORIZED if status in (401, 403) else DropReason.MISCONFIGURED
     sink = DownSink(PermanentSinkError("no", scope="sink", status=status, reason=reason))
     async with AsyncClient(sink, spool=folder, max_batch_age=0.01, close_timeout=0.5) as client:
         await capture(client, 5)

@@ -34,7 +34,7 @@ from eventpipe.transport import exit as exit_module
 from eventpipe.transport.feed import OutcomeFeed
 from tests.client.test_forks import run_forking
 
-DELIVERED, RETRY, DROPPED, INTERRUPTED = OutcomeKind
+DELIVERED, RETRY, DROPPED, INTERRUPTED, SPOOLED = OutcomeKind
 
 
 def names(items: list[Outcome | Gap]) -> list[str]:

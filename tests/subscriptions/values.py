@@ -8,7 +8,7 @@ from eventpipe.events import CapturedEvent, Extra
 from eventpipe.outcomes import Outcome, OutcomeKind
 from eventpipe.subscriptions import Gap, Subscription
 
-DELIVERED, RETRY, DROPPED, INTERRUPTED = OutcomeKind
+DELIVERED, RETRY, DROPPED, INTERRUPTED, SPOOLED = OutcomeKind
 
 
 def event(size: int = 10, *, beside: int = 0) -> CapturedEvent:
