@@ -175,6 +175,11 @@ class Backlog:
         event = self.intake.pop_oldest()
         return None if event is None else (event, Standing(self.batcher.epoch))
 
+    def held(self) -> list[CapturedEvent]:
+        """Every pending event but those of producers in line."""
+        in_flight = [event for batch in self.in_flight for event in batch.events]
+        return [*in_flight, *self.schedule.held(), *self.batcher.held(), *self.intake.queue.events]
+
     def take_hopeless(self, deadline: float) -> Iterator[OutboundBatch]:
         """Give up what waits in lanes whose pause outlasts ``deadline``."""
         self._note_held()

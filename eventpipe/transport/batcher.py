@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -170,6 +170,13 @@ class Batcher:
     def missing(self) -> int:
         """How many more events could make a batch full; at least 1."""
         return self._batch_events - max((len(buffer.events) for buffer in self._buffers.values()), default=0)
+
+    def held(self) -> Iterator[CapturedEvent]:
+        """Every event that has not left."""
+        for buffer in self._buffers.values():
+            for batch in buffer.ready:
+                yield from batch.events
+            yield from buffer.events
 
     def pop_oldest(self) -> tuple[CapturedEvent, Standing] | None:
         """Give up the event that was captured first, with its standing; ``None`` when there is none."""

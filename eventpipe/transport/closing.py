@@ -23,6 +23,9 @@ logger = contained_logger("eventpipe")
 
 # A sink that has nothing to send closes its connections in milliseconds; five seconds is for a file system that stalls.
 MAX_SINK_CLOSE = 5.0
+# A close that has not ended by then writes what is pending to the spool, where there is one: whatever ends the process,
+# or the deadline, it is there.
+INSURE_AFTER = 0.2
 # A dispatcher ends within STRAGGLER_TIMEOUT of its deadline; one that has not by then never will.
 BROKEN_TIMEOUT = 1.0
 
@@ -107,13 +110,19 @@ class Closing:
             with contextlib.suppress(Exception):  # one that cannot run drains nothing; what it holds is dropped below
                 await dispatcher.start()
         self._request_stop()
+        insuring = asyncio.get_running_loop().call_later(INSURE_AFTER, self._insure)
         stragglers = [name for dispatcher in self._dispatchers for name in await self._end_dispatcher(dispatcher)]
+        insuring.cancel()
         stragglers += await self._end_beside()
         stragglers += await self._end_feed()
         if self._dispatchers:  # a disabled client has none
             stragglers += await self._end_sinks()
         self.report = self._make_report(stragglers)
         return self.report
+
+    def _insure(self) -> None:
+        for dispatcher in self._dispatchers:
+            dispatcher.insure()
 
     async def _end_dispatcher(self, dispatcher: Dispatcher) -> list[str]:
         """Wait until one has drained; what it holds then, it never will.

@@ -294,6 +294,11 @@ class Dispatcher(Service):
         self.exit.give_up(self._backlog.take_everything(), cut_off)
         self._pool.cancel_all()
 
+    def insure(self) -> None:
+        """Have everything that is pending on disk, where there is one."""
+        if self.exit.spilling is not None:
+            self.exit.spilling.insure(self._backlog.held())
+
     def disown(self) -> None:
         """Hold nothing and know no sink any more: in a forked child, whose parent sends it."""
         self.sink = Nobody()

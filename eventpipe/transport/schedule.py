@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from math import inf
 
+from eventpipe.events import CapturedEvent
 from eventpipe.transport.batch import OutboundBatch
 
 
@@ -140,6 +141,12 @@ class Schedule:
                 if due > deadline:
                     state.retries[index] = (now, tie, batch)
             heapq.heapify(state.retries)
+
+    def held(self) -> Iterator[CapturedEvent]:
+        """Every event that waits for a later attempt."""
+        for state in self._lanes.values():
+            for _, _, batch in state.retries:
+                yield from batch.events
 
     def take_all(self, lane: str | None) -> list[OutboundBatch]:
         """Everything that waits in one lane, because it will not be sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -72,6 +73,13 @@ class Spilling:
             parts.append(replace(outcome, captured=rest[written:]))
         return parts
 
+    def insure(self, events: Iterable[CapturedEvent]) -> None:
+        """Write what is in memory alone, so that whatever becomes of the process, or of its time, it is on disk."""
+        fresh = [event for event in events if not self._shelf.is_kept(event)]
+        if fresh:
+            with contextlib.suppress(ClosedError, StoreError):  # it is in memory alone, as before
+                self._spool.write(fresh, (self._sink,), is_synced=False).add_done_callback(_met)
+
     async def written(self) -> None:
         """Wait until what is on its way to the disk now is there, or is known not to come there.
 
@@ -124,6 +132,11 @@ class Spilling:
             self._shelf.put_back(event.ticket for event in outcome.captured)
             outcome = replace(outcome, kind=OutcomeKind.SPOOLED)
         self._confirm(outcome, standing)
+
+
+def _met(writing: asyncio.Future[int]) -> None:
+    if not writing.cancelled():
+        writing.exception()
 
 
 def _parted(
