@@ -12,6 +12,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, NoReturn, Unpack
 
 from eventpipe import scopes
+from eventpipe.checked import shown
 from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
 from eventpipe.core.ledger import Ledger
@@ -75,6 +76,8 @@ class AsyncClient(Settling):
         """
         self._options = resolve(options, overrides)
         warn_of_misspelt(ClientOptions, os.environ)
+        if spool is not None and not isinstance(spool, str | os.PathLike):
+            raise ValueError(f"spool must be a folder, such as 'var/events', or None, not {shown(spool)}")
         if spool is None:
             check_needs_no_spool(self._options)
         self._spool_path = spool

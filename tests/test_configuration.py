@@ -166,10 +166,6 @@ def test_a_client_reads_it_when_it_is_made(tmp_path: Path, monkeypatch: pytest.M
                 "not 'block' (default: drop_newest)"
             ],
         ),
-        (
-            "overflow = 'spill'",
-            ["overflow='spill' in {file} needs a spool, which this version does not have; use wait"],
-        ),
         ("worker = 3", ["unknown option worker in {file}; did you mean 'workers'?"]),
         ("queue-events = 3", ["unknown option queue-events in {file}; did you mean 'queue_events'?"]),
         ("api_key = 'phc_secret'", ["unknown option api_key in {file}"]),

@@ -415,10 +415,6 @@ def test_variable_is_read_as_its_option(variable: str, text: str, name: str, val
         ({"EVENTPIPE_MAX_EVENT_AGE": "nan"}, ["EVENTPIPE_MAX_EVENT_AGE must be a finite number, not nan"]),
         ({"EVENTPIPE_RETRY_JITTER": "2"}, ["EVENTPIPE_RETRY_JITTER must be at most 1, not 2.0 (default: 0.5)"]),
         (
-            {"EVENTPIPE_OVERFLOW": "spill"},
-            ["EVENTPIPE_OVERFLOW='spill' needs a spool, which this version does not have; use wait"],
-        ),
-        (
             {"EVENTPIPE_QUEUE_EVENTS": "10", "EVENTPIPE_BATCH_EVENTS": "11"},
             [
                 "EVENTPIPE_BATCH_EVENTS must be at most EVENTPIPE_QUEUE_EVENTS (10), not 11: "

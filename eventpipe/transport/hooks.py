@@ -138,7 +138,7 @@ class Hooks:
         if on_drop is not None:
             self.add(on_drop, OutcomeKind.DROPPED, name="on_drop")
         if on_error is not None:
-            failures = (OutcomeKind.RETRY, OutcomeKind.DROPPED, OutcomeKind.INTERRUPTED)
+            failures = (OutcomeKind.RETRY, OutcomeKind.DROPPED, OutcomeKind.SPOOLED, OutcomeKind.INTERRUPTED)
             self.add(on_error, *failures, filter=_is_failed_attempt, name="on_error")
 
     def start_clean(self) -> None:

@@ -368,10 +368,10 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str, str, str]] = [
         for value in (0, -1)
     ],
     ({"overflow": "block"}, "overflow", "'block'", "one of 'drop_newest'"),
-    ({"overflow": "spill"}, "overflow", "'spill'", "needs a spool"),
+    ({"overflow": "spill"}, "overflow", "'spill'", "needs a disk"),
     ({"durability": "disk"}, "durability", "'disk'", "one of 'memory'"),
-    ({"durability": "power"}, "durability", "'power'", "needs a spool"),
-    ({"spool": "/var/spool"}, "spool", "'/var/spool'", "must be None"),
+    ({"durability": "power"}, "durability", "'power'", "needs a disk"),
+    ({"spool": 7}, "spool", "7", "a folder"),
     ({"strict": "yes"}, "strict", "'yes'", "True or False"),
     ({"enabled": 1}, "enabled", "1", "True or False"),
     ({"retry": 3}, "retry", "3", "a RetryPolicy"),

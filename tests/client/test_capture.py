@@ -250,9 +250,9 @@ async def test_overflow_is_logged_once_when_it_begins_and_once_when_it_ends(capl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"overflow": "spill"}, "needs a spool"),
+        ({"overflow": "spill"}, "needs a disk"),
         ({"overflow": "block"}, "overflow must be 'drop_newest'"),
-        ({"durability": "power"}, "needs a spool"),
+        ({"durability": "power"}, "needs a disk"),
     ],
 )
 async def test_wrong_words_are_value_errors(arguments: dict[str, Any], message: str) -> None:
