@@ -15,11 +15,9 @@ from eventpipe import scopes
 from eventpipe.checked import shown
 from eventpipe.clock import Clock
 from eventpipe.contracts import Sink
-from eventpipe.core.ledger import Ledger
 from eventpipe.encoding import Encoder, PlainEvent, dependable
 from eventpipe.events import AI, CLOSING, Capturable, DistinctId, Durability, Overflow, Properties
 from eventpipe.options import ClientOptions, ClientOptionsDict, check_needs_no_spool, resolve
-from eventpipe.outcomes import DropReason
 from eventpipe.settling import Settling
 from eventpipe.transport.calls import NOBODY, CaptureDict, describe, in_lane, overflow_of
 from eventpipe.transport.changing import Changing
@@ -156,12 +154,12 @@ class AsyncClient(Settling):
             self._spool_path,
             [traits.name for _, traits in self._sinks],
             clock=clock,
-            on_taken_over=lambda sink, events: self._ledger(sink).recover(events),
-            on_lost=lambda sink, events: self._ledger(sink).lose_spooled(events, DropReason.DAMAGED),
+            on_taken_over=lambda sink, events: self._dispatcher(sink).ledger.recover(events),
+            on_lost=lambda sink, events: self._dispatcher(sink).exit.lose_unseen(events),
         )
 
-    def _ledger(self, sink: str) -> Ledger:
-        return next(one.ledger for one in self._dispatchers if one.traits.name == sink)
+    def _dispatcher(self, sink: str) -> Dispatcher:
+        return next(one for one in self._dispatchers if one.traits.name == sink)
 
     def _start_clean(self) -> None:
         """Be as new in a forked child, but closed where it was."""

@@ -201,7 +201,7 @@ def test_a_client_reads_it_when_it_is_made(tmp_path: Path, monkeypatch: pytest.M
             ],
         ),
     ],
-    ids=[str(number) for number in range(26)],
+    ids=[str(number) for number in range(25)],
 )
 def test_what_is_wrong_is_named(text: str, lines: list[str], tmp_path: Path) -> None:
     """Each fault says the option, the file, the rule and what was given; a value of no option of ours is not shown."""

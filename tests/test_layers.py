@@ -40,6 +40,7 @@ LAYERS = (
     ("health", "privacy", "scopes", "subscriptions"),
     ("codecs",),
     ("sinks", "stores"),
+    ("spool",),
     ("transport",),
     ("log",),
     ("delivery",),

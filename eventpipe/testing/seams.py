@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from eventpipe.contracts import Sink
-from eventpipe.events import Batch, CapturedEvent, Overflow
+from eventpipe.events import Batch, CapturedEvent
 from eventpipe.outcomes import DropReason, Settlement
 from eventpipe.testing.notes import Note, Notes
 from eventpipe.testing.stranded import settle_stranded
@@ -121,8 +121,8 @@ def _put(original: Callable[[Inbox, Entry], bool]) -> Callable[[Inbox, Entry], b
 
 
 def _distribute(original: Callable[..., Any]) -> Callable[..., Any]:  # Any: handed through
-    def distribute(self: Entrance, event: CapturedEvent, overflow: Overflow, *, strict: bool) -> Any:  # Any: as above
-        answer = original(self, event, overflow, strict=strict)
+    def distribute(self: Entrance, event: CapturedEvent, *given: Any, **named: Any) -> Any:  # Any: as above
+        answer = original(self, event, *given, **named)
         if event.settlement is _NOT_WANTED:
             for notes in _who_heard(event):
                 notes.refused(event, None, _NOT_WANTED.error)

@@ -80,7 +80,7 @@ class Closing:
                 self._request_stop()
             if self._patience is not None and not self._patience.expired():
                 self._patience.reschedule(asyncio.get_running_loop().time() + self._may_take())
-        if any(dispatcher.own_events for dispatcher in self._dispatchers):
+        if any(dispatcher.flushes.own_events for dispatcher in self._dispatchers):
             await flush(self._dispatchers, deadline.when, "settled", hurry=False)
             return self._make_report(())
         self._callers += 1

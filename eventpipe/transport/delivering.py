@@ -26,8 +26,8 @@ async def deliver(
     """
     receipts = [await entrance.capture(patient(event), None, runtime) for event in events]
     for dispatcher in dispatchers:
-        barrier, _ = dispatcher.open_barrier("settled", hurry=False)
-        dispatcher.leave_barrier(barrier)  # it makes them leave now; nobody waits at it
+        barrier, _ = dispatcher.flushes.open("settled", hurry=False)
+        dispatcher.flushes.leave(barrier)  # it makes them leave now; nobody waits at it
     outcomes = [await receipt.outcome() for receipt in receipts]
     if any(outcome.kind is OutcomeKind.DROPPED for outcome in outcomes):
         raise DeliveryError(outcomes)

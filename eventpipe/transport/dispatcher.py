@@ -28,12 +28,13 @@ from eventpipe.statistics import Statistics
 from eventpipe.transport.answered import interrupted, outcomes_of
 from eventpipe.transport.attempt import Answer, attempt
 from eventpipe.transport.backlog import Backlog
-from eventpipe.transport.barrier import Barrier, Barriers, Until
+from eventpipe.transport.barrier import Barriers
 from eventpipe.transport.batch import OutboundBatch
 from eventpipe.transport.batcher import Batcher
 from eventpipe.transport.decide import Decider, Retry, Split
 from eventpipe.transport.exit import Exit
 from eventpipe.transport.feed import Outlet
+from eventpipe.transport.flushes import Flushes
 from eventpipe.transport.intake import Intake
 from eventpipe.transport.journal import Journal
 from eventpipe.transport.marks import Watch
@@ -64,6 +65,7 @@ class Dispatcher(Service):
         ledger: Counts what came in and left.
         intake: The way in.
         exit: The ways out.
+        flushes: Who waits for what is pending.
         instrument: Sees every attempt; ``None``: nobody does.
         is_held: No attempt begins: a close has begun, and has yet to say how long it may take.
         stragglers: Names of workers that ignored their cancellation, once it has stopped.
@@ -126,6 +128,14 @@ class Dispatcher(Service):
             spool=spool,
             max_spilling=options.queue_events,
         )
+        self.flushes = Flushes(
+            self._barriers,
+            self._backlog,
+            self.exit,
+            own_batch=self._own_batch,
+            now=lambda: self._now(),
+            wake=self._parking.wake,
+        )
         self._journal = Journal(traits.name)
         self._failing: str | None = None  # why the last attempt failed
         self.instrument: Instrument | None = None
@@ -162,56 +172,7 @@ class Dispatcher(Service):
         self.intake.take_back(events)
         self._parking.wake()
 
-    # -- flush ----------------------------------------------------------------------------------------------------
-
-    def open_barrier(self, until: Until, *, hurry: bool) -> tuple[Barrier, int]:
-        """Make everything that waits leave now, and open a barrier behind it.
-
-        Args:
-            until: What the barrier waits for.
-            hurry: Whether backoffs that wait are due at once as well.
-
-        Returns:
-            The barrier, which others may share, to be given back by ``leave_barrier()``; and the number of pending
-            events that it leaves out, because the calling task itself sends them.
-        """
-        own = self._own_batch()
-        left_out = len(own.events) if own else 0
-        newest = self._barriers.serial
-        barrier = self._barriers.open(
-            pending=self._backlog.pending + self.exit.on_way_to_disk - left_out,
-            captured=self.ledger.accepted + self.ledger.waiting + self.ledger.returned,
-            attempts=self._backlog.attempts,
-            until=until,
-            shared=own is None,
-        )
-        barrier.flushes += 1
-        if barrier.is_reached:
-            return barrier, left_out
-        if barrier.serial > newest:
-            if own is not None:
-                own.standing = own.standing._replace(exempt=own.standing.exempt | {barrier.serial})
-            self.intake.room.mark(lambda: self._barriers.place(barrier.serial, self.intake.position))
-            self._parking.wake()
-        if hurry and self._backlog.schedule.events:
-            self._backlog.schedule.hurry(self._now())
-            self._parking.wake()
-        return barrier, left_out
-
-    def leave_barrier(self, barrier: Barrier) -> None:
-        """Give ``barrier`` back; it is forgotten when nobody else has it."""
-        barrier.flushes -= 1
-        if barrier.flushes == 0:
-            self._barriers.forget(barrier)
-
-    def forget_flushes(self) -> None:
-        """Nobody waits for any flush begun so far: their loop was closed."""
-        self._barriers.abandon()
-
-    @property
-    def own_events(self) -> int:
-        """Events of the batch that the calling task itself sends; 0 elsewhere."""
-        return len(own.events) if (own := self._own_batch()) else 0
+    # -- how it does ------------------------------------------------------------------------------------------
 
     @property
     def is_failing(self) -> bool:

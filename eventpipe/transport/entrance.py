@@ -345,7 +345,7 @@ class Entrance:
 
     @property
     def _is_inside_worker(self) -> bool:
-        return any(dispatcher.own_events for dispatcher in self._dispatchers)
+        return any(dispatcher.flushes.own_events for dispatcher in self._dispatchers)
 
     def _expect(self, event: CapturedEvent, sinks: int) -> None:
         """Have the event settled when so many sinks have answered."""

@@ -112,6 +112,12 @@ class Exit:
         self._meter.count_unseen(events, self._now())
         self._episodes.dropped(DropReason.QUEUE_FULL, events, "captured on other threads while the inbox was full")
 
+    def lose_unseen(self, events: int) -> None:
+        """Count events as dropped that were held only on disk, and cannot be read any more."""
+        self._ledger.lose_spooled(events, DropReason.DAMAGED)
+        self._meter.count_unseen(events, self._now())
+        self._episodes.dropped(DropReason.DAMAGED, events, "they do not pass their checksum, or cannot be read")
+
     def give_up(
         self, events_by_place: Iterable[tuple[Sequence[CapturedEvent], Standing]], cut_off: Sequence[Outcome] = ()
     ) -> None:

@@ -41,7 +41,7 @@ async def flush(dispatchers: Sequence[Dispatcher], deadline: float | None, until
                 barrier.condition.release()
     finally:
         for visit in visits:
-            visit.dispatcher.leave_barrier(visit.barrier)
+            visit.dispatcher.flushes.leave(visit.barrier)
     delivered = pending = spooled = 0
     dropped: Counter[str] | None = None
     for visit in visits:
@@ -65,7 +65,7 @@ class _Visit:
 
     def __init__(self, dispatcher: Dispatcher, until: Until, *, hurry: bool) -> None:
         self.dispatcher = dispatcher
-        self.barrier, self.left_out = dispatcher.open_barrier(until, hurry=hurry)
+        self.barrier, self.left_out = dispatcher.flushes.open(until, hurry=hurry)
         self.delivered_before = self.barrier.delivered
         self.spooled_before = self.barrier.spooled
         self.dropped_before = Counter(self.barrier.dropped) if self.barrier.dropped else None

@@ -140,7 +140,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         if self.loop is not None and self.loop is not loop:
             for dispatcher in self._dispatchers:
-                dispatcher.forget_flushes()
+                dispatcher.flushes.forget()
         self.loop = loop
         if any(dispatcher.state is ServiceState.STOPPING for dispatcher in self._dispatchers):
             self._is_wanted = True  # somebody cancelled one of them; it starts again when it has ended

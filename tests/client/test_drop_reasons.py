@@ -188,8 +188,8 @@ ROWS: list[tuple[DropReason, Scenario, bool | None]] = [
 
 
 async def test_there_is_a_way_to_each_reason() -> None:
-    """The list is closed: no member is without its row."""
-    assert {reason for reason, _, _ in ROWS} == set(DropReason)
+    """The list is closed: no member is without its row, but that of events which nobody can read any more."""
+    assert {reason for reason, _, _ in ROWS} == set(DropReason) - {DropReason.DAMAGED}  # see test_spool
 
 
 @pytest.mark.parametrize(

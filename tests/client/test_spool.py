@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -193,6 +195,28 @@ async def test_event_that_cannot_be_written_is_sent_all_the_same(
         "events cannot be written to the spool, and are in memory only: the disk is gone",
         "events are written to the spool again; 3 were in memory only",
     ]
+
+
+async def test_what_was_damaged_on_disk_is_not_sent_and_is_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bit flipped in one of ten: nine arrive, one is dropped with a number, a reason and a line."""
+    async with AsyncClient(DownSink(), spool=folder, close_timeout=0.5) as client:
+        uuids = await capture(client, 10)
+    (path,) = folder.glob("*.db")  # noqa: ASYNC240
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE events SET data = CAST(replace(data, '\"n\":3', '\"n\":4') AS BLOB)")
+
+    sink = MemorySink(name="sink")
+    async with AsyncClient(sink, spool=folder) as client:
+        await received(sink, 9)
+        numbers = check_ledger(client, drained=True)
+    assert sink.uuids == [uuid for number, uuid in enumerate(uuids) if number != 3]
+    assert (numbers.recovered, numbers.delivered, numbers.dropped_by_reason) == (10, 9, {"damaged": 1})
+    assert numbers.by_event["(others)"].dropped == 1
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(lines) == 1
+    assert "events are being dropped, reason damaged" in lines[0]
 
 
 async def test_each_of_two_sinks_gets_what_it_is_owed(folder: Path) -> None:

@@ -14,7 +14,7 @@ from eventpipe.outcomes import Outcome, OutcomeKind
 from eventpipe.subscriptions import Interest
 from tests.subscriptions.values import DELIVERED, DROPPED, outcome
 
-ALL = "delivered, retry, dropped, interrupted"
+ALL = "delivered, retry, dropped, interrupted, spooled"
 
 
 def test_kinds_are_members_or_their_words() -> None:

@@ -221,7 +221,7 @@ def test_an_added_callback_is_told_of_its_kinds_behind_those_before_it() -> None
 
     hooks.observe(outcomes)
 
-    delivered, _, dropped, _ = outcomes
+    delivered, _, dropped, *_ = outcomes
     assert told == [("added", delivered), ("on_drop", dropped), ("added", dropped)]
 
 
