@@ -148,6 +148,8 @@ class AsyncClient(Settling):
     def _make_spool(self, clock: Clock) -> Spool | None:
         if self._spool_path is None or not self._sinks:
             return None
+        options = self._options
+        from eventpipe.spool.bounds import SpoolBounds
         from eventpipe.spool.spool import Spool  # not above: it needs SQLite, and what Windows does not have
 
         return Spool(
@@ -155,7 +157,8 @@ class AsyncClient(Settling):
             [traits.name for _, traits in self._sinks],
             clock=clock,
             on_taken_over=lambda sink, events: self._dispatcher(sink).ledger.recover(events),
-            on_lost=lambda sink, events: self._dispatcher(sink).exit.lose_unseen(events),
+            on_lost=lambda sink, events, reason: self._dispatcher(sink).exit.lose_unseen(events, reason),
+            bounds=SpoolBounds(options.spool_bytes, options.spool_age, options.spool_overflow),
         )
 
     def _dispatcher(self, sink: str) -> Dispatcher:

@@ -18,7 +18,7 @@ from pydantic import InstanceOf
 from eventpipe import environment
 from eventpipe.checked import Checked, option, shown
 from eventpipe.clock import Clock
-from eventpipe.events import Durability, Overflow
+from eventpipe.events import Durability, Overflow, SpoolOverflow
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -106,6 +106,9 @@ class ClientOptionsDict(TypedDict, total=False):
     flush_timeout: float | None
     close_timeout: float | None
     exit_timeout: float | None
+    spool_bytes: int | None
+    spool_age: float | None
+    spool_overflow: SpoolOverflow | None
     strict: bool | None
     enabled: bool | None
     json_default: JsonDefault | None
@@ -211,6 +214,22 @@ class ClientOptions(Checked):
         "How long an interpreter that ends with events pending, because nobody closed the client, may try to send "
         "them. None: it does not, and a line says how many there were.",
         gt=0,
+    )
+    spool_bytes: int = option(
+        512 * MIB,
+        "bytes",
+        "Bytes of the spool's files that may be in use. At 500 bytes an event it has room for a million events, or the "
+        "outage of a night at 20 a second.",
+        ge=MIB,
+    )
+    spool_age: float | None = option(
+        None, "seconds", "An event that has waited on disk for longer is dropped as expired. No limit unless set.", gt=0
+    )
+    spool_overflow: SpoolOverflow = option(
+        "drop_newest",
+        "policy",
+        "What gives way when the spool, or its disk, is full: drop_newest keeps what is there, drop_oldest lets go of "
+        "what has waited longest.",
     )
     strict: bool = option(
         False, "switch", "Raise InvalidEventError and ClosedError to the caller instead of counting a repair or a drop."

@@ -9,12 +9,11 @@ from eventpipe.clock import Clock
 from eventpipe.errors import SpoolError
 from eventpipe.spool import rows
 from eventpipe.spool.folder import Owned
-from eventpipe.spool.rows import Ask, Holding, Page, Settled, Written
+from eventpipe.spool.rows import Ask, Discard, Holding, Page, Settled, Written
 from eventpipe.stores.sqlite_jobs import Need
 from eventpipe.stores.sqlite_port import Port, open_port
 
-# As many rows at a time as are deleted in some milliseconds, in which nobody else's job is done.
-_EXPIRE_STEP = 1_000
+_DISCARD_STEP = 1_000
 
 
 class SpoolFile:
@@ -84,19 +83,34 @@ class SpoolFile:
         )
         return page
 
-    async def expire(self, before: float) -> list[int]:
-        """Delete events that were captured before a moment of the wall clock; their numbers."""
-        gone: list[int] = []
-        while True:
-            step: list[int] = await self._port.submit(rows.expire, (before, _EXPIRE_STEP), Need.NOTE)
-            gone += step
-            if len(step) < _EXPIRE_STEP:
-                return gone
+    async def discard(self, *, before: float, held: Set[int], max_bytes: float) -> list[tuple[int, int]]:
+        """Delete events, the oldest first: as many as are deleted in some milliseconds, in which nobody's job is done.
+
+        Args:
+            before: Those that were captured before this moment of the wall clock.
+            held: Numbers that are in memory, and stay.
+            max_bytes: Until they come to so many.
+
+        Returns:
+            Of each its number, and the bits of the sinks that it was owed to.
+
+        Raises:
+            StoreError: The file cannot be changed.
+            ClosedError: It was closed.
+        """
+        ask = Discard(before, held, _DISCARD_STEP, max_bytes)
+        gone: list[tuple[int, int]] = await self._port.submit(rows.discard, ask, Need.NOTE)
+        return gone
 
     async def hold(self) -> Holding:
         """What it holds now."""
         holding: Holding = await self._port.submit(rows.hold, self._clock.time(), Need.NOTE)
         return holding
+
+    async def used(self) -> int:
+        """Bytes in use."""
+        used: int = await self._port.submit(rows.used, None, Need.READ)
+        return used
 
     async def is_empty(self) -> bool:
         """Whether nothing is left, not even what was damaged, when all that was asked for before is done."""

@@ -103,6 +103,22 @@ class Ask(NamedTuple):
     shift: float
 
 
+class Discard(NamedTuple):
+    """Which rows are to go, the oldest first.
+
+    Attributes:
+        before: Captured before this moment, wall clock.
+        held: Numbers that are in memory, and stay.
+        max_events: At most so many.
+        max_bytes: Until they come to so many.
+    """
+
+    before: float
+    held: Set[int]
+    max_events: int
+    max_bytes: float
+
+
 class Page(NamedTuple):
     """What was read.
 
@@ -231,6 +247,11 @@ def hold(transaction: Transaction, now: float) -> Holding:
     return Holding(by_sink, rows, _used(db), last, oldest if isinstance(oldest, float) else None, damaged)
 
 
+def used(transaction: Transaction, _: None) -> int:
+    """Bytes of the pages that are in use."""
+    return _used(transaction.db)
+
+
 def is_empty(transaction: Transaction, _: None) -> bool:
     """Whether nothing is left, not even what was damaged."""
     (is_any,) = transaction.db.execute(
@@ -244,14 +265,21 @@ def note_last(transaction: Transaction, last: int) -> None:
     transaction.db.execute("INSERT OR REPLACE INTO counters VALUES ('last', ?)", (last,))
 
 
-def expire(transaction: Transaction, ask: tuple[float, int]) -> list[int]:
-    """Delete up to so many events that were captured before a moment; their numbers."""
-    before, limit = ask
-    found = transaction.db.execute(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE captured_at < ? ORDER BY id LIMIT ?) RETURNING id",
-        (before, limit),
-    )
-    return [number for (number,) in found.fetchall()]
+def discard(transaction: Transaction, ask: Discard) -> list[tuple[int, int]]:
+    """Delete the oldest events that nobody has in memory; of each its number, and the bits of the sinks it was owed."""
+    db = transaction.db
+    gone: list[tuple[int, int]] = []
+    left = ask.max_bytes
+    rows = db.execute("SELECT id, owed, size FROM events WHERE captured_at < ? ORDER BY id", (ask.before,))
+    for number, owed, size in rows:
+        if left <= 0 or len(gone) >= ask.max_events:
+            break
+        if number not in ask.held:
+            gone.append((number, owed & _MASK if isinstance(owed, int) else 0))
+            left -= max(size, 1) if isinstance(size, int) else 1
+    rows.close()
+    db.executemany("DELETE FROM events WHERE id = ?", [(number,) for number, _ in gone])
+    return gone
 
 
 # -- one row ----------------------------------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Final
 
 from eventpipe.core.log import contained_logger
 from eventpipe.errors import ClosedError, StoreError
 from eventpipe.events import CapturedEvent
+from eventpipe.outcomes import DropReason
 from eventpipe.spool.file import SpoolFile
 
 # Where an event is: its file's number above its own.
@@ -54,14 +55,14 @@ class Shelf:
 
     Args:
         sink: Its name.
-        on_lost: Called with a number of events that waited, and are gone: they were damaged.
+        on_lost: Called with a number of events that waited and are gone, and why.
 
     Attributes:
         sink: The same.
         on_waiting: Called when there is more that waits. ``None``: nobody is told.
     """
 
-    def __init__(self, sink: str, on_lost: Callable[[int], object]) -> None:
+    def __init__(self, sink: str, on_lost: Callable[[int, DropReason], object]) -> None:
         self.sink = sink
         self.on_waiting: Callable[[], object] | None = None
         self._on_lost = on_lost
@@ -100,13 +101,17 @@ class Shelf:
         lost = len(ids) - len(part.held.intersection(ids))
         part.held.difference_update(ids)
         if lost:
-            self._on_lost(lost)
+            self._on_lost(lost, DropReason.DAMAGED)
 
     def is_kept(self, event: CapturedEvent) -> bool:
         """Whether an event is held here: on disk, or being written at someone's request."""
         ticket: int = getattr(event, "ticket", 0)  # 0: of no file
         part = self._parts.get(ticket >> FILE_BITS)
         return part is not None and ticket & _ID_MASK in part.held
+
+    def held_in(self, number: int) -> Set[int]:
+        """The numbers of events of a file that are in memory, or on their way out."""
+        return self._parts[number].held
 
     def owes(self, number: int) -> int:
         """How many events of a file the sink is owed."""
@@ -131,13 +136,13 @@ class Shelf:
             part.after = min(part.after, *(number - 1 for number in ids))
         self._tell()
 
-    def lost(self, number: int, bits: Sequence[int]) -> None:
+    def lost(self, number: int, bits: Iterable[int], reason: DropReason) -> None:
         """See rows of a file that are not there any more, each with the bits of the sinks that it was counted for."""
         part = self._parts[number]
         gone = sum(1 for owed in bits if owed & part.bit)
         if gone:
             part.owed -= gone
-            self._on_lost(gone)
+            self._on_lost(gone, reason)
 
     async def take(self, max_events: int, max_bytes: int) -> tuple[list[CapturedEvent], list[tuple[int, list[int]]]]:
         """Take out what waits longest, which is held from then on; one at a time.

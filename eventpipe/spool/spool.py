@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
 from eventpipe.clock import Clock
+from eventpipe.core.deadline import Deadline
 from eventpipe.core.log import contained_logger
 from eventpipe.core.service import Service
-from eventpipe.errors import ClosedError, StoreError
+from eventpipe.errors import ClosedError, StoreError, StoreFullError
 from eventpipe.events import CapturedEvent
+from eventpipe.outcomes import DropReason
 from eventpipe.spool import folder
+from eventpipe.spool.bounds import SpoolBounds
 from eventpipe.spool.file import SpoolFile, open_file
 from eventpipe.spool.folder import Owned
 from eventpipe.spool.rows import Written
@@ -49,7 +53,8 @@ class Spool(Service):
         *,
         clock: Clock,
         on_taken_over: Callable[[str, int], object],
-        on_lost: Callable[[str, int], object],
+        on_lost: Callable[[str, int, DropReason], object],
+        bounds: SpoolBounds,
     ) -> None:
         """Open nothing yet.
 
@@ -58,14 +63,19 @@ class Spool(Service):
             sinks: Names of the sinks.
             clock: What tells the time.
             on_taken_over: Called with a sink and the number of its events in a file that was taken over.
-            on_lost: Called with a sink and the number of its events that are lost: they were damaged.
+            on_lost: Called with a sink, the number of its events on disk that are lost, and why.
+            bounds: How much is kept.
         """
         super().__init__("eventpipe-spool")
-        self.shelves = {sink: Shelf(sink, lambda count, sink=sink: on_lost(sink, count)) for sink in sinks}  # type: ignore[misc]
+        self.shelves = {sink: Shelf(sink, partial(on_lost, sink)) for sink in sinks}
         self._path = path
         self._sinks = tuple(sinks)
         self._clock = clock
         self._on_taken_over = on_taken_over
+        self._bounds = bounds
+        self._reading = asyncio.Lock()  # who takes rows out of a file, or lets them go unread
+        self._stir = asyncio.Event()
+        self._is_disk_full = False  # as far as is known
         self._folder = Path()
         self._files: dict[int, SpoolFile] = {}  # by number, which is never used again
         self._own = 0  # the number of the own file
@@ -99,11 +109,17 @@ class Spool(Service):
 
         Raises:
             ClosedError: It does not run.
-            StoreError: This is a forked child.
+            StoreError: There is no room, or this is a forked child.
         """
         file = self._files.get(self._own)
         if file is None:
             raise ClosedError("the spool is not open")
+        if self._bounds.refuses(self.bytes):
+            raise StoreFullError(
+                f"the spool {self._folder} has {self.bytes} bytes in use, and spool_bytes={self._bounds.max_bytes};"
+                " raise that, or let the oldest give way: spool_overflow='drop_oldest'",
+                topic="",
+            )
         now = self._clock.time()
         shelves = [self.shelves[sink] for sink in sinks]
         owed = sum(file.bits[shelf.sink] for shelf in shelves)
@@ -129,27 +145,73 @@ class Spool(Service):
             StoreError: A file cannot be read.
             ClosedError: It does not run.
         """
-        events, damaged = await self.shelves[sink].take(max_events, max_bytes)
+        async with self._reading:
+            events, damaged = await self.shelves[sink].take(max_events, max_bytes)
         for number, bits in damaged:
-            for shelf in self.shelves.values():
-                shelf.lost(number, bits)
+            self._lost(number, bits, DropReason.DAMAGED)
         return events
 
     # -- the service --------------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
+        self._reading, self._stir = asyncio.Lock(), asyncio.Event()
         self._folder = await _in_thread(folder.check, self._path)
         self._orphans = await _in_thread(folder.orphans, self._folder)
         own = await self._take_over_next()
         self._own = await self._opened(await _in_thread(folder.own_new, self._folder)) if own is None else own
 
     async def _serve(self) -> None:
-        while not await self._wait_for_stop(ADOPT_INTERVAL):
-            await self._clear_away()
-            with contextlib.suppress(OSError):  # a full table of files: at the next look
-                self._orphans += await _in_thread(folder.orphans, self._folder)
-            while len(self._files) <= MAX_ADOPTED and await self._take_over_next() is not None:
-                pass
+        life, loop = self._life, asyncio.get_running_loop()
+        assert life is not None  # noqa: S101  # this is a step of it
+        looks_at = loop.time() + ADOPT_INTERVAL
+        while not life.stop_requested.is_set():
+            try:
+                async with asyncio.timeout_at(looks_at):
+                    await self._stir.wait()
+                self._stir.clear()
+            except TimeoutError:
+                looks_at = loop.time() + ADOPT_INTERVAL
+                await self._look()
+            await self._make_room()
+
+    def _request_stop(self, deadline: Deadline) -> None:
+        del deadline
+        self._stir.set()
+
+    async def _look(self) -> None:
+        """Clear away what is empty, and take over what is nobody's."""
+        await self._clear_away()
+        with contextlib.suppress(OSError):  # a full table of files: at the next look
+            self._orphans += await _in_thread(folder.orphans, self._folder)
+        while len(self._files) <= MAX_ADOPTED and await self._take_over_next() is not None:
+            pass
+
+    async def _make_room(self) -> None:
+        """Let go of what has waited for too long, and, where it is so wanted, of the oldest while there is no room."""
+        before = self._bounds.expired_before(self._clock.time())
+        if before > -math.inf:
+            for number in [*self._files]:
+                while await self._discard(number, before, math.inf, DropReason.EXPIRED):
+                    pass
+        for number in sorted(self._files, key=lambda number: number == self._own):  # those of others are older
+            while excess := self._bounds.excess(self.bytes, is_disk_full=self._is_disk_full):
+                if not await self._discard(number, math.inf, excess, DropReason.QUEUE_FULL):
+                    break
+                self._is_disk_full = False
+
+    async def _discard(self, number: int, before: float, max_bytes: float, reason: DropReason) -> int:
+        """Let go of events of a file that are in nobody's memory; how many."""
+        file = self._files[number]
+        async with self._reading:
+            held = set().union(*(shelf.held_in(number) for shelf in self.shelves.values()))
+            try:
+                gone = await file.discard(before=before, held=held, max_bytes=max_bytes)
+                self._bytes[number] = await file.used()
+            except (StoreError, ClosedError) as error:
+                _logger.warning("%s cannot be made smaller: %s", file.owned.path, error)
+                return 0
+        self._lost(number, [bits for _, bits in gone], reason)
+        return len(gone)
 
     async def _close(self) -> None:
         for number in [*self._files]:
@@ -228,6 +290,10 @@ class Spool(Service):
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _lost(self, number: int, bits: Sequence[int], reason: DropReason) -> None:
+        for shelf in self.shelves.values():
+            shelf.lost(number, bits, reason)
+
     def _wrote(
         self, number: int, written: Sequence[Written], shelves: Sequence[Shelf], writing: asyncio.Future[int]
     ) -> None:
@@ -236,8 +302,11 @@ class Spool(Service):
                 shelf.unwrote(number, [one.id for one in written])
             for one in written:
                 del one.event.ticket
+            self._is_disk_full = not writing.cancelled() and isinstance(writing.exception(), StoreFullError)
         elif number in self._bytes:
             self._bytes[number] = writing.result()
+        if self._bounds.excess(self.bytes, is_disk_full=self._is_disk_full):
+            self._stir.set()
 
     def _used(self, number: int, deleted: asyncio.Future[int]) -> None:
         if number in self._bytes and not deleted.cancelled() and deleted.exception() is None:

@@ -240,8 +240,11 @@ class Entrance:
                 taken.append(dispatcher)
             elif overflow == "wait" and not self._is_inside_worker:
                 waiting.append(dispatcher)
-            elif overflow != "raise" and dispatcher.exit.spill(event):
-                receipt.accepted = True
+            elif overflow != "raise" and dispatcher.exit.spilling is not None:
+                if dispatcher.exit.spill(event):
+                    receipt.accepted = True
+                else:
+                    receipt.reason = DropReason.QUEUE_FULL
             else:
                 dispatcher.exit.refuse(event, DropReason.QUEUE_FULL)
                 receipt.reason = DropReason.QUEUE_FULL

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from eventpipe.core.ledger import Ledger
 from eventpipe.events import CapturedEvent
@@ -17,6 +17,13 @@ from eventpipe.transport.spilling import Spilling
 
 if TYPE_CHECKING:
     from eventpipe.spool.spool import Spool
+
+# What the log says of events that were on disk only.
+_UNSEEN: Final[Mapping[DropReason, str]] = {
+    DropReason.DAMAGED: "they do not pass their checksum on disk",
+    DropReason.EXPIRED: "they waited on disk for longer than spool_age",
+    DropReason.QUEUE_FULL: "the oldest on disk, for want of room there",
+}
 
 
 class Exit:
@@ -96,14 +103,12 @@ class Exit:
         self._settler.settle([self._dropped((event,), reason, error)], Standing(self._barriers.serial))
 
     def spill(self, event: CapturedEvent) -> bool:
-        """Count an event in and put it on disk, for want of room elsewhere; whether there is a disk that takes it."""
-        if self.spilling is None:
-            return False
+        """Count an event in and put it on disk, for want of room elsewhere; whether it is kept, else it is refused."""
         self._ledger.accept(event.held)
         standing = Standing(self._barriers.serial)
-        rest = self.spilling.divert(self._dropped((event,), DropReason.QUEUE_FULL), standing)
+        rest = self._diverted([self._dropped((event,), DropReason.QUEUE_FULL)], standing)
         self._settler.settle(rest, standing)
-        return not any(outcome.kind is OutcomeKind.DROPPED for outcome in rest)
+        return not rest
 
     def refuse_unseen(self, events: int) -> None:
         """Count events in and out that nobody kept: other threads captured them while their inbox was full."""
@@ -112,11 +117,11 @@ class Exit:
         self._meter.count_unseen(events, self._now())
         self._episodes.dropped(DropReason.QUEUE_FULL, events, "captured on other threads while the inbox was full")
 
-    def lose_unseen(self, events: int) -> None:
-        """Count events as dropped that were held only on disk, and cannot be read any more."""
-        self._ledger.lose_spooled(events, DropReason.DAMAGED)
+    def lose_unseen(self, events: int, reason: DropReason) -> None:
+        """Count events as dropped that were held only on disk, and are gone unread."""
+        self._ledger.lose_spooled(events, reason)
         self._meter.count_unseen(events, self._now())
-        self._episodes.dropped(DropReason.DAMAGED, events, "they do not pass their checksum, or cannot be read")
+        self._episodes.dropped(reason, events, _UNSEEN[reason])
 
     def give_up(
         self, events_by_place: Iterable[tuple[Sequence[CapturedEvent], Standing]], cut_off: Sequence[Outcome] = ()

@@ -80,9 +80,9 @@ class Runtime:
         self._is_watched = False
         # Held while the dispatchers are started, which waits for nothing; reentrant for a signal handler that captures.
         self._lock = threading.RLock()
-        for dispatcher in dispatchers:
-            dispatcher.on_end = self._ended
-            dispatcher.new_context = own_context
+        for service in (*dispatchers, *beside):
+            service.on_end = self._ended
+            service.new_context = own_context
 
     @property
     def is_here(self) -> bool:
@@ -142,7 +142,7 @@ class Runtime:
             for dispatcher in self._dispatchers:
                 dispatcher.flushes.forget()
         self.loop = loop
-        if any(dispatcher.state is ServiceState.STOPPING for dispatcher in self._dispatchers):
+        if any(service.state is ServiceState.STOPPING for service in (*self._dispatchers, *self._beside)):
             self._is_wanted = True  # somebody cancelled one of them; it starts again when it has ended
             return True
         self._is_wanted = False

@@ -15,6 +15,7 @@ from eventpipe.errors import ClosedError, SpoolError
 from eventpipe.events import CapturedEvent
 from eventpipe.spool import folder
 from eventpipe.spool import spool as module
+from eventpipe.spool.bounds import SpoolBounds
 from eventpipe.spool.spool import Spool
 from tests.spool.test_file import an_event
 
@@ -37,7 +38,8 @@ def running(tmp_path: Path) -> Running:
             sinks or ("sink",),
             clock=Clock(),
             on_taken_over=lambda sink, count: taken_over.append((sink, count)),
-            on_lost=lambda sink, count: damaged.append((sink, count)),
+            on_lost=lambda sink, count, _: damaged.append((sink, count)),
+            bounds=SpoolBounds(2**30),
         )
         await spool.start()
         try:
