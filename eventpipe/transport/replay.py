@@ -58,8 +58,9 @@ class Replay(Service):
             self._stir.clear()
             while self._may_go() and await self._give_back():
                 pass
-            is_probing = self._shelf.waiting and self._dispatcher.is_failing
-            probing = loop.call_at(self._probe_at, self._stir.set) if is_probing else None
+            # Once a probe is due, what it still lacks is room, and that is told.
+            is_waiting = self._shelf.waiting and self._dispatcher.is_failing and self._probe_at > loop.time()
+            probing = loop.call_at(self._probe_at, self._stir.set) if is_waiting else None
             try:
                 await self._stir.wait()
             finally:
