@@ -220,7 +220,7 @@ LIMITS = """\
 - Events have 432 bytes unless a table says otherwise. A library that adds fields of its own sends more than others.
 - Nothing here lasts longer than minutes. Days are for the stress tests, and guarantees for [their
   page](guarantees.md).
-- Of the log everything is measured in one process; files that several share are not. A spool there is not yet."""
+- Of the log everything is measured in one process; files that several share are not."""
 
 PARTS = """\
 What the steps of an event's way cost by themselves, per event in batches of 500 unless the name says otherwise. The

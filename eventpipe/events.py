@@ -18,6 +18,7 @@ from eventpipe.vocabulary import Vocabulary
 Overflow = Literal["drop_newest", "drop_oldest", "wait", "raise", "spill"]
 Durability = Literal["memory", "process", "power"]
 SpoolOverflow = Literal["drop_newest", "drop_oldest"]
+SpoolReplay = Literal["behind", "before"]
 DistinctId = str | int | uuidlib.UUID
 Properties = Mapping[str, Any]  # Any: whatever JSON can carry, or the encoder can turn into it
 

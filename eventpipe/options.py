@@ -18,7 +18,7 @@ from pydantic import InstanceOf
 from eventpipe import environment
 from eventpipe.checked import Checked, option, shown
 from eventpipe.clock import Clock
-from eventpipe.events import Durability, Overflow, SpoolOverflow
+from eventpipe.events import Durability, Overflow, SpoolOverflow, SpoolReplay
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -109,6 +109,7 @@ class ClientOptionsDict(TypedDict, total=False):
     spool_bytes: int | None
     spool_age: float | None
     spool_overflow: SpoolOverflow | None
+    spool_replay: SpoolReplay | None
     strict: bool | None
     enabled: bool | None
     json_default: JsonDefault | None
@@ -230,6 +231,12 @@ class ClientOptions(Checked):
         "policy",
         "What gives way when the spool, or its disk, is full: drop_newest keeps what is there, drop_oldest lets go of "
         "what has waited longest.",
+    )
+    spool_replay: SpoolReplay = option(
+        "behind",
+        "policy",
+        "Where what comes back from disk goes: behind what is in memory, so that fresh events are not held up by an "
+        "outage that is over, or before it.",
     )
     strict: bool = option(
         False, "switch", "Raise InvalidEventError and ClosedError to the caller instead of counting a repair or a drop."

@@ -165,7 +165,7 @@ def _client(top: Table, log: EventLog, deliveries: Deliveries | None, clock: Clo
     below = table.below("deliveries")
     topic = table.take("topic", TEXT) if "deliveries" in table else table.need("topic", TEXT, '"events"')
     options = table.options(ClientOptions)
-    retry = _policy(table, "retry")
+    retry, spool = _policy(table, "retry"), table.take("spool", TEXT)
     sinks: list[Sink | None] = [] if topic is None else [table.make(LogSink, log, topic)]
     if below is not None:
         sinks.append(delivery_sink(below, deliveries))
@@ -173,11 +173,12 @@ def _client(top: Table, log: EventLog, deliveries: Deliveries | None, clock: Clo
     table.end()
     if retry is not None:
         options["retry"] = retry
+    spool = None if spool is None else local_path(table, spool)
     made = [sink for sink in sinks if sink is not None]
     if not made:
         table.make(ClientOptions, **options)  # what else is wrong is told as well
         return None
-    return table.make(AsyncClient, *made, clock=clock, **options)
+    return table.make(AsyncClient, *made, clock=clock, spool=spool, **options)
 
 
 def _consumers(top: Table, log: EventLog, deliveries: Deliveries | None) -> list[Consumer]:

@@ -226,6 +226,11 @@ class Barriers:
         """Whether a barrier waits to be announced."""
         return bool(self._reached)
 
+    @property
+    def has_open(self) -> bool:
+        """Whether a place in the order of capture is to be kept, because somebody waits for what is before it."""
+        return bool(self._open)
+
     def give_up(self) -> None:
         """Announce every barrier as it stands: nobody is left who could reach them."""
         for barrier in self._open:

@@ -45,11 +45,14 @@ class Decider(NamedTuple):
         policy: Attempts and delays.
         random: Uniform in [0, 1).
         new_id: Makes ids for parts of batches.
+        probe_after: Seconds without an attempt in a lane whose far end refused it for a wrong key or address, where
+            its events are kept until that is mended. ``None``: they are not, and it goes on.
     """
 
     policy: RetryPolicy
     random: Callable[[], float]
     new_id: Callable[[], str]
+    probe_after: float | None = None
 
     def decide(self, batch: OutboundBatch, error: SinkError, now: float, closing: float | None) -> Decision:
         """Say what becomes of a batch whose attempt ended with ``error``.
@@ -61,7 +64,7 @@ class Decider(NamedTuple):
             closing: The deadline of the close on the loop clock; ``None`` while the client is open.
         """
         if isinstance(error, PermanentSinkError):
-            return self._permanent(batch, error)
+            return self._permanent(batch, error, now)
         retry_after = error.retry_after if isinstance(error, TransientSinkError) else None
         if retry_after is not None and not retry_after > 0:  # NaN too: as a moment it would be before and after none
             retry_after = None
@@ -84,7 +87,9 @@ class Decider(NamedTuple):
             return Drop(DropReason.CLOSE_DEADLINE, pause_until)
         return Retry(replace(again, final=True), due if due <= closing else earliest, pause_until)
 
-    def _permanent(self, batch: OutboundBatch, error: PermanentSinkError) -> Decision:
+    def _permanent(self, batch: OutboundBatch, error: PermanentSinkError, now: float) -> Decision:
+        if error.scope == "sink" and self.probe_after is not None:
+            return Drop(DropReason.listed(error.reason), now + self.probe_after)
         if len(batch.events) == 1 or error.scope not in ("size", "event"):
             return Drop(DropReason.listed(error.reason))
         if error.scope == "event":

@@ -43,6 +43,7 @@ from eventpipe.transport.nobody import Nobody
 from eventpipe.transport.parking import Parking
 from eventpipe.transport.schedule import Schedule
 from eventpipe.transport.settle import Observer
+from eventpipe.transport.spilling import PROBE_INTERVAL
 from eventpipe.transport.tallies import Shortlist
 from eventpipe.transport.traits import Traits
 
@@ -112,7 +113,7 @@ class Dispatcher(Service):
             unique_ids=traits.unique_ids,
         )
         self._backlog = Backlog(self.intake, batcher, Schedule(options.workers), self._barriers, self._meter)
-        self._decider = Decider(options.retry, random.random, new_id)
+        self._decider = Decider(options.retry, random.random, new_id, None if spool is None else PROBE_INTERVAL)
         self._pool: Pool[OutboundBatch] = Pool(options.workers, self.name, on_lost=self._lost, on_free=self._slot_freed)
         self._parking = Parking()
         self._outlet = outlet
@@ -167,9 +168,9 @@ class Dispatcher(Service):
         self.exit.drop((waiter.item,), reason, standing)
         return True
 
-    def take_back(self, events: Sequence[CapturedEvent]) -> None:
-        """Send what was on disk only."""
-        self.intake.take_back(events)
+    def take_back(self, events: Sequence[CapturedEvent], *, goes_first: bool) -> None:
+        """Send what was on disk only; no flush that is under way waits for it."""
+        self.intake.take_back(events, goes_first=goes_first and not self._barriers.has_open)
         self._parking.wake()
 
     # -- how it does ------------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ class Intake:
         "_max_bytes",
         "_max_events",
         "_refused",
+        "_reserved",
+        "_reserved_bytes",
         "_wake",
         "_wake_at",
         "_wake_at_bytes",
@@ -86,6 +88,7 @@ class Intake:
         self._batch_events = batch_events
         self._wake = wake
         self._refused = 0
+        self._reserved = self._reserved_bytes = 0
         self._wake_at = 1
         self._wake_at_bytes = NEVER
         self._gate = 0
@@ -101,6 +104,15 @@ class Intake:
     def has_room(self) -> bool:
         """Whether the queue is at most half full."""
         return self.ledger.held * 2 <= self._max_events and self.ledger.held_bytes * 2 <= self._max_bytes
+
+    @property
+    def has_reserve(self) -> bool:
+        """Whether what is reserved is free."""
+        ledger = self.ledger
+        return (
+            ledger.held + self._reserved <= self._max_events
+            and ledger.held_bytes + self._reserved_bytes <= self._max_bytes
+        )
 
     @property
     def pressure(self) -> float:
@@ -131,12 +143,22 @@ class Intake:
         self._events.append(event)
         return True
 
-    def take_back(self, events: Sequence[CapturedEvent]) -> None:
-        """Let events in that were on disk only; the caller has looked whether there is room."""
+    def take_back(self, events: Sequence[CapturedEvent], *, goes_first: bool) -> None:
+        """Let events in that were on disk only, at the head or the end; the caller has looked whether there is room."""
         ledger = self.ledger
         ledger.unspool(len(events), sum(event.held for event in events))
-        self._events.extend(events)
+        if goes_first:
+            self._events.extendleft(reversed(events))
+        else:
+            self._events.extend(events)
         self.set_gate()
+
+    def reserve(self, events: int, size: int) -> None:
+        """Keep so much room for what is on disk only, from now on."""
+        if (events, size) == (self._reserved, self._reserved_bytes):
+            return
+        self._reserved, self._reserved_bytes = events, size
+        self.admit_waiting()
 
     def take(self, batcher: Batcher, limit: int) -> int:
         """Move up to ``limit`` events into ``batcher``, stopping when a batch is full; returns their number."""
@@ -196,7 +218,8 @@ class Intake:
         if self.is_closed or self.room.waiting:
             self._gate = 0
             return
-        full, full_bytes = ledger.left + self._max_events + 1, ledger.left_bytes + self._max_bytes + 1
+        full = ledger.left + self._max_events - self._reserved + 1
+        full_bytes = ledger.left_bytes + self._max_bytes - self._reserved_bytes + 1
         # The lesser ones; min() costs three times as much, several times a batch.
         self._gate = full if full < self._wake_at else self._wake_at
         self._gate_bytes = full_bytes if full_bytes < self._wake_at_bytes else self._wake_at_bytes
@@ -230,7 +253,10 @@ class Intake:
 
     def _fits(self, size: int) -> bool:
         ledger = self.ledger
-        return ledger.held < self._max_events and ledger.held_bytes + size <= self._max_bytes
+        return (
+            ledger.held < self._max_events - self._reserved
+            and ledger.held_bytes + size <= self._max_bytes - self._reserved_bytes
+        )
 
     def _left(self, waiter: Waiter[CapturedEvent]) -> Standing:
         self.ledger.waiting -= 1

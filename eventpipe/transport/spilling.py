@@ -17,6 +17,8 @@ from eventpipe.transport.barrier import Standing
 if TYPE_CHECKING:  # it needs SQLite, and what Windows does not have
     from eventpipe.spool.spool import Spool
 
+# Seconds between two batches that see whether a far end takes something again, while what it does not take is on disk.
+PROBE_INTERVAL: Final = 60.0
 # Where time, or another configuration, may lead to another end.
 HELPED: Final = frozenset(
     {

@@ -11,6 +11,7 @@ import pytest
 
 from eventpipe import AsyncClient, DropReason, OutcomeKind, PermanentSinkError, RetryPolicy, TransientSinkError
 from eventpipe.errors import SpoolError
+from eventpipe.events import SpoolReplay
 from eventpipe.sinks import MemorySink
 from eventpipe.testing import GatedSink, check_ledger
 from eventpipe.testing.recording import RecordingSink
@@ -260,3 +261,102 @@ async def test_idle_it_takes_no_steps(folder: Path) -> None:
     async with AsyncClient(MemorySink(), spool=folder) as client:
         await asyncio.sleep(0.05)
         assert client.statistics().captured == 0
+
+
+async def overfull(client: AsyncClient, events: int) -> list[str]:
+    """Fill the queue of 100, and put so many more on disk; the ids of the latter."""
+    await capture(client, 100)
+    uuids = await capture(client, events)
+    await on_disk(client, events)
+    return uuids
+
+
+async def on_disk(client: AsyncClient, events: int) -> None:
+    """Wait until so many are on disk only, and written."""
+    while client.statistics().spooled != events:  # noqa: ASYNC110  # threads bring it about
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("replay", ["behind", "before"])
+async def test_what_comes_back_goes_behind_or_before_what_is_in_memory(folder: Path, replay: SpoolReplay) -> None:
+    """As it was asked for; the batch that is taken already stays ahead."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(
+        sink, spool=folder, spool_replay=replay, queue_events=100, batch_events=10, workers=1, max_batch_age=0.001
+    ) as client:
+        kept = await overfull(client, 20)
+        await sink.reached(1)
+        for batches in (1, 2, 3):
+            sink.release(1)
+            await sink.reached(batches + 1)
+            if replay == "before":
+                await on_disk(client, max(20 - 10 * batches, 0))
+        sink.release()
+        await client.flush()
+        await received(sink, 120)
+        places = [place for place, event in enumerate(sink.events) if event.uuid in kept]
+    if replay == "behind":
+        assert places == list(range(100, 120))
+    else:
+        assert max(places) < 60
+
+
+async def test_full_queue_does_not_keep_waiting_what_is_on_disk(folder: Path) -> None:
+    """Though something fresh takes each place that is made, a batch comes back for every five that left."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(
+        sink, spool=folder, queue_events=100, batch_events=10, workers=1, max_batch_age=0.001
+    ) as client:
+        kept = await overfull(client, 20)
+        await sink.reached(1)
+        sink.release(1)
+        await sink.reached(2)
+        await on_disk(client, 10)  # it was its turn
+        for batches in range(2, 8):
+            sink.release(1)
+            await sink.reached(batches + 1)
+            assert client.statistics().spooled == 10
+            await capture(client, 0 if batches == 2 else 10)  # some room is kept for what comes back
+        sink.release(1)
+        await on_disk(client, 0)
+        assert not set(sink.uuids) & set(kept)
+        sink.release()
+
+
+async def test_flush_does_not_count_what_comes_back_before_it(folder: Path) -> None:
+    """It waits for what was captured before it, however much is put at the head of the queue meanwhile."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(
+        sink, spool=folder, spool_replay="before", queue_events=100, batch_events=10, workers=1, max_batch_age=0.001
+    ) as client:
+        kept = await overfull(client, 20)
+        await sink.reached(1)
+        flushing = asyncio.create_task(client.flush(1000))
+        await asyncio.sleep(0)
+        while not flushing.done():
+            sink.release(1)
+            await asyncio.sleep(0.001)
+        report = flushing.result()
+        assert (report.delivered, report.pending) == (100, 0)
+        assert not {event.uuid for event in sink.events[:100]} & set(kept)
+        sink.release()
+
+
+async def test_far_end_that_refuses_its_key_is_asked_once_a_minute(folder: Path) -> None:
+    """Whatever is captured meanwhile; and when it was mended everything arrives."""
+    sink = DownSink(PermanentSinkError("no", scope="sink", status=401, reason=DropReason.UNAUTHORIZED))
+    async with AsyncClient(
+        sink, spool=folder, queue_events=100, batch_events=10, max_batch_age=0.01, close_timeout=0.5
+    ) as client:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(300):
+            await capture(client, 1)
+            await asyncio.sleep(1)
+        assert 5 <= len(sink.attempts) <= 6
+        assert loop.time() - began >= 300
+        numbers = check_ledger(client)
+        assert (numbers.dropped, numbers.pending + numbers.spooled) == (0, 300)
+        sink.error = None
+        await received(sink, 300)
+        check_ledger(client, received=sink.uuids)

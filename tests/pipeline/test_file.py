@@ -69,6 +69,7 @@ WHOLE = """
     [client]
     topic = "orders"
     workers = 2
+    spool = "spool"
     max_batch_age = 0
     overflow = "wait"
     [client.retry]
@@ -162,6 +163,7 @@ def test_every_table_is_read(make: Make, tmp_path: Path) -> None:
         "wait",
         RetryPolicy(max_attempts=4),
     )
+    assert pipeline.client._spool_path == str(tmp_path / "spool")
     audit, warehouse, hooks, lines, mine = pipeline.consumers
     assert (audit._start, audit.options.batch_events, audit.options.max_attempts) == (3, 10, None)
     assert audit.options.filter is handlers.is_paid

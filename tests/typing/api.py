@@ -290,6 +290,10 @@ def clients() -> None:
     options = ClientOptions(queue_events=100, overflow="wait", retry=policy, clock=Clock())
     AsyncClient(MemorySink(), options=options, before_send=scrub, on_drop=observe, on_error=observe)
     AsyncClient(MemorySink(), LoggingSink(), workers=4, close_timeout=1.5, strict=True)
+    AsyncClient(
+        MemorySink(), spool="var/events", durability="process", spool_overflow="drop_oldest", spool_replay="before"
+    )
+    AsyncClient(MemorySink(), spool=1)  # type: ignore[arg-type]
     AsyncClient(enabled=False)
     AsyncClient(MemorySink(), workers="4")  # type: ignore[arg-type]
     AsyncClient(MemorySink(), wrokers=4)  # type: ignore[call-arg]
