@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import sys
 import uuid as uuidlib
 from collections.abc import Iterable, Mapping
 from random import Random
@@ -76,6 +77,8 @@ class AsyncClient(Settling):
         warn_of_misspelt(ClientOptions, os.environ)
         if spool is not None and not isinstance(spool, str | os.PathLike):
             raise ValueError(f"spool must be a folder, such as 'var/events', or None, not {shown(spool)}")
+        if spool is not None and sys.platform == "win32":
+            raise ValueError(f"spool={spool!r} needs locks that Windows does not have; leave it out there")
         if spool is None:
             check_needs_no_spool(self._options)
         self._spool_path = spool

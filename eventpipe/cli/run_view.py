@@ -103,7 +103,8 @@ class RunView:
             yield f"{len(consumers) - MAX_IN_LINE} more"
         if self._pipeline.has_client:
             client = self._pipeline.client.statistics()
-            yield f"client: {client.captured:,} captured, {client.dropped:,} dropped"
+            on_disk = f", {client.spooled:,} on disk" if client.spooled else ""
+            yield f"client: {client.captured:,} captured, {client.dropped:,} dropped{on_disk}"
         if self._pipeline.reconciler is not None:
             yield f"deliveries: {self._deliveries(self._pipeline.reconciler)}"
 
@@ -145,6 +146,7 @@ def ended_json(report: PipelineReport) -> dict[str, Any]:  # Any: JSON
             "delivered": client.delivered,
             "dropped": client.dropped,
             "dropped_by_reason": dict(client.dropped_by_reason),
+            "spooled": client.spooled,
             "pending": client.pending,
         },
         "consumers": [
@@ -173,7 +175,8 @@ def ended_text(report: PipelineReport) -> Iterator[str]:
             f"{number:,} {reason}" for reason, number in sorted(report.client.dropped_by_reason.items())
         )
         text = f"client: {report.client.delivered:,} delivered, {report.client.dropped:,} dropped"
-        yield text + (f" ({reasons})" if reasons else "")
+        text += f" ({reasons})" if reasons else ""
+        yield text + (f", {report.client.spooled:,} on disk" if report.client.spooled else "")
     for consumer in report.consumers:
         yield one_line(_ended(consumer))
     if report.deliveries is not None:

@@ -128,6 +128,8 @@ class TopView:
         ]
         if counted.dropped_by_reason:
             rows.append(("dropped", words.dropped(counted)))
+        if counted.spooled or counted.recovered:
+            rows.append(("on disk", f"{counted.spooled:,} spooled; {counted.recovered:,} recovered from earlier"))
         if counted.hook_errors:
             rows.append(("hooks", count(counted.hook_errors, "error")))
         if self._news is not None and now - self._news[0] < NEWS_SECONDS:
@@ -143,6 +145,7 @@ class TopView:
             + _in_brackets(history.rate(lambda picture: picture.statistics.delivered)),
             f"{counted.dropped:,} dropped" + (f" ({words.dropped(counted)})" if counted.dropped_by_reason else ""),
             f"{counted.pending:,} pending" + (f" ({words.places(counted)})" if counted.pending else ""),
+            *([f"{counted.spooled:,} on disk"] if counted.spooled else []),
             f"{words.percent(health.pressure)} full",
             count(counted.retries, "retry", "retries"),
             f"last success {words.ago(health.last_success, self._far_now)}",

@@ -23,20 +23,23 @@ class SpoolFile:
         owned: Whose it is, and where.
         holding: What it held when it was opened.
         bits: By sink: the bit by which rows say that they are owed to it.
+        last: The highest number that was ever given.
     """
 
-    def __init__(self, owned: Owned, port: Port, holding: Holding, bits: dict[str, int], clock: Clock) -> None:
+    def __init__(
+        self, owned: Owned, port: Port, holding: Holding, bits: dict[str, int], clock: Clock, last: int
+    ) -> None:
         self.owned = owned
         self.holding = holding
         self.bits = bits
         self._port = port
         self._clock = clock
-        self._last = holding.last
+        self.last = last
 
     def next_id(self) -> int:
         """A number that no event ever had in this file."""
-        self._last += 1
-        return self._last
+        self.last += 1
+        return self.last
 
     def write(self, events: Sequence[Written], *, is_synced: bool) -> asyncio.Future[int]:
         """Keep events; those who write in one turn of the loop share a commit.
@@ -123,11 +126,17 @@ class SpoolFile:
         Cancellation:
             It goes on in its thread.
         """
-        await self._port.aclose(rows.note_last, self._last)
+        await self._port.aclose(rows.note_last, self.last)
 
 
-async def open_file(owned: Owned, sinks: Sequence[str], clock: Clock) -> SpoolFile:
+async def open_file(owned: Owned, sinks: Sequence[str], clock: Clock, *, after: int = 0) -> SpoolFile:
     """Open a file of events, or make it.
+
+    Args:
+        owned: Which.
+        sinks: Names of the sinks.
+        clock: What tells the time.
+        after: A number that was given, though it may not be there.
 
     Raises:
         SpoolError: It cannot be opened, or is none of ours. It was left as it is.
@@ -146,7 +155,7 @@ async def open_file(owned: Owned, sinks: Sequence[str], clock: Clock) -> SpoolFi
         if isinstance(error, ValueError):
             raise SpoolError(f"{owned.path} cannot be used: {error}") from error
         raise
-    return SpoolFile(owned, port, holding, bits, clock)
+    return SpoolFile(owned, port, holding, bits, clock, max(after, holding.last))
 
 
 class _Nobody:

@@ -14,6 +14,7 @@ import secrets
 import socket
 import stat
 import time
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -46,14 +47,21 @@ class Owned:
         self.status_path = folder / f"{name}.json"
         self._folder = folder
         self._descriptor: int | None = descriptor
-        _owned.add(self)
+        _owned[id(self)] = self
 
     def release(self) -> None:
         """Let others have it; again does nothing."""
-        _owned.discard(self)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.release()  # of a client that nobody closed
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was not let go of yet."""
+        return self._descriptor is not None
 
     def remove(self) -> None:
         """Delete it with all that is beside it, and let go of it."""
@@ -121,7 +129,7 @@ def own_new(folder: Path) -> Owned:
 def orphans(folder: Path) -> list[Owned]:
     """Files whose owners are gone, locked for this process, the oldest first."""
     found = []
-    held = {owned.name for owned in _owned}
+    held = {owned.name for owned in _all_owned() if owned.is_ours}
     for name in names(folder):
         if name in held:
             continue
@@ -223,11 +231,16 @@ def _kind_of_disk(folder: Path) -> str:
 
 
 # A lock is shared with a forked child, and would outlive its owner there.
-_owned: set[Owned] = set()
+_owned: weakref.WeakValueDictionary[int, Owned] = weakref.WeakValueDictionary()
+
+
+def _all_owned() -> list[Owned]:
+    # A list of them in one step, as other threads open and close theirs meanwhile.
+    return [owned for ref in _owned.valuerefs() if (owned := ref()) is not None]
 
 
 def _leave_to_parent() -> None:
-    for owned in [*_owned]:
+    for owned in _all_owned():
         owned.release()
 
 

@@ -76,6 +76,7 @@ class Spool(Service):
         self._reading = asyncio.Lock()  # who takes rows out of a file, or lets them go unread
         self._stir = asyncio.Event()
         self._is_disk_full = False  # as far as is known
+        self._is_ending = False
         self._folder = Path()
         self._files: dict[int, SpoolFile] = {}  # by number, which is never used again
         self._own = 0  # the number of the own file
@@ -155,10 +156,14 @@ class Spool(Service):
 
     async def _open(self) -> None:
         self._reading, self._stir = asyncio.Lock(), asyncio.Event()
+        self._is_ending = False
         self._folder = await _in_thread(folder.check, self._path)
+        for number in [*self._files]:
+            await self._open_again(number)
         self._orphans = await _in_thread(folder.orphans, self._folder)
-        own = await self._take_over_next()
-        self._own = await self._opened(await _in_thread(folder.own_new, self._folder)) if own is None else own
+        if self._own not in self._files:
+            own = await self._take_over_next()
+            self._own = await self._opened(await _in_thread(folder.own_new, self._folder)) if own is None else own
 
     async def _serve(self) -> None:
         life, loop = self._life, asyncio.get_running_loop()
@@ -176,6 +181,7 @@ class Spool(Service):
 
     def _request_stop(self, deadline: Deadline) -> None:
         del deadline
+        self._is_ending = True
         self._stir.set()
 
     async def _look(self) -> None:
@@ -214,8 +220,11 @@ class Spool(Service):
         return len(gone)
 
     async def _close(self) -> None:
-        for number in [*self._files]:
-            await self._close_file(number)
+        for number, file in [*self._files.items()]:
+            if self._is_ending:
+                await self._close_file(number)
+            else:  # a loop that ended, or somebody who cancels: what is in memory goes on beside it on the next
+                await file.aclose()
         for owned in (*self._orphans, *self._unreadable):
             owned.release()
         self._orphans, self._unreadable = [], []
@@ -265,6 +274,18 @@ class Spool(Service):
             )
         self._foreign[number] = sum(foreign.values())
         return number
+
+    async def _open_again(self, number: int) -> None:
+        """Go on with a file of which it is known already what is in memory.
+
+        Raises:
+            StoreError: It cannot be opened.
+        """
+        file = self._files[number]
+        self._files[number] = file = await open_file(file.owned, self._sinks, self._clock, after=file.last)
+        self._bytes[number] = file.holding.bytes
+        for shelf in self.shelves.values():
+            shelf.go_on_with(number, file)
 
     async def _clear_away(self) -> None:
         """Delete files of others that are empty now."""

@@ -135,7 +135,7 @@ def test_a_report_is_told_in_words() -> None:
         ("two",),
         ("three",),
         1.5,
-        client=CloseReport(delivered=1200, dropped=3, dropped_by_reason={"queue_full": 2, "closed": 1}),
+        client=CloseReport(delivered=1200, dropped=3, dropped_by_reason={"queue_full": 2, "closed": 1}, spooled=40),
         consumers=(
             ConsumerSummary("orders", "audit", delivered=1200, dead=2, gap=1, damaged=4, pending=7, last_error="down"),
             ConsumerSummary("orders", "hooks"),
@@ -144,7 +144,7 @@ def test_a_report_is_told_in_words() -> None:
 
     assert list(ended_text(report)) == [
         "drained in 1.5 s: not everything was delivered",
-        "client: 1,200 delivered, 3 dropped (1 closed, 2 queue_full)",
+        "client: 1,200 delivered, 3 dropped (1 closed, 2 queue_full), 40 on disk",
         "orders/audit: 1,200 delivered, 7 pending, 2 in the dead letters, 1 lost to retention, 4 damaged"
         " (last error: down)",
         "orders/hooks: 0 delivered, unknown how many pending",

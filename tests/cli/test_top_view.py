@@ -91,6 +91,18 @@ def test_terminal_of_80_by_24_shows_the_whole_picture() -> None:
     assert len(lines) <= 24
 
 
+def test_what_is_on_disk_is_told_where_there_is_a_spool() -> None:
+    """In the picture and in the line; without one there is nothing to tell."""
+    view, _ = make_view()
+    on_disk = {"spooled": 1_200, "recovered": 30}
+    counted = Statistics(**{name: getattr(COUNTED, name) for name in COUNTED.__slots__} | on_disk)
+    [line] = view.take(picture(HEALTH, counted, uptime=200.0))
+
+    lines = printed(view.frame(), width=80).splitlines()
+    assert "on disk       1,200 spooled; 30 recovered from earlier" in lines
+    assert ", 1,200 on disk, 30 % full, " in line
+
+
 def test_line_says_the_same() -> None:
     """Without a terminal a picture is one line; the speeds come with the second."""
     view, clock = make_view()

@@ -82,6 +82,7 @@ from eventpipe import (
     Sink,
     SinkError,
     SinkHealth,
+    SpoolError,
     Statistics,
     StatisticsReader,
     StopReport,
@@ -883,6 +884,8 @@ async def log_errors(log: EventLog) -> None:
         assert_type(error.remaining, float | None)
     except LeaseLostError as error:
         assert_type(error.holder, str | None)
+    except SpoolError as error:
+        assert_type(error, SpoolError)
     except StoreError:
         pass
 
