@@ -28,9 +28,9 @@ from eventpipe.transport.entrance import Entrance, Prepared
 from eventpipe.transport.feed import OutcomeFeed
 from eventpipe.transport.hooks import BeforeSend, Hooks, OnOutcome
 from eventpipe.transport.inbox import Inbox
-from eventpipe.transport.keeping import Keeping
+from eventpipe.transport.keeping import Keeping, KeptIntake
 from eventpipe.transport.misspelt import warn_of_misspelt
-from eventpipe.transport.receipts import Receipt, TakenReceipt
+from eventpipe.transport.receipts import PlainKeptReceipt, Receipt, TakenReceipt
 from eventpipe.transport.replay import Replay
 from eventpipe.transport.runtime import Runtime
 from eventpipe.transport.tallies import Shortlist
@@ -144,7 +144,11 @@ class AsyncClient(Settling):
         self._attach_instrument()
         self._closing: Closing | None = None
         self._checked_at: float | None = None
-        self._intake = self._entrance.plain_intake()
+        self._intake, self._kept = self._entrance.plain_intake(), None
+        if options.durability != "memory":
+            if keeping is not None and self._intake is not None:
+                self._kept = KeptIntake(self._intake, keeping, self._dispatchers, options.durability)
+            self._intake = None
         # Of what is kept of a plain event; its two closing braces are not.
         self._max_plain_bytes = self._entrance.max_event_bytes - len(CLOSING) + 1
 
@@ -227,12 +231,29 @@ class AsyncClient(Settling):
         # The plain path, here and in capture_nowait(): a function of its own would cost 0.12 µs an event.
         if (
             timestamp is None and uuid is None and headers is None and key is None and lane is None
-            and overflow is None and durability is None and intake is not None and get_ident() == self._runtime.thread
+            and overflow is None and durability is None and get_ident() == self._runtime.thread
         ):  # fmt: skip
             # By itself: Python 3.11 is slow to call what an attribute holds, 0.03 µs.
             prepare = self._prepare_scoped if scopes.in_use else self._prepare
             prepared = prepare(event, distinct_id, properties)
-            if type(prepared) is PlainEvent:
+            if intake is None:
+                kept = self._kept
+                if (
+                    kept is not None and type(prepared) is PlainEvent
+                    and (held := len(prepared.data)) < self._max_plain_bytes
+                    and (writing := kept.offer(prepared, held)) is not None
+                ):  # fmt: skip
+                    if prepared.captured_at is not self._checked_at:  # as below
+                        self._checked_at = prepared.captured_at
+                        self._runtime.ensure()
+                    await writing.waiter()
+                    if writing.error is not None and self._options.strict:
+                        raise writing.error
+                    written = PlainKeptReceipt()
+                    written._event = prepared
+                    written._writing = writing
+                    return written
+            elif type(prepared) is PlainEvent:
                 # By an earlier capture, and the dispatcher has not run since.
                 yields = intake.batch_arrived and intake.is_behind
                 if (held := len(prepared.data)) < self._max_plain_bytes and intake.offer(prepared, held):

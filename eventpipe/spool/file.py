@@ -36,12 +36,12 @@ class SpoolFile:
         self._clock = clock
         self.last = last
 
-    def next_id(self) -> int:
-        """A number that no event ever had in this file."""
-        self.last += 1
-        return self.last
+    def next_ids(self, events: int) -> range:
+        """So many numbers that no event ever had in this file, one after the other."""
+        first, self.last = self.last + 1, self.last + events
+        return range(first, self.last + 1)
 
-    def write(self, events: Sequence[Written], *, is_synced: bool) -> asyncio.Future[int]:
+    def write(self, written: Written, *, is_synced: bool) -> asyncio.Future[int]:
         """Keep events; those who write in one turn of the loop share a commit.
 
         Returns:
@@ -50,7 +50,7 @@ class SpoolFile:
         Raises:
             ClosedError: It was closed.
         """
-        return self._port.submit(rows.write, events, Need.GROW if is_synced else Need.ADD, takes_many=True)
+        return self._port.submit(rows.write, written, Need.GROW if is_synced else Need.ADD, takes_many=True)
 
     def settle(self, bit: int, ids: Sequence[int]) -> asyncio.Future[int]:
         """Let go of events that a sink has settled; those who do so in one turn of the loop share a commit.

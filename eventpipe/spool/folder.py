@@ -191,10 +191,10 @@ def _lock(folder: Path, name: str, flags: int) -> Owned | None:
 
 
 def _check_writable(folder: Path) -> None:
-    probe = folder / f".probe-{secrets.token_hex(4)}"
+    probe = folder / ".probe"  # one name for all, so that a process that is killed here leaves one file at most
     try:
-        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        probe.unlink()
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        probe.unlink(missing_ok=True)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return  # a full disk may hold what is to be sent, and make room by that

@@ -46,27 +46,36 @@ CREATE TABLE counters (                  -- what is not to be read off the rows 
   value INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
-_INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+# Rows of a statement: after each the thread waits for the interpreter's lock, behind the loop. The connection keeps as
+# many statements prepared as there are lengths up to this.
+_TOGETHER: Final = 32
+_COLUMNS: Final = 8
+_INSERTS: Final = tuple(
+    f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?)'] * rows)}"  # noqa: S608  # constants
+    for rows in range(_TOGETHER + 1)
+)
 _ROW: Final = "id, owed, captured_at, size, checksum, name, extra, data"
-_SIZES: Final = ("page_count", "freelist_count", "page_size")
+_USED: Final = (
+    "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
 _PAIR: Final = struct.Struct("<qI")
 _ALTERED: Final = "the event does not pass its checksum"
 
 
 class Written(NamedTuple):
-    """An event to be written.
+    """Events to be written.
 
     Attributes:
-        id: Its number.
-        owed: The bits of the sinks that are to have it.
+        ids: Their numbers.
+        events: The events, as many.
+        owed: The bits of the sinks that are to have them.
         captured_at: Wall clock.
-        event: The event.
     """
 
-    id: int
+    ids: Sequence[int]
+    events: Sequence[CapturedEvent]
     owed: int
     captured_at: float
-    event: CapturedEvent
 
 
 class Settled(NamedTuple):
@@ -172,11 +181,17 @@ def bits_of(transaction: Transaction, names: Sequence[str]) -> dict[str, int]:
     return {name: 1 << known[name] for name in names}
 
 
-def write(transaction: Transaction, calls: Sequence[Sequence[Written]]) -> list[int]:
+def write(transaction: Transaction, calls: Sequence[Written]) -> list[int]:
     """Keep events, for many callers; for each the bytes that are in use then."""
-    values = [_values(one) for call in calls for one in call]
-    transaction.db.executemany(_INSERT, values)
-    return [_used(transaction.db)] * len(calls)
+    db = transaction.db
+    values: list[object] = []
+    for call in calls:
+        _append_values(values, call)
+    step = _TOGETHER * _COLUMNS
+    for first in range(0, len(values), step):
+        part = values[first : first + step]
+        db.execute(_INSERTS[len(part) // _COLUMNS], part)
+    return [_used(db)] * len(calls)
 
 
 def settle(transaction: Transaction, calls: Sequence[Settled]) -> list[int]:
@@ -185,8 +200,12 @@ def settle(transaction: Transaction, calls: Sequence[Settled]) -> list[int]:
     What is not there any more is passed over.
     """
     db = transaction.db
+    (sinks,) = db.execute("SELECT count(*) FROM sinks").fetchone()
     for bit, ids in calls:
-        # As a rule there is one sink, or this is the last that it was owed to.
+        if sinks == 1:  # as a rule: nobody else is owed them, whatever the rows say
+            db.executemany("DELETE FROM events WHERE id BETWEEN ? AND ?", _runs(ids))
+            continue
+        # The last of the sinks, as a rule.
         alone = [(number, sealed(number, bit)) for number in ids]
         if db.executemany("DELETE FROM events WHERE id = ? AND owed = ?", alone).rowcount == len(alone):
             continue
@@ -298,11 +317,25 @@ def unsealed(number: int, owed: object) -> int | None:
     return bits if sealed(number, bits) == owed else None
 
 
-def _values(one: Written) -> tuple[object, ...]:
-    number, owed, captured_at, event = one
-    name, extra, data, size = pack(event)
-    check = checksum(number, captured_at, name, extra, data, size)
-    return number, sealed(number, owed), captured_at, size, check, name, extra, data
+def _append_values(values: list[object], written: Written) -> None:
+    ids, events, owed, captured_at = written
+    for number, event in zip(ids, events, strict=True):
+        name, extra, data, size = pack(event)
+        check = checksum(number, captured_at, name, extra, data, size)
+        seal = owed | crc32(_PAIR.pack(number, owed)) << MAX_SINKS  # as sealed(), without a call
+        values += (number, seal, captured_at, size, check, name, extra, data)
+
+
+def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Numbers that follow each other, as the first and the last of each row of them."""
+    runs: list[tuple[int, int]] = []
+    first = last = -1
+    for number in sorted(ids):
+        if number != last + 1:
+            runs.append((first, last))
+            first = number
+        last = number
+    return [*runs[1:], (first, last)]
 
 
 def _event_of(row: tuple[Any, ...], shift: float) -> CapturedEvent | None:  # Any: whatever a damaged row holds
@@ -328,8 +361,8 @@ def _sinks(db: sqlite3.Connection) -> dict[str, int]:
 
 
 def _used(db: sqlite3.Connection) -> int:
-    (pages,), (free,), (size,) = (db.execute(f"PRAGMA {what}").fetchone() for what in _SIZES)
-    return int((pages - free) * size)
+    (used,) = db.execute(_USED).fetchone()
+    return int(used)
 
 
 def _counter(db: sqlite3.Connection, name: str) -> int:

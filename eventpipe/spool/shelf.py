@@ -101,7 +101,9 @@ class Shelf:
 
     def unwrote(self, number: int, ids: Sequence[int]) -> None:
         """See that they could not be written; those that were put back meanwhile are lost."""
-        part = self._parts[number]
+        part = self._parts.get(number)
+        if part is None:
+            return  # the file was closed meanwhile
         part.owed -= len(ids)
         lost = len(ids) - len(part.held.intersection(ids))
         part.held.difference_update(ids)
@@ -189,12 +191,14 @@ class Shelf:
 
     def _held_of(self, tickets: Iterable[int]) -> Iterator[tuple[int, _Part, list[int]]]:
         # An event that several sinks have may have the ticket of another sink's copy.
-        found: dict[int, list[int]] = {}
-        for ticket in tickets:
-            found.setdefault(ticket >> FILE_BITS, []).append(ticket & _ID_MASK)
-        for number, ids in found.items():
+        left = [*tickets]
+        while left:
+            number = left[0] >> FILE_BITS
+            base, end = ticket_of(number, 0), ticket_of(number + 1, 0)
+            ids = [ticket - base for ticket in left if base <= ticket < end]
+            left = [] if len(ids) == len(left) else [ticket for ticket in left if not base <= ticket < end]
             part = self._parts.get(number)
-            held = [] if part is None else [one for one in ids if one in part.held]
+            held = [] if part is None else [*part.held.intersection(ids)]
             if part is not None and held:
                 yield number, part, held
 

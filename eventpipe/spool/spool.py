@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
@@ -22,8 +22,9 @@ from eventpipe.spool import folder
 from eventpipe.spool.bounds import SpoolBounds
 from eventpipe.spool.file import SpoolFile, open_file
 from eventpipe.spool.folder import Owned
-from eventpipe.spool.rows import Written
-from eventpipe.spool.shelf import Shelf, ticket_of
+from eventpipe.spool.shelf import Shelf
+from eventpipe.spool.writer import Writer
+from eventpipe.spool.writing import Writing
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -44,6 +45,7 @@ class Spool(Service):
 
     Attributes:
         shelves: By sink: what it is owed.
+        writer: Puts events on disk.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Spool(Service):
         """
         super().__init__("eventpipe-spool")
         self.shelves = {sink: Shelf(sink, partial(on_lost, sink)) for sink in sinks}
+        self.writer = Writer(self.shelves, clock, check_room=self._check_room, on_end=self._wrote)
         self._path = path
         self._sinks = tuple(sinks)
         self._clock = clock
@@ -101,43 +104,23 @@ class Spool(Service):
         """Whether nothing is on disk that any sink is owed."""
         return not any(shelf.waiting or shelf.held for shelf in self.shelves.values())
 
-    def write(self, events: Sequence[CapturedEvent], sinks: Iterable[str], *, is_synced: bool) -> asyncio.Future[int]:
-        """Keep events that are in memory until these sinks have settled them; all of one turn of the loop in a commit.
+    def settle(self, sink: str, events: Collection[CapturedEvent]) -> list[asyncio.Future[int]]:
+        """Let go of what a sink has settled; of events that are not on disk nothing is to be let go.
 
         Returns:
-            Done when they are committed, with ``is_synced`` so that they outlive a loss of power. Where it fails they
-            are in memory alone. Not to be cancelled: shield it.
-
-        Raises:
-            ClosedError: It does not run.
-            StoreError: There is no room, or this is a forked child.
+            Done when it is off the disk, or is known to stay there.
         """
-        file = self._files.get(self._own)
-        if file is None:
-            raise ClosedError("the spool is not open")
-        if self._bounds.refuses(self.bytes):
-            raise StoreFullError(
-                f"the spool {self._folder} has {self.bytes} bytes in use, and spool_bytes={self._bounds.max_bytes};"
-                " raise that, or let the oldest give way: spool_overflow='drop_oldest'",
-                topic="",
-            )
-        now = self._clock.time()
-        shelves = [self.shelves[sink] for sink in sinks]
-        owed = sum(file.bits[shelf.sink] for shelf in shelves)
-        written = [Written(file.next_id(), owed, now, event) for event in events]
-        writing = file.write(written, is_synced=is_synced)
-        for one in written:
-            one.event.ticket = ticket_of(self._own, one.id)
-        for shelf in shelves:
-            shelf.wrote(self._own, [one.id for one in written])
-        writing.add_done_callback(partial(self._wrote, self._own, written, shelves))
-        return writing
-
-    def settle(self, sink: str, events: Iterable[CapturedEvent]) -> None:
-        """Let go of what a sink has settled; of events that are not on disk nothing is to be let go."""
-        tickets = [event.ticket for event in events if hasattr(event, "ticket")]
-        for number, deleted in self.shelves[sink].settle(tickets):
+        try:
+            tickets = [event.ticket for event in events]
+        except AttributeError:  # of this turn, or not to be on disk
+            self.writer.hand_in()
+            if not self.shelves[sink].held:
+                return []
+            tickets = [event.ticket for event in events if hasattr(event, "ticket")]
+        deleting = self.shelves[sink].settle(tickets)
+        for number, deleted in deleting:
             deleted.add_done_callback(partial(self._used, number))
+        return [deleted for _, deleted in deleting]
 
     async def take(self, sink: str, max_events: int, max_bytes: int) -> list[CapturedEvent]:
         """Take out what waits longest for a sink; it is in memory, and on disk, from then on. One at a time.
@@ -164,6 +147,7 @@ class Spool(Service):
         if self._own not in self._files:
             own = await self._take_over_next()
             self._own = await self._opened(await _in_thread(folder.own_new, self._folder)) if own is None else own
+        self.writer.open(self._own, self._files[self._own])
 
     async def _serve(self) -> None:
         life, loop = self._life, asyncio.get_running_loop()
@@ -220,6 +204,8 @@ class Spool(Service):
         return len(gone)
 
     async def _close(self) -> None:
+        self.writer.hand_in()
+        self.writer.file = None
         for number, file in [*self._files.items()]:
             if self._is_ending:
                 await self._close_file(number)
@@ -315,17 +301,19 @@ class Spool(Service):
         for shelf in self.shelves.values():
             shelf.lost(number, bits, reason)
 
-    def _wrote(
-        self, number: int, written: Sequence[Written], shelves: Sequence[Shelf], writing: asyncio.Future[int]
-    ) -> None:
-        if writing.cancelled() or writing.exception() is not None:
-            for shelf in shelves:
-                shelf.unwrote(number, [one.id for one in written])
-            for one in written:
-                del one.event.ticket
-            self._is_disk_full = not writing.cancelled() and isinstance(writing.exception(), StoreFullError)
-        elif number in self._bytes:
-            self._bytes[number] = writing.result()
+    def _check_room(self) -> None:
+        if self._bounds.refuses(self.bytes):
+            raise StoreFullError(
+                f"the spool {self._folder} has {self.bytes} bytes in use, and spool_bytes={self._bounds.max_bytes};"
+                " raise that, or let the oldest give way: spool_overflow='drop_oldest'",
+                topic="",
+            )
+
+    def _wrote(self, writing: Writing, used: int | BaseException) -> None:
+        if isinstance(used, BaseException):
+            self._is_disk_full = isinstance(used, StoreFullError)
+        elif writing.file in self._bytes:
+            self._bytes[writing.file] = used
         if self._bounds.excess(self.bytes, is_disk_full=self._is_disk_full):
             self._stir.set()
 

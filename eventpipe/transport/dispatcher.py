@@ -341,6 +341,8 @@ class Dispatcher(Service):
     async def _send(self, batch: OutboundBatch) -> None:
         around = None if self.instrument is None else partial(self.instrument.around, self.traits.name)
         self._finish(batch, await attempt(self.sink, batch, around))
+        if self.exit.spilling is not None:  # with the slot, so that never more than the workers have is sent again
+            await self.exit.spilling.let_go()
 
     def _finish(self, batch: OutboundBatch, answer: Answer) -> None:
         """Book the answer, and put what goes again where it waits."""

@@ -90,8 +90,7 @@ class Entrance:
 
     def plain_intake(self) -> Intake | FanOut | None:
         """Where events get in at once; ``None``: a sink has to be asked about each, or there is none."""
-        is_asked = any(dispatcher.traits.where is not None for dispatcher in self._dispatchers)
-        if is_asked or not self._dispatchers or self._options.durability != "memory":
+        if not self._dispatchers or any(dispatcher.traits.where is not None for dispatcher in self._dispatchers):
             return None
         intakes = [dispatcher.intake for dispatcher in self._dispatchers]
         return intakes[0] if len(intakes) == 1 else FanOut(intakes, self._unsettled[len(intakes)])
@@ -226,6 +225,7 @@ class Entrance:
         receipt = Receipt(event, accepted=False)
         waiting: list[Dispatcher] = []
         taken: list[Dispatcher] = []
+        spilled: list[Dispatcher] = []
         failure: Exception | None = None
         for dispatcher in wanted:
             if event.size > self._limits[dispatcher].of(event):
@@ -241,17 +241,19 @@ class Entrance:
             elif overflow == "wait" and not self._is_inside_worker:
                 waiting.append(dispatcher)
             elif overflow != "raise" and dispatcher.exit.spilling is not None:
-                if dispatcher.exit.spill(event):
-                    receipt.accepted = True
-                else:
-                    receipt.reason = DropReason.QUEUE_FULL
+                spilled.append(dispatcher)
             else:
                 dispatcher.exit.refuse(event, DropReason.QUEUE_FULL)
                 receipt.reason = DropReason.QUEUE_FULL
                 if overflow == "raise":
                     failure = failure or QueueFullError(self._options.queue_events)
         if self._keeping is not None:
-            receipt = self._keeping.keep(receipt, [*taken, *waiting], durability)
+            receipt = self._keeping.keep(receipt, [*taken, *waiting, *spilled], durability)
+        for dispatcher in spilled:  # once it is known how it is to be written
+            if dispatcher.exit.spill(event):
+                receipt.accepted = True
+            else:
+                receipt.reason = DropReason.QUEUE_FULL
         if failure is not None:
             raise failure
         if receipt.accepted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from eventpipe.core.log import contained_logger
@@ -13,9 +13,11 @@ from eventpipe.errors import ClosedError, StoreError
 from eventpipe.transport.receipts import KeptReceipt, Receipt
 
 if TYPE_CHECKING:
-    from eventpipe.events import Durability, Event
+    from eventpipe.events import CapturedEvent, Durability, Event
     from eventpipe.spool.spool import Spool
+    from eventpipe.spool.writing import Writing
     from eventpipe.transport.dispatcher import Dispatcher
+    from eventpipe.transport.intake import FanOut, Intake
 
 _logger = contained_logger("eventpipe")
 
@@ -28,21 +30,22 @@ class Keeping:
         durability: What events survive that do not say so themselves.
 
     Attributes:
+        spool: The same.
         failed: Events that could not be written as durably as was wanted.
     """
 
     def __init__(self, spool: Spool, durability: Durability) -> None:
         self.failed = 0
-        self._spool = spool
+        self.spool = spool
         self._durability = durability
         self._is_failing = False
 
     async def ready(self, described: Event) -> None:
         """Wait until the disk is open, where an event needs it and it is being opened."""
         level = described.durability or self._durability
-        if level != "memory" and self._spool.state is ServiceState.STARTING:
+        if level != "memory" and self.spool.state is ServiceState.STARTING:
             with contextlib.suppress(ClosedError, StoreError, OSError):  # met when it is to be written
-                await self._spool.started()
+                await self.spool.started()
 
     def keep(self, receipt: Receipt, dispatchers: Sequence[Dispatcher], durability: Durability | None) -> Receipt:
         """Begin to write an event that these sinks have, or wait for room for; the receipt that tells of that.
@@ -56,23 +59,76 @@ class Keeping:
         if level == "memory" or not dispatchers:
             return receipt
         try:
-            writing = self._spool.write(
-                [receipt._event], [dispatcher.traits.name for dispatcher in dispatchers], is_synced=level == "power"
-            )
+            writing = self.turn(names_of(dispatchers), is_synced=level == "power")
         except (ClosedError, StoreError) as error:
-            writing = asyncio.get_running_loop().create_future()
-            writing.set_exception(error)
-        writing.add_done_callback(self._wrote)
-        return KeptReceipt(receipt, writing, level)
+            self._failed(1, error)
+            return KeptReceipt(receipt._event, error, receipt.accepted, receipt.reason)
+        writing.events.append(receipt._event)
+        return KeptReceipt(receipt._event, writing, receipt.accepted, receipt.reason)
 
-    def _wrote(self, writing: asyncio.Future[int]) -> None:
-        error = None if writing.cancelled() else writing.exception()
-        if error is None and not writing.cancelled():
-            if self._is_failing:
-                self._is_failing = False
-                _logger.warning("events are written to the spool again; %d were in memory only", self.failed)
-            return
-        self.failed += 1
+    def turn(self, sinks: tuple[str, ...], *, is_synced: bool) -> Writing:
+        """What this turn of the loop writes for these sinks; see ``Spool.turn()``."""
+        writing = self.spool.writer.turn(sinks, is_synced=is_synced)
+        writing.on_end = self._ended
+        return writing
+
+    def _ended(self, writing: Writing) -> None:
+        if writing.error is not None:
+            self._failed(len(writing.events), writing.error)
+        elif self._is_failing:
+            self._is_failing = False
+            _logger.warning("events are written to the spool again; %d were in memory only", self.failed)
+
+    def _failed(self, events: int, error: BaseException) -> None:
+        self.failed += events
         if not self._is_failing:
             self._is_failing = True
             _logger.error("events cannot be written to the spool, and are in memory only: %s", error)
+
+
+class KeptIntake:
+    """The way into all sinks for events that are on disk before their capture returns.
+
+    Args:
+        intake: The way into the sinks.
+        keeping: The way to the disk.
+        dispatchers: The sinks'.
+        durability: What the events must survive.
+    """
+
+    __slots__ = ("_intake", "_is_synced", "_keeping", "_sinks", "_spilling", "_turn")
+
+    def __init__(
+        self, intake: Intake | FanOut, keeping: Keeping, dispatchers: Sequence[Dispatcher], durability: Durability
+    ) -> None:
+        self._intake = intake
+        self._keeping = keeping
+        self._sinks = names_of(dispatchers)
+        self._spilling = [dispatcher.exit.spilling for dispatcher in dispatchers]
+        self._is_synced = durability == "power"
+        self._turn: Writing | None = None
+
+    def offer(self, event: CapturedEvent, held: int) -> Writing | None:
+        """Let ``event`` in, which has so many bytes, and have it written in this turn; ``None``: it is in nowhere.
+
+        So it is where there is anything to wait for but the commit.
+        """
+        writing = self._turn
+        if writing is None or writing.is_begun or writing.loop is not asyncio.get_running_loop():
+            if self._keeping.spool.state is not ServiceState.RUNNING:
+                return None
+            if any(spilling is not None and spilling.is_behind for spilling in self._spilling):
+                return None
+            try:
+                writing = self._turn = self._keeping.turn(self._sinks, is_synced=self._is_synced)
+            except (ClosedError, StoreError):
+                return None
+        if not self._intake.offer(event, held):
+            return None
+        writing.events.append(event)
+        return writing
+
+
+def names_of(dispatchers: Iterable[Dispatcher]) -> tuple[str, ...]:
+    """The names of their sinks."""
+    return tuple(dispatcher.traits.name for dispatcher in dispatchers)

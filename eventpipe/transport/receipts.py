@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.waking import wake
 from eventpipe.events import CapturedEvent, Durability, Pending
 from eventpipe.outcomes import DropReason, Outcome, OutcomeKind, Settlement
+
+if TYPE_CHECKING:  # it needs SQLite
+    from eventpipe.spool.writing import Writing
 
 
 class Home(Protocol):
@@ -90,19 +92,25 @@ class TakenReceipt(Receipt):
 class KeptReceipt(Receipt):
     """A receipt for an event that is written to disk."""
 
-    __slots__ = ("_level", "_writing")
+    __slots__ = ("_writing",)
 
-    def __init__(self, receipt: Receipt, writing: asyncio.Future[int], level: Durability) -> None:
-        super().__init__(receipt._event, receipt.accepted, receipt.reason)
+    def __init__(
+        self,
+        event: CapturedEvent,
+        writing: Writing | Exception,
+        accepted: bool | None = True,
+        reason: DropReason | None = None,
+    ) -> None:
+        """Tell of an event that is being written, or of why it cannot be."""
+        self._event = event
+        self.accepted = accepted
+        self.reason = reason
         self._writing = writing
-        self._level = level
 
     @property
     def durability(self) -> Durability:
         """See ``Receipt``."""
-        writing = self._writing
-        is_kept = writing.done() and not writing.cancelled() and writing.exception() is None
-        return self._level if is_kept else "memory"
+        return "memory" if isinstance(self._writing, Exception) else self._writing.durability
 
     async def written(self) -> None:
         """Wait until it is on disk, or is known not to come there.
@@ -110,17 +118,32 @@ class KeptReceipt(Receipt):
         Cancellation:
             Safe. It goes on being written.
         """
-        with contextlib.suppress(Exception):  # ``check()`` raises it
-            await asyncio.shield(self._writing)
+        if not isinstance(self._writing, Exception):
+            await self._writing.waiter()
 
     def check(self) -> None:
-        """See that it is on disk.
+        """See that it is on disk, after ``written()``.
 
         Raises:
             StoreError: It is not, for this reason.
         """
-        if not self._writing.cancelled() and (error := self._writing.exception()) is not None:
+        error = self._writing if isinstance(self._writing, Exception) else self._writing.error
+        if error is not None:
             raise error
+
+
+class PlainKeptReceipt(KeptReceipt):
+    """The same for an event that is in, as nearly all are; made as a ``TakenReceipt`` is, and with ``_writing``."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    else:
+        __init__ = object.__init__
+    accepted = True
+    reason = None
 
 
 class ForeignReceipt(Receipt):

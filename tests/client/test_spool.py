@@ -185,7 +185,7 @@ async def test_event_that_cannot_be_written_is_sent_all_the_same(
         def fail(*_: object, **__: object) -> None:
             raise SpoolError("the disk is gone")
 
-        monkeypatch.setattr(spool, "write", fail)
+        monkeypatch.setattr(spool.writer, "turn", fail)
         receipts = [await client.capture("a") for _ in range(3)]
         assert [receipt.durability for receipt in receipts] == ["memory"] * 3
         monkeypatch.undo()
@@ -360,3 +360,21 @@ async def test_far_end_that_refuses_its_key_is_asked_once_a_minute(folder: Path)
         sink.error = None
         await received(sink, 300)
         check_ledger(client, received=sink.uuids)
+
+
+async def test_worker_begins_nothing_before_what_it_sent_is_off_the_disk(folder: Path) -> None:
+    """Else a kill would have more sent again than the workers had in hand."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(
+        sink, spool=folder, durability="process", batch_events=10, workers=1, max_batch_age=60
+    ) as client:
+        await asyncio.gather(*(client.capture("a") for _ in range(20)))
+        await sink.reached(1)
+        assert client._spool is not None
+        (file,) = client._spool._files.values()
+        with file._port._file.busy:  # nothing is written or deleted meanwhile
+            sink.release()
+            await asyncio.sleep(1)
+            assert (len(sink.attempts), client.statistics().delivered) == (1, 10)
+        await sink.reached(2)
+        await client.flush()

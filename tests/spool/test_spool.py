@@ -53,7 +53,7 @@ def running(tmp_path: Path) -> Running:
 async def kept(spool: Spool, *numbers: int, sinks: tuple[str, ...] = ("sink",)) -> list[CapturedEvent]:
     """Write events that have these numbers."""
     events = [an_event(number) for number in numbers]
-    await asyncio.gather(*(spool.write([event], sinks, is_synced=False) for event in events))
+    await asyncio.gather(*(spool.writer.write([event], sinks, is_synced=False).waiter() for event in events))
     return events
 
 
@@ -201,7 +201,7 @@ async def test_nothing_is_written_before_it_starts_and_after_it_stopped(running:
         pass
     event = an_event()
     with pytest.raises(ClosedError):
-        spool.write([event], ["sink"], is_synced=False)
+        spool.writer.write([event], ["sink"], is_synced=False)
     assert not hasattr(event, "ticket")
 
 
