@@ -137,6 +137,7 @@ class AsyncClient(Settling):
             begin=self._encoder.bind if changing is None else changing.bind,
             drain=self._entrance.drain,
             held=inbox.__len__,
+            kept=lambda: 0 if spool is None else spool.held,
             is_closed=lambda: self._entrance.is_closed,
             after_fork=self._start_clean,
             last_attempt=None if options.exit_timeout is None else lambda: self.aclose(options.exit_timeout),

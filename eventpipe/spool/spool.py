@@ -100,9 +100,14 @@ class Spool(Service):
         return sum(shelf.waiting for shelf in self.shelves.values())
 
     @property
+    def held(self) -> int:
+        """Events that are on disk and in memory, at all sinks."""
+        return sum(shelf.held for shelf in self.shelves.values())
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is on disk that any sink is owed."""
-        return not any(shelf.waiting or shelf.held for shelf in self.shelves.values())
+        return not (self.waiting or self.held)
 
     def settle(self, sink: str, events: Collection[CapturedEvent]) -> list[asyncio.Future[int]]:
         """Let go of what a sink has settled; of events that are not on disk nothing is to be let go.

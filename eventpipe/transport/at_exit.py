@@ -33,6 +33,10 @@ class Holder(Protocol):
     def pending(self) -> int:
         """Events not settled."""
 
+    @property
+    def kept(self) -> int:
+        """How many of these are on disk."""
+
 
 def look_after(holders: Iterable[Holder]) -> None:
     """Look at ``holders``, as they are then, when the interpreter ends."""
@@ -79,11 +83,18 @@ def _settle(home: asyncio.AbstractEventLoop | None, attempt: LastAttempt, pendin
 
 def _count(holders: Iterable[Holder]) -> None:
     for holder in holders:
-        if holder.pending:
+        in_memory = holder.pending - holder.kept
+        if in_memory > 0:
             logger.error(
                 "a client was not closed, and %s pending at exit; use `async with AsyncClient(...)`, "
                 "`await client.aclose()`, or `with SyncClient(...)`; or set exit_timeout",
-                _were(holder.pending),
+                _were(in_memory),
+            )
+        if holder.kept:
+            logger.warning(
+                "a client was not closed; %s pending at exit and on disk, and will be sent by the next one that has"
+                " the spool",
+                _were(holder.kept),
             )
 
 

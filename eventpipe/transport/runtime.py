@@ -48,6 +48,7 @@ class Runtime:
         begin: Callable[[asyncio.AbstractEventLoop], None],
         drain: Callable[[], None],
         held: Callable[[], int],
+        kept: Callable[[], int],
         is_closed: Callable[[], bool],
         after_fork: Callable[[], None],
         last_attempt: LastAttempt | None = None,
@@ -61,6 +62,7 @@ class Runtime:
             begin: Told of the loop, whenever it is another one.
             drain: Takes the events of other threads over; called on the loop.
             held: Events that other threads have left and nobody has taken over.
+            kept: Events in memory that are on disk as well.
             is_closed: Whether nothing is to be started any more.
             after_fork: Called in a forked child, which must not send what its parent will send.
             last_attempt: Called when the interpreter ends with events pending. ``None``: they are counted only.
@@ -71,6 +73,7 @@ class Runtime:
         self._begin = begin
         self._drain = drain
         self._held = held
+        self._kept = kept
         self._is_closed = is_closed
         self.after_fork = after_fork
         self.last_attempt = last_attempt
@@ -108,6 +111,11 @@ class Runtime:
     def pending(self) -> int:
         """Events not settled, at all sinks, and those that other threads have left."""
         return sum(dispatcher.pending for dispatcher in self._dispatchers) + self._held()
+
+    @property
+    def kept(self) -> int:
+        """How many of those are on disk as well."""
+        return self._kept()
 
     def ensure(self) -> bool:
         """Start the dispatchers on the running loop, unless they are alive somewhere.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Final, Literal
 
-Fate = Literal["delivered", "reported", "lost"]
+Fate = Literal["delivered", "reported", "lost", "kept"]
 
 EVENTS: Final = 17
 
@@ -28,6 +28,9 @@ from eventpipe.sinks import HttpSink
 
 def make(**options):
     return AsyncClient(HttpSink(sys.argv[1], compression=None), max_batch_age=60, **options)
+
+def make_spooled():
+    return make(spool="events", durability="process")
 
 def handle():
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
@@ -62,6 +65,8 @@ uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listening])
 """
 
 INSIDE_A_HANDLER: Final = "inside a handler"
+NOT_CLOSED: Final = "not closed"
+SPOOLED: Final = '`spool`, `durability="process"`'
 
 # Where the events were captured.
 FORMS: Final = {
@@ -72,20 +77,34 @@ async def main():
 
 asyncio.run(main())
 """,
-    "not closed": "asyncio.run(work(make()))",
+    NOT_CLOSED: "asyncio.run(work(make()))",
     "not closed, `exit_timeout`": "asyncio.run(work(make(exit_timeout=20)))",
     INSIDE_A_HANDLER: _SERVER,
+    SPOOLED: "asyncio.run(work(make_spooled()))",
 }
+# What runs after it with the same spool, until nothing is left there.
+NEXT: Final = (
+    textwrap.dedent(_HEAD).format(events=0, way="return")
+    + """
+async def main():
+    async with make_spooled() as client:
+        while not client._spool.is_empty:
+            await client.flush()
+            await asyncio.sleep(0.01)
 
-_ALL_WELL: Final[tuple[Fate, ...]] = ("delivered", "reported", "delivered", "delivered")
-_SILENT: Final[tuple[Fate, ...]] = ("lost", "lost", "lost", "lost")
+asyncio.run(main())
+"""
+)
+
+_ALL_WELL: Final[tuple[Fate, ...]] = ("delivered", "reported", "delivered", "delivered", "kept")
+_SILENT: Final[tuple[Fate, ...]] = ("lost", "lost", "lost", "lost", "kept")
 
 # In the order of the forms. A server ends well by any signal that it handles; what a handler does, it survives.
 FATES: Final[dict[str, tuple[Fate, ...]]] = {
     "return": _ALL_WELL,
     "exception": _ALL_WELL,
     "`sys.exit()`": _ALL_WELL,
-    "SIGTERM": ("lost", "lost", "lost", "delivered"),
+    "SIGTERM": ("lost", "lost", "lost", "delivered", "kept"),
     "SIGTERM, handled": _ALL_WELL,
     "SIGINT (Ctrl-C)": _ALL_WELL,
     "`os._exit()`": _SILENT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import urllib.error
@@ -12,21 +13,27 @@ from pathlib import Path
 from tests.far_end import FarEnd
 from tests.processes import exits, forks
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 # Of a program whose children were all late: a machine may be busy for as long as one program takes.
 RETRIES = 4
 
 
-def prove_exit(way: str, form: str, *, before: str = "") -> None:
+def prove_exit(way: str, form: str, folder: Path, *, before: str = "") -> None:
     """Run the program of a cell; delivered: each once, and no line; reported: the number is in the log; lost: neither.
+
+    Kept: nothing arrives from it, and each once from the next program that has the spool.
 
     Args:
         way: A row of the table.
         form: A column.
+        folder: Where it runs.
         before: What the program does first.
     """
     with FarEnd() as far_end:
         process = subprocess.Popen(
             [sys.executable, "-c", before + exits.program(way, form), far_end.url],
+            cwd=folder,
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -40,13 +47,27 @@ def prove_exit(way: str, form: str, *, before: str = "") -> None:
         finally:
             process.kill()
             process.wait()
+        fate = exits.fate(way, form)
+        if fate == "kept":
+            assert far_end.names == []
+            subprocess.run(
+                [sys.executable, "-c", before + exits.NEXT, far_end.url],
+                cwd=folder,
+                env=ENVIRONMENT,
+                timeout=40,
+                check=True,
+            )
 
-    fate = exits.fate(way, form)
     counted = [line for line in told.splitlines() if "not closed" in line]
     expected = [f"e{number}" for number in range(exits.EVENTS)]
-    assert sorted(far_end.names) == (sorted(expected) if fate == "delivered" else [])
+    assert sorted(far_end.names) == (sorted(expected) if fate in ("delivered", "kept") else [])
     assert len(set(far_end.ids)) == len(far_end.ids)
-    if fate == "reported":
+    if fate == "kept":
+        is_told = exits.fate(way, exits.NOT_CLOSED) == "reported"  # else nothing of the program runs any more
+        assert [f"{exits.EVENTS} events were pending at exit and on disk" in line for line in counted] == [
+            True
+        ] * is_told
+    elif fate == "reported":
         assert f"{exits.EVENTS} events were pending at exit" in counted[0]
     elif "exit_timeout" in form and fate == "delivered":
         assert f"{exits.EVENTS} events were delivered and 0 dropped" in counted[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.processes.exits import FATES, FORMS, WAYS
@@ -18,6 +20,6 @@ def test_every_end_has_its_row() -> None:
 
 @pytest.mark.parametrize("form", [pytest.param(form, id=form.replace("`", "")) for form in FORMS])
 @pytest.mark.parametrize("way", [pytest.param(way, id=way.replace("`", "")) for way in WAYS])
-def test_what_is_pending_at_the_end_of_a_process(way: str, form: str) -> None:
-    """Delivered: each once, and no line. Reported: the number is in the log. Lost: neither."""
-    prove_exit(way, form)
+def test_what_is_pending_at_the_end_of_a_process(way: str, form: str, tmp_path: Path) -> None:
+    """Delivered: each once, and no line. Reported: the number is in the log. Lost: neither. Kept: the next sends it."""
+    prove_exit(way, form, tmp_path)

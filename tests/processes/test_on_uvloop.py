@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.exits import FORMS
+from tests.processes.exits import FORMS, INSIDE_A_HANDLER
 from tests.processes.forks import STATES
 from tests.processes.proofs import prove_exit, prove_fork
 
@@ -23,14 +23,14 @@ def run(main):
 
 asyncio.run = run
 """
-OF_SCRIPTS = list(FORMS)[:3]
+OF_SCRIPTS = [form for form in FORMS if form != INSIDE_A_HANDLER]
 
 
 @pytest.mark.parametrize("form", [pytest.param(form, id=form.replace("`", "")) for form in OF_SCRIPTS])
 @pytest.mark.parametrize("way", ["return", "SIGTERM, handled", "SIGINT (Ctrl-C)"])
-def test_what_is_pending_at_the_end_of_a_process(way: str, form: str) -> None:
+def test_what_is_pending_at_the_end_of_a_process(way: str, form: str, tmp_path: Path) -> None:
     """What the table says, with the loop that the script runs on, closed or not."""
-    prove_exit(way, form, before=ON_UVLOOP)
+    prove_exit(way, form, tmp_path, before=ON_UVLOOP)
 
 
 @pytest.mark.parametrize("state", STATES)
