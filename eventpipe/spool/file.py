@@ -10,6 +10,7 @@ from eventpipe.errors import SpoolError
 from eventpipe.spool import rows
 from eventpipe.spool.folder import Owned
 from eventpipe.spool.rows import Ask, Discard, Holding, Page, Settled, Written
+from eventpipe.spool.status import Glance
 from eventpipe.stores.sqlite_jobs import Need
 from eventpipe.stores.sqlite_port import Port, open_port
 
@@ -109,6 +110,11 @@ class SpoolFile:
         """What it holds now."""
         holding: Holding = await self._port.submit(rows.hold, self._clock.time(), Need.NOTE)
         return holding
+
+    async def glance(self) -> Glance:
+        """What of it is quickly looked up."""
+        glance: Glance = await self._port.submit(rows.glance, None, Need.READ)
+        return glance
 
     async def used(self) -> int:
         """Bytes in use."""

@@ -6,6 +6,7 @@ Each file has a lock beside it, which its owner holds as long as it lives, and w
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -24,7 +25,7 @@ from eventpipe.errors import SpoolError
 _LOCK: Final = ".lock"
 _EVENTS: Final = ".db"
 # What SQLite and we keep beside a file of events, and goes with it; the lock last.
-_BESIDE: Final = (".db", ".db-wal", ".db-shm", ".db-journal", ".db-reserve", ".json")
+_BESIDE: Final = (".db", ".db-wal", ".db-shm", ".db-journal", ".db-reserve", ".json", ".json-new")
 # Where locks do not reach the other hosts, or are not told of the death of one.
 _REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"})
 _MOUNTS: Final = Path("/proc/self/mounts")
@@ -48,6 +49,30 @@ class Owned:
         self._folder = folder
         self._descriptor: int | None = descriptor
         _owned[id(self)] = self
+        self._is_removed = False
+
+    def tell(self, status: bytes) -> None:
+        """Replace the status file; from any thread, and once it was let go of nothing is done.
+
+        Raises:
+            OSError: It cannot be written; it is as it was.
+        """
+        if self._descriptor is None:
+            return
+        new = self.status_path.with_suffix(".json-new")
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
+                os.fchmod(file.fileno(), 0o600)  # whatever the umask left of it
+                file.write(status)
+            new.replace(self.status_path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            if not self._is_removed:
+                raise
+        if self._is_removed:  # meanwhile, by another thread: whichever looks last deletes it
+            self.status_path.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let others have it; again does nothing."""
@@ -65,6 +90,7 @@ class Owned:
 
     def remove(self) -> None:
         """Delete it with all that is beside it, and let go of it."""
+        self._is_removed = True
         for suffix in _BESIDE:
             (self._folder / f"{self.name}{suffix}").unlink(missing_ok=True)
         (self._folder / f"{self.name}{_LOCK}").unlink(missing_ok=True)
@@ -134,7 +160,7 @@ def orphans(folder: Path) -> list[Owned]:
         if name in held:
             continue
         try:
-            owned = _lock(folder, name, os.O_CREAT)  # a file of events whose lock was lost is nobody's
+            owned = take(folder, name)  # a file of events whose lock was lost is nobody's
         except OSError as error:
             _logger.warning("%s of the spool %s cannot be looked at: %s", name, folder, _why(error))
             continue
@@ -151,6 +177,24 @@ def names(folder: Path) -> list[str]:
     """Names of all files, whosever they are, the oldest first."""
     suffixes = (_LOCK, _EVENTS)
     return sorted({entry.stem for entry in folder.iterdir() if entry.suffix in suffixes and not entry.is_symlink()})
+
+
+def take(folder: Path, name: str) -> Owned | None:
+    """The file of this name, locked for this process; ``None``: somebody else has it, or has just removed it.
+
+    Raises:
+        OSError: Its lock cannot be looked at.
+    """
+    return _lock(folder, name, os.O_CREAT)
+
+
+def holder_of(folder: Path, name: str) -> tuple[int, str] | None:
+    """The process id and the host that the last owner of a file left in its lock; ``None``: it left none."""
+    try:
+        told = json.loads((folder / f"{name}{_LOCK}").read_bytes())
+        return int(told["pid"]), str(told["host"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def is_held(folder: Path, name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from eventpipe.events import CapturedEvent
+from eventpipe.spool.status import Glance
 from eventpipe.stores.packing import checksum, pack, unpack
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.stores.sqlite_opening import Scheme
@@ -49,12 +50,12 @@ CREATE TABLE counters (                  -- what is not to be read off the rows 
 # Rows of a statement: after each the thread waits for the interpreter's lock, behind the loop. The connection keeps as
 # many statements prepared as there are lengths up to this.
 _TOGETHER: Final = 32
-_COLUMNS: Final = 8
+_WIDTH: Final = 8
 _INSERTS: Final = tuple(
     f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?)'] * rows)}"  # noqa: S608  # constants
     for rows in range(_TOGETHER + 1)
 )
-_ROW: Final = "id, owed, captured_at, size, checksum, name, extra, data"
+COLUMNS: Final = "id, owed, captured_at, size, checksum, name, extra, data"
 _USED: Final = (
     "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
@@ -170,7 +171,7 @@ def bits_of(transaction: Transaction, names: Sequence[str]) -> dict[str, int]:
         ValueError: There are more sinks than bits.
     """
     db = transaction.db
-    known = _sinks(db)
+    known = sinks_in(db)
     missing = [name for name in names if name not in known]
     for name in missing:
         bit = next((bit for bit in range(MAX_SINKS) if bit not in known.values()), None)
@@ -187,10 +188,10 @@ def write(transaction: Transaction, calls: Sequence[Written]) -> list[int]:
     values: list[object] = []
     for call in calls:
         _append_values(values, call)
-    step = _TOGETHER * _COLUMNS
+    step = _TOGETHER * _WIDTH
     for first in range(0, len(values), step):
         part = values[first : first + step]
-        db.execute(_INSERTS[len(part) // _COLUMNS], part)
+        db.execute(_INSERTS[len(part) // _WIDTH], part)
     return [_used(db)] * len(calls)
 
 
@@ -224,7 +225,7 @@ def read(transaction: Transaction, ask: Ask) -> Page:
     faulty: list[tuple[Any, ...]] = []
     size, last = 0, None
     rows = db.execute(
-        f"SELECT {_ROW} FROM events WHERE id > ? AND owed & ? ORDER BY id",  # noqa: S608  # constants
+        f"SELECT {COLUMNS} FROM events WHERE id > ? AND owed & ? ORDER BY id",  # noqa: S608  # constants
         (ask.after, ask.bit),
     )
     for row in rows:
@@ -232,7 +233,7 @@ def read(transaction: Transaction, ask: Ask) -> Page:
         if number in ask.held:
             last = number
             continue
-        event = _event_of(row, ask.shift)
+        event = event_of(row, ask.shift)
         if event is None:
             faulty.append(row)
         else:
@@ -250,9 +251,9 @@ def read(transaction: Transaction, ask: Ask) -> Page:
 def hold(transaction: Transaction, now: float) -> Holding:
     """What there is; a look at every row, in which those go to quarantine that no sink would ever ask for."""
     db = transaction.db
-    names = {1 << bit: name for name, bit in _sinks(db).items()}
+    names = {1 << bit: name for name, bit in sinks_in(db).items()}
     by_sink = dict.fromkeys(names.values(), 0)
-    lost = db.execute(f"SELECT {_ROW} FROM events WHERE NOT owed & ?", (sum(names),)).fetchall()  # noqa: S608
+    lost = db.execute(f"SELECT {COLUMNS} FROM events WHERE NOT owed & ?", (sum(names),)).fetchall()  # noqa: S608
     for row in lost:
         _set_aside(db, row, now)
     rows = 0
@@ -264,6 +265,13 @@ def hold(transaction: Transaction, now: float) -> Holding:
     (damaged,) = db.execute("SELECT count(*) FROM quarantine").fetchone()
     last = max(last or 0, _counter(db, "last"))
     return Holding(by_sink, rows, _used(db), last, oldest if isinstance(oldest, float) else None, damaged)
+
+
+def glance(transaction: Transaction, _: None) -> Glance:
+    """What is quickly looked up: of the rows only the first is looked at."""
+    first = transaction.db.execute("SELECT captured_at FROM events ORDER BY id LIMIT 1").fetchone()
+    (damaged,) = transaction.db.execute("SELECT count(*) FROM quarantine").fetchone()
+    return Glance(first[0] if first is not None and isinstance(first[0], float) else None, damaged)
 
 
 def used(transaction: Transaction, _: None) -> int:
@@ -338,7 +346,8 @@ def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
     return [*runs[1:], (first, last)]
 
 
-def _event_of(row: tuple[Any, ...], shift: float) -> CapturedEvent | None:  # Any: whatever a damaged row holds
+def event_of(row: tuple[Any, ...], shift: float) -> CapturedEvent | None:  # Any: whatever a damaged row holds
+    """The event of a row, its moment of capture moved by ``shift``; ``None``: it does not pass its checksum."""
     number, owed, captured_at, size, check, name, extra, data = row
     try:
         if unsealed(number, owed) is None or checksum(number, captured_at, name, extra, data, size) != check:
@@ -355,7 +364,8 @@ def _set_aside(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> None
     db.execute("DELETE FROM events WHERE id = ?", (number,))
 
 
-def _sinks(db: sqlite3.Connection) -> dict[str, int]:
+def sinks_in(db: sqlite3.Connection) -> dict[str, int]:
+    """The number of the bit of each sink, in the order of bits."""
     rows: Iterable[tuple[int, object]] = db.execute("SELECT bit, name FROM sinks ORDER BY bit").fetchall()
     return {name.decode(errors="replace"): bit for bit, name in rows if isinstance(name, bytes)}
 

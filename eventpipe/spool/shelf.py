@@ -11,6 +11,7 @@ from eventpipe.errors import ClosedError, StoreError
 from eventpipe.events import CapturedEvent
 from eventpipe.outcomes import DropReason
 from eventpipe.spool.file import SpoolFile
+from eventpipe.spool.status import SinkNumbers
 
 # Where an event is: its file's number above its own.
 FILE_BITS: Final = 48
@@ -119,6 +120,11 @@ class Shelf:
     def held_in(self, number: int) -> Set[int]:
         """The numbers of events of a file that are in memory, or on their way out."""
         return self._parts[number].held
+
+    def numbers_of(self, number: int) -> SinkNumbers:
+        """What a file holds for the sink."""
+        part = self._parts[number]
+        return SinkNumbers(part.waiting, len(part.held), part.file.holding.events.get(self.sink, 0))
 
     def owes(self, number: int) -> int:
         """How many events of a file the sink is owed."""

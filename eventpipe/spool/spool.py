@@ -23,6 +23,7 @@ from eventpipe.spool.bounds import SpoolBounds
 from eventpipe.spool.file import SpoolFile, open_file
 from eventpipe.spool.folder import Owned
 from eventpipe.spool.shelf import Shelf
+from eventpipe.spool.status import Glance, Numbers, StatusFiles
 from eventpipe.spool.writer import Writer
 from eventpipe.spool.writing import Writing
 
@@ -87,7 +88,8 @@ class Spool(Service):
         self._bytes: dict[int, int] = {}
         self._foreign: dict[int, int] = {}  # events of sinks that this client does not have
         self._orphans: list[Owned] = []  # of this process now, and not open yet
-        self._unreadable: list[Owned] = []
+        self._unreadable: dict[Owned, str] = {}  # and why
+        self._status = StatusFiles(bounds, clock)
 
     @property
     def bytes(self) -> int:
@@ -153,6 +155,8 @@ class Spool(Service):
             own = await self._take_over_next()
             self._own = await self._opened(await _in_thread(folder.own_new, self._folder)) if own is None else own
         self.writer.open(self._own, self._files[self._own])
+        self._status = StatusFiles(self._bounds, self._clock)
+        await self._tell()
 
     async def _serve(self) -> None:
         life, loop = self._life, asyncio.get_running_loop()
@@ -180,6 +184,22 @@ class Spool(Service):
             self._orphans += await _in_thread(folder.orphans, self._folder)
         while len(self._files) <= MAX_ADOPTED and await self._take_over_next() is not None:
             pass
+        await self._tell()
+
+    async def _tell(self) -> None:
+        """Say in the status files what has changed."""
+        unreadable = [(owned, Numbers(fault=fault)) for owned, fault in self._unreadable.items()]
+        news = [(owned, numbers, Glance()) for owned, numbers in unreadable if self._status.is_news(owned, numbers)]
+        for number, file in [*self._files.items()]:
+            sinks = {sink: shelf.numbers_of(number) for sink, shelf in self.shelves.items()}
+            numbers = Numbers(number == self._own, sinks, self._foreign[number], self._bytes[number], file.last)
+            if self._status.is_news(file.owned, numbers):
+                glance = Glance()
+                with contextlib.suppress(StoreError, ClosedError):  # who reads or writes it next is told
+                    glance = await file.glance()
+                news.append((file.owned, numbers, glance))
+        if news:
+            await _in_thread(self._status.write, news)
 
     async def _make_room(self) -> None:
         """Let go of what has waited for too long, and, where it is so wanted, of the oldest while there is no room."""
@@ -218,7 +238,7 @@ class Spool(Service):
                 await file.aclose()
         for owned in (*self._orphans, *self._unreadable):
             owned.release()
-        self._orphans, self._unreadable = [], []
+        self._orphans, self._unreadable = [], {}
 
     async def _take_over_next(self) -> int | None:
         """Open the oldest file that can be opened of those whose owners are gone: its number; ``None``: there is none.
@@ -231,7 +251,7 @@ class Spool(Service):
                 return await self._opened(owned)
             except StoreError as error:
                 _logger.warning("a file of the spool cannot be read, and is left as it is: %s", error)
-                self._unreadable.append(owned)
+                self._unreadable[owned] = str(error)
         return None
 
     async def _opened(self, owned: Owned) -> int:
@@ -289,6 +309,7 @@ class Spool(Service):
         """Close a file, and delete it when nothing is left in it."""
         file = self._files.pop(number)
         del self._bytes[number], self._foreign[number]
+        self._status.forget(file.owned)
         for shelf in self.shelves.values():
             shelf.remove_file(number)
         is_empty = False
