@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from eventpipe.clock import Clock
 from eventpipe.core.waking import running_loop
-from eventpipe.errors import ClosedError, StoreError
+from eventpipe.errors import ClosedError, StoreError, StoreFullError
 from eventpipe.events import CapturedEvent
 from eventpipe.spool.file import SpoolFile
 from eventpipe.spool.rows import Written
 from eventpipe.spool.shelf import Shelf
 from eventpipe.spool.writing import Writing
+from eventpipe.stores.sqlite_faults import NoRoomError
 
 
 class Writer:
@@ -127,10 +129,12 @@ class Writer:
             writing.end(error)
             raise
         self._under_way.append(writing)
-        written.add_done_callback(partial(self._ended, writing))
+        written.add_done_callback(partial(self._ended, writing, file.owned.path))
 
-    def _ended(self, writing: Writing, written: asyncio.Future[int]) -> None:
+    def _ended(self, writing: Writing, path: Path, written: asyncio.Future[int]) -> None:
         error = asyncio.CancelledError() if written.cancelled() else written.exception()
+        if isinstance(error, NoRoomError):
+            error = StoreFullError(f"the disk of the spool is full; free some room there: {path}", topic="")
         if writing in self._under_way:
             self._under_way.remove(writing)
         writing.end(error)

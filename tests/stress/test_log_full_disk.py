@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,20 +23,6 @@ SAID_WITHIN = 0.05  # seconds after which who appends to a full disk knows of it
 pytestmark = [pytest.mark.stress, pytest.mark.wallclock, pytest.mark.timeout(60), pytest.mark.asyncio]
 
 shared_or_not = pytest.mark.parametrize("shared", [False, True], ids=["exclusive", "shared"])
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """Its folder."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk of 1 MiB can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)  # also where a test that failed left a file open
 
 
 class Far:
