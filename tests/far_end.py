@@ -17,6 +17,8 @@ class FarEnd:
         names: Of the events that came, in the order in which they came.
         ids: Of those, as they came: one that came twice is there twice.
         people: Whom those are about, in the same order.
+        said: Their properties, in the same order.
+        paths: What they were sent to, in the same order.
         is_mute: It reads requests and answers none.
     """
 
@@ -24,6 +26,8 @@ class FarEnd:
         self.names: list[str] = []
         self.ids: list[str] = []
         self.people: list[str | None] = []
+        self.said: list[dict[str, object]] = []
+        self.paths: list[str] = []
         self.is_mute = False
         self._ended = threading.Event()
         far_end = self
@@ -41,6 +45,8 @@ class FarEnd:
                 far_end.names += [event["event"] for event in events]
                 far_end.ids += [event["uuid"] for event in events]
                 far_end.people += [event["distinct_id"] for event in events]
+                far_end.said += [event["properties"] for event in events]
+                far_end.paths += [self.path for _ in events]
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

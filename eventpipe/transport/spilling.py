@@ -104,8 +104,10 @@ class Spilling:
         Cancellation:
             Safe. It goes on being deleted.
         """
-        if self._deleting:
-            await asyncio.wait({*self._deleting})
+        loop = asyncio.get_running_loop()
+        deleting = {deleted for deleted in self._deleting if deleted.get_loop() is loop}  # one that is closed ends none
+        if deleting:
+            await asyncio.wait(deleting)
 
     def give_up(self) -> None:
         """Count as dropped what is still on its way to the disk; whether it comes there, nobody will know."""
