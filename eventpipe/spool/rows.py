@@ -251,19 +251,16 @@ def read(transaction: Transaction, ask: Ask) -> Page:
 def hold(transaction: Transaction, now: float) -> Holding:
     """What there is; a look at every row, in which those go to quarantine that no sink would ever ask for."""
     db = transaction.db
-    names = {1 << bit: name for name, bit in sinks_in(db).items()}
-    by_sink = dict.fromkeys(names.values(), 0)
-    lost = db.execute(f"SELECT {COLUMNS} FROM events WHERE NOT owed & ?", (sum(names),)).fetchall()  # noqa: S608
-    for row in lost:
-        _set_aside(db, row, now)
-    rows = 0
-    for owed, count in db.execute(f"SELECT owed & {_MASK}, count(*) FROM events GROUP BY 1"):  # noqa: S608  # constant
-        rows += count
-        for bit, name in names.items():
-            by_sink[name] += count if owed & bit else 0
-    last, oldest = db.execute("SELECT max(id), min(captured_at) FROM events").fetchone()
+    bits = sinks_in(db)
+    rows, nobodys, oldest, *owed = _count(db, bits.values())
+    if nobodys:
+        for row in db.execute(f"SELECT {COLUMNS} FROM events WHERE NOT owed & ?", (_all(bits.values()),)).fetchall():  # noqa: S608  # constants
+            _set_aside(db, row, now)
+        rows, _, oldest, *owed = _count(db, bits.values())
+    (last,) = db.execute("SELECT max(id) FROM events").fetchone()
     (damaged,) = db.execute("SELECT count(*) FROM quarantine").fetchone()
     last = max(last or 0, _counter(db, "last"))
+    by_sink = dict(zip(bits, owed, strict=True))
     return Holding(by_sink, rows, _used(db), last, oldest if isinstance(oldest, float) else None, damaged)
 
 
@@ -368,6 +365,23 @@ def sinks_in(db: sqlite3.Connection) -> dict[str, int]:
     """The number of the bit of each sink, in the order of bits."""
     rows: Iterable[tuple[int, object]] = db.execute("SELECT bit, name FROM sinks ORDER BY bit").fetchall()
     return {name.decode(errors="replace"): bit for bit, name in rows if isinstance(name, bytes)}
+
+
+def _count(db: sqlite3.Connection, bits: Iterable[int]) -> tuple[Any, ...]:  # Any: a damaged row may be the oldest
+    """Rows in all and those of no sink, when the oldest was captured, and the rows of each sink.
+
+    In one pass without a sort: a GiB is read in a second.
+    """
+    each = "".join(f", total(owed >> {bit} & 1)" for bit in bits)
+    rows, nobodys, oldest, *owed = db.execute(
+        f"SELECT count(*), total(NOT owed & ?), min(captured_at){each} FROM events",  # noqa: S608  # numbers
+        (_all(bits),),
+    ).fetchone()
+    return rows, nobodys, oldest, *map(int, owed)
+
+
+def _all(bits: Iterable[int]) -> int:
+    return sum(1 << bit for bit in bits)
 
 
 def _used(db: sqlite3.Connection) -> int:
