@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 # Each is a module with a ``main(arguments)``, imported when it is asked for: some need libraries that others do not.
-COMMANDS = ("all", "check", "deliveries", "handlers", "imports", "log", "parts", "report", "scenarios")
+COMMANDS = ("all", "check", "deliveries", "handlers", "imports", "log", "parts", "report", "scenarios", "spool")
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("handlers", ()),
     ("log", ()),
     ("deliveries", ()),
+    ("spool", ()),
     ("report", ()),
 )
 

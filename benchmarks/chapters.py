@@ -186,6 +186,39 @@ CHAPTERS = (
         "A hundred publishes a second, each timed from the call until the far end has read the request. It returns "
         "when the event and its row are on disk; the reconciler is woken then.",
     ),
+    Chapter(
+        "spool_capture",
+        "The spool: as fast as it goes",
+        "A hundred producers, each of which waits until its event is on disk. Each event is also sent, to a far end in "
+        "the same process that takes everything, and deleted from the disk then. Beside it the same client without a "
+        "spool; and the awaited floor, which commits ready-made rows to the same tables by hand, in a thread, for as "
+        "many producers that wait for their rows, and neither makes checksums nor deletes anything.",
+    ),
+    Chapter(
+        "spool_paced",
+        "The spool: 5 000 captures a second",
+        "How long a capture takes that waits for the disk. Beside it the disk by itself: an fsync of one page more, "
+        "once a millisecond.",
+    ),
+    Chapter(
+        "spool_unused",
+        "The spool: not used",
+        "A client with a spool whose events need no disk and are all delivered, beside one without: CPU of the loop's "
+        "thread from the capture until all is settled, the fastest of ten turns each time.",
+    ),
+    Chapter(
+        "spool_drain",
+        "The spool: a backlog that drains",
+        "50 000 events that another process left on disk, from the opening of the folder on; and as many captured and "
+        "sent by a client without a spool. The far end takes 50 ms for each batch.",
+    ),
+    Chapter(
+        "spool_opening",
+        "The spool: a long backlog",
+        "A GiB of events that another process left on disk: until the client has started, and the most memory that the "
+        "process has had a second later, the interpreter and all it has imported included. The file was written just "
+        "before, and is in the system's cache.",
+    ),
 )
 
 READERS = """\
@@ -220,7 +253,7 @@ LIMITS = """\
 - Events have 432 bytes unless a table says otherwise. A library that adds fields of its own sends more than others.
 - Nothing here lasts longer than minutes. Days are for the stress tests, and guarantees for [their
   page](guarantees.md).
-- Of the log everything is measured in one process; files that several share are not."""
+- Of the log everything is measured in one process; files that several share are not. The same is true of the spool."""
 
 PARTS = """\
 What the steps of an event's way cost by themselves, per event in batches of 500 unless the name says otherwise. The

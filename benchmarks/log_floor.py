@@ -1,6 +1,6 @@
-"""The floor of a log: bare loops over the same rows in the same tables, which promise nothing.
+"""The floor of a log, and of a spool: bare loops over the same rows in the same tables, which promise nothing.
 
-The file is set up as the log's own, with the same journal, durability and checkpoints. The rows are ready-made: nothing
+The file is set up as eventpipe's own, with the same journal, durability and checkpoints. The rows are ready-made: nothing
 is encoded, no id is looked up, no checksum is made, and nobody is answered. What is read stays a row; where it is
 checked, its checksum is compared, and it becomes an event. There is no thread but the caller's, where nobody waits.
 """
@@ -15,28 +15,39 @@ from pathlib import Path
 
 from eventpipe.events import UUID_AT, CapturedEvent
 from eventpipe.stores.packing import checksum, unpack
-from eventpipe.stores.sqlite_opening import SqliteDurability, connect
+from eventpipe.stores.sqlite_opening import Scheme, SqliteDurability, connect
 from eventpipe.stores.sqlite_reserve import Reserve
 from eventpipe.stores.sqlite_schema import SCHEME, place_of
 
-Row = tuple[int, int, bytes, float, int, int, bytes, None, bytes]
+Row = tuple[object, ...]
 Kept = tuple[int, float, bytes, bytes | None, bytes, int, int]  # the columns of a row that are read
 
 _TOPIC = 1
+_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Bare:
-    """A file that rows are written to, and read from, by hand."""
+    """A file that rows are written to, and read from, by hand; one of the log unless another scheme is named.
 
-    def __init__(self, path: Path, durability: SqliteDurability) -> None:
-        self.db = connect(str(path), SCHEME, is_shared=False, durability=durability, reserve=Reserve(str(path)))
+    Args:
+        path: Where it is.
+        durability: What a commit outlives.
+        scheme: What tables it has.
+        insert: The statement that writes a row.
+    """
+
+    def __init__(
+        self, path: Path, durability: SqliteDurability, scheme: Scheme = SCHEME, insert: str = _INSERT
+    ) -> None:
+        self.db = connect(str(path), scheme, is_shared=False, durability=durability, reserve=Reserve(str(path)))
+        self._insert = insert
 
     def write(self, rows: Sequence[Row], group: int) -> None:
         """Commit rows, so many at a time."""
         db = self.db
         for first in range(0, len(rows), group):
             db.execute("BEGIN IMMEDIATE")
-            db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows[first : first + group])
+            db.executemany(self._insert, rows[first : first + group])
             db.execute("COMMIT")
 
     async def write_awaited(self, rows: Sequence[Row], producers: int) -> None:
@@ -112,10 +123,10 @@ class Bare:
 
 
 @contextmanager
-def bare(path: Path, durability: SqliteDurability) -> Iterator[Bare]:
-    """A file, until the end of the block."""
+def bare(path: Path, durability: SqliteDurability, scheme: Scheme = SCHEME, insert: str = _INSERT) -> Iterator[Bare]:
+    """A file, until the end of the block; the arguments are those of ``Bare``."""
     path.touch(0o600)
-    opened = Bare(path, durability)
+    opened = Bare(path, durability, scheme, insert)
     try:
         yield opened
     finally:

@@ -11,6 +11,7 @@ from benchmarks.results import Measurement, Results
 HERD = 1_000  # flushes at once
 LOG = "python -m benchmarks log"
 DELIVERIES = "python -m benchmarks deliveries"
+SPOOL = "python -m benchmarks spool"
 
 Find = Callable[[Results], float | None]
 
@@ -407,4 +408,53 @@ PROMISES = (
         figure("deliveries_first", "p99_ms"),
         DELIVERIES,
     ),
+    *(
+        Promise(
+            f"spool, {durability}: captures per second, 100 producers, to bare inserts that they wait for",
+            "",
+            0.5,
+            ratio("spool_capture", "per_second", "awaited floor", durability=durability),
+            SPOOL,
+            is_least=True,
+        )
+        for durability in ("process", "power")
+    ),
+    Promise(
+        "spool, process: `await capture()`, 100 producers, p99",
+        "ms",
+        15,
+        figure("spool_capture", "p99_ms", durability="process"),
+        SPOOL,
+    ),
+    Promise(
+        "spool, process: `await capture()` at 5 000/s, p99",
+        "ms",
+        2,
+        figure("spool_paced", "p99_ms", durability="process"),
+        SPOOL,
+    ),
+    Promise(
+        "spool, power: `await capture()` at 5 000/s, p99, to that of an fsync",
+        "",
+        3,
+        ratio("spool_paced", "p99_ms", "fsync", durability="power"),
+        SPOOL,
+    ),
+    Promise(
+        "spool that is not used: CPU per event, to a client without one",
+        "",
+        1.02,
+        ratio("spool_unused", "loop_us", "no spool"),
+        SPOOL,
+    ),
+    Promise(
+        "spool: events per second of a backlog that drains, to events from memory",
+        "",
+        0.9,
+        ratio("spool_drain", "per_second", "from memory"),
+        SPOOL,
+        is_least=True,
+    ),
+    Promise("spool: opening a GiB of backlog", "s", 2, figure("spool_opening", "opening_seconds"), SPOOL),
+    Promise("spool: memory beside a GiB of backlog", "MiB", 100, figure("spool_opening", "memory_mib"), SPOOL),
 )

@@ -28,7 +28,7 @@ LABELS = {
     "added_cpu_us": "of it added, µs",
     "far_end_us": "CPU of the far end per event, µs",
 }
-UNITS = {"us": "µs", "ms": "ms", "seconds": "s", "bytes": "B"}
+UNITS = {"us": "µs", "ms": "ms", "seconds": "s", "bytes": "B", "mib": "MiB"}
 
 
 def label(name: str) -> str:

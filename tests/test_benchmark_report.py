@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.chapters import CHAPTERS
 from benchmarks.peers import PEERS
-from benchmarks.promises import DELIVERIES, LOG, PROMISES
+from benchmarks.promises import DELIVERIES, LOG, PROMISES, SPOOL
 from benchmarks.report import MISSING, PAGE, page
 from benchmarks.results import Measurement, Results, Spread
 from benchmarks.scenarios import SCENARIOS
@@ -20,6 +20,7 @@ from benchmarks.tables import number
 
 LOG_SCENARIOS = ("log_append", "log_bounded", "log_consume", "log_backlog", "log_parked")
 DELIVERY_SCENARIOS = ("deliveries", "deliveries_endpoints", "deliveries_idle", "deliveries_first")
+SPOOL_SCENARIOS = ("spool_capture", "spool_paced", "spool_unused", "spool_drain", "spool_opening")
 PLAIN = {"batch_events": 500, "gzip": False}
 SMALL = {"batch_events": 100, "gzip": False}
 
@@ -239,8 +240,8 @@ def test_page_in_the_documentation_is_that_of_the_results() -> None:
 
 
 def test_every_scenario_has_a_chapter() -> None:
-    """In the order in which they run; web handlers, the log and deliveries have commands of their own."""
-    own = ("handlers", *LOG_SCENARIOS, *DELIVERY_SCENARIOS)
+    """In the order in which they run; web handlers, the log, deliveries and the spool have commands of their own."""
+    own = ("handlers", *LOG_SCENARIOS, *DELIVERY_SCENARIOS, *SPOOL_SCENARIOS)
 
     assert [chapter.scenario for chapter in CHAPTERS] == [*SCENARIOS, *own]
 
@@ -248,7 +249,7 @@ def test_every_scenario_has_a_chapter() -> None:
 def test_every_promise_names_a_command_that_there_is() -> None:
     """Who doubts a row can run it."""
     known = {f"python -m benchmarks scenarios {name}" for name in SCENARIOS}
-    known |= {"python -m benchmarks parts", "python -m benchmarks handlers", LOG, DELIVERIES}
+    known |= {"python -m benchmarks parts", "python -m benchmarks handlers", LOG, DELIVERIES, SPOOL}
     commands = [promise.command.partition(" --subjects ") for promise in PROMISES]
 
     assert {command for command, _, _ in commands} <= known
