@@ -240,13 +240,10 @@ class AsyncClient(Settling):
             if intake is None:
                 kept = self._kept
                 if (
-                    kept is not None and type(prepared) is PlainEvent
+                    kept is not None and type(prepared) is PlainEvent and self._runtime.is_here
                     and (held := len(prepared.data)) < self._max_plain_bytes
                     and (writing := kept.offer(prepared, held)) is not None
                 ):  # fmt: skip
-                    if prepared.captured_at is not self._checked_at:  # as below
-                        self._checked_at = prepared.captured_at
-                        self._runtime.ensure()
                     await writing.waiter()
                     if writing.error is not None and self._options.strict:
                         raise writing.error
