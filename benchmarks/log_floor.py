@@ -1,8 +1,8 @@
 """The floor of a log, and of a spool: bare loops over the same rows in the same tables, which promise nothing.
 
-The file is set up as eventpipe's own, with the same journal, durability and checkpoints. The rows are ready-made: nothing
-is encoded, no id is looked up, no checksum is made, and nobody is answered. What is read stays a row; where it is
-checked, its checksum is compared, and it becomes an event. There is no thread but the caller's, where nobody waits.
+The file is set up as eventpipe's own, with the same journal, durability and checkpoints. The rows are ready-made:
+nothing is encoded, no id is looked up, no checksum is made, and nobody is answered. What is read stays a row; where it
+is checked, its checksum is compared, and it becomes an event. There is no thread but the caller's, where nobody waits.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from eventpipe import AsyncClient, Batch, TransientSinkError
 from eventpipe.clock import Clock
 from eventpipe.spool import folder as folders
 from eventpipe.spool.file import open_file
-from eventpipe.spool.rows import Written
+from eventpipe.spool.values import Written
 
 ROWS_OF_A_GIB = 2**30 // EVENT_BYTES
 FAR_AWAY = 0.05  # seconds that a request takes to another continent

@@ -9,8 +9,8 @@ from eventpipe.clock import Clock
 from eventpipe.errors import SpoolError
 from eventpipe.spool import rows
 from eventpipe.spool.folder import Owned
-from eventpipe.spool.rows import Ask, Discard, Holding, Page, Settled, Written
 from eventpipe.spool.status import Glance
+from eventpipe.spool.values import Ask, Discard, Holding, Page, Settled, Written
 from eventpipe.stores.sqlite_jobs import Need
 from eventpipe.stores.sqlite_port import Port, open_port
 

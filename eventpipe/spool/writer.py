@@ -13,8 +13,8 @@ from eventpipe.core.waking import running_loop
 from eventpipe.errors import ClosedError, StoreError, StoreFullError
 from eventpipe.events import CapturedEvent
 from eventpipe.spool.file import SpoolFile
-from eventpipe.spool.rows import Written
 from eventpipe.spool.shelf import Shelf
+from eventpipe.spool.values import Written
 from eventpipe.spool.writing import Writing
 from eventpipe.stores.sqlite_faults import NoRoomError
 

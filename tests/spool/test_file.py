@@ -15,7 +15,7 @@ from eventpipe.encoding import Encoder
 from eventpipe.events import CapturedEvent
 from eventpipe.spool import folder
 from eventpipe.spool.file import SpoolFile, open_file
-from eventpipe.spool.rows import Written
+from eventpipe.spool.values import Written
 
 pytestmark = pytest.mark.asyncio
 

@@ -14,8 +14,8 @@ from eventpipe.errors import ClosedError, SpoolError
 from eventpipe.sinks import MemorySink
 from eventpipe.spool import rows
 from eventpipe.spool.file import SpoolFile
-from eventpipe.spool.rows import Written
 from eventpipe.spool.spool import Spool
+from eventpipe.spool.values import Written
 from eventpipe.spool.writing import Writing
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.testing import GatedSink, check_ledger
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.asyncio
 
 def add(spool: Spool, *numbers: int, sinks: tuple[str, ...] = ("sink",), is_synced: bool = False) -> Writing:
     """Have events written in this turn that have these numbers."""
-    writing = spool.turn(sinks, is_synced=is_synced)
+    writing = spool.writer.turn(sinks, is_synced=is_synced)
     writing.events.extend(an_event(number) for number in numbers)
     return writing
 
@@ -124,15 +124,15 @@ async def test_turn_begun_before_a_stop_is_not_written_after_it(running: Running
     """Whoever waits is told, and what comes after is refused."""
     async with running() as (spool, _, _):
         writing = add(spool, 1)
-        waiter, turn = writing.waiter(), spool._turn
-        spool._turn = None  # as one that begins while the last file is being closed
+        waiter, turn = writing.waiter(), spool.writer._turn
+        spool.writer._turn = None  # as one that begins while the last file is being closed
         await spool.stop()
-        spool._turn = turn
-        spool.hand_in()
+        spool.writer._turn = turn
+        spool.writer.hand_in()
         await waiter
         assert isinstance(writing.error, ClosedError)
         with pytest.raises(ClosedError, match="is not open"):
-            spool.turn(("sink",), is_synced=False)
+            spool.writer.turn(("sink",), is_synced=False)
 
 
 async def test_event_that_is_pushed_out_in_its_turn_is_on_disk_once(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ async def test_turn_of_a_loop_that_is_gone_is_not_added_to(tmp_path: Path) -> No
         gone.close()
         event = an_event()
         ways: list[Callable[[], Writing | None]] = [
-            lambda: spool.turn(("sink",), is_synced=False),
+            lambda: spool.writer.turn(("sink",), is_synced=False),
             lambda: intake.offer(event, event.held),
         ]
         for again in ways:
