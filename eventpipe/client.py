@@ -148,7 +148,7 @@ class AsyncClient(Settling):
         self._intake, self._kept = self._entrance.plain_intake(), None
         if options.durability != "memory":
             if keeping is not None and self._intake is not None:
-                self._kept = KeptIntake(self._intake, keeping, self._dispatchers, options.durability)
+                self._kept = KeptIntake(self._intake, keeping, self._runtime, self._dispatchers, options.durability)
             self._intake = None
         # Of what is kept of a plain event; its two closing braces are not.
         self._max_plain_bytes = self._entrance.max_event_bytes - len(CLOSING) + 1
@@ -240,7 +240,7 @@ class AsyncClient(Settling):
             if intake is None:
                 kept = self._kept
                 if (
-                    kept is not None and type(prepared) is PlainEvent and self._runtime.is_here
+                    kept is not None and type(prepared) is PlainEvent
                     and (held := len(prepared.data)) < self._max_plain_bytes
                     and (writing := kept.offer(prepared, held)) is not None
                 ):  # fmt: skip

@@ -233,6 +233,8 @@ def _append_values(values: list[object], written: Written) -> None:
 
 def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
     """Numbers that follow each other, as the first and the last of each row of them."""
+    if isinstance(ids, range):  # as those of a batch are
+        return [(ids.start, ids.stop - 1)]
     runs: list[tuple[int, int]] = []
     first = last = -1
     for number in sorted(ids):

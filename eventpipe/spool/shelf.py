@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Final
 
@@ -195,18 +196,21 @@ class Shelf:
         if self.on_waiting is not None:
             self.on_waiting()
 
-    def _held_of(self, tickets: Iterable[int]) -> Iterator[tuple[int, _Part, list[int]]]:
+    def _held_of(self, tickets: Iterable[int]) -> Iterator[tuple[int, _Part, Sequence[int]]]:
         # An event that several sinks have may have the ticket of another sink's copy.
-        left = [*tickets]
+        left = sorted({*tickets})
         while left:
-            number = left[0] >> FILE_BITS
-            base, end = ticket_of(number, 0), ticket_of(number + 1, 0)
-            ids = [ticket - base for ticket in left if base <= ticket < end]
-            left = [] if len(ids) == len(left) else [ticket for ticket in left if not base <= ticket < end]
+            number, first = divmod(left[0], 1 << FILE_BITS)
+            count = bisect(left, ticket_of(number, _ID_MASK))
+            ids: Sequence[int] = range(first, first + count)
+            if left[count - 1] - left[0] != count - 1:  # not in a row, as those of a batch are
+                ids = [ticket & _ID_MASK for ticket in left[:count]]
+            left = left[count:]
             part = self._parts.get(number)
-            held = [] if part is None else [*part.held.intersection(ids)]
-            if part is not None and held:
-                yield number, part, held
+            if part is not None and not part.held.issuperset(ids):
+                ids = sorted(part.held.intersection(ids))
+            if part is not None and ids:
+                yield number, part, ids
 
     def _settled(self, part: _Part, ids: Sequence[int], deleted: asyncio.Future[int]) -> None:
         part.held.difference_update(ids)

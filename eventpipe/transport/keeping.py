@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eventpipe.spool.writing import Writing
     from eventpipe.transport.dispatcher import Dispatcher
     from eventpipe.transport.intake import FanOut, Intake
+    from eventpipe.transport.runtime import Runtime
 
 _logger = contained_logger("eventpipe")
 
@@ -92,17 +93,24 @@ class KeptIntake:
     Args:
         intake: The way into the sinks.
         keeping: The way to the disk.
+        runtime: Knows the loop that all of it is on.
         dispatchers: The sinks'.
         durability: What the events must survive.
     """
 
-    __slots__ = ("_intake", "_is_synced", "_keeping", "_sinks", "_spilling", "_turn")
+    __slots__ = ("_intake", "_is_synced", "_keeping", "_runtime", "_sinks", "_spilling", "_turn")
 
     def __init__(
-        self, intake: Intake | FanOut, keeping: Keeping, dispatchers: Sequence[Dispatcher], durability: Durability
+        self,
+        intake: Intake | FanOut,
+        keeping: Keeping,
+        runtime: Runtime,
+        dispatchers: Sequence[Dispatcher],
+        durability: Durability,
     ) -> None:
         self._intake = intake
         self._keeping = keeping
+        self._runtime = runtime
         self._sinks = names_of(dispatchers)
         self._spilling = [dispatcher.exit.spilling for dispatcher in dispatchers]
         self._is_synced = durability == "power"
@@ -115,7 +123,7 @@ class KeptIntake:
         """
         writing = self._turn
         if writing is None or writing.is_begun or writing.loop is not asyncio.get_running_loop():
-            if self._keeping.spool.state is not ServiceState.RUNNING:
+            if self._keeping.spool.state is not ServiceState.RUNNING or not self._runtime.is_here:
                 return None
             if any(spilling is not None and spilling.is_behind for spilling in self._spilling):
                 return None

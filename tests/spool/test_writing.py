@@ -12,13 +12,14 @@ from eventpipe import AsyncClient
 from eventpipe.core.service import ServiceState
 from eventpipe.errors import ClosedError, SpoolError
 from eventpipe.sinks import MemorySink
-from eventpipe.spool import rows
+from eventpipe.spool import folder, rows
 from eventpipe.spool.file import SpoolFile
 from eventpipe.spool.spool import Spool
 from eventpipe.spool.values import Written
 from eventpipe.spool.writing import Writing
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.testing import GatedSink, check_ledger
+from eventpipe.transport.runtime import Runtime
 from tests.spool.test_file import an_event, file, kept, read_all
 from tests.spool.test_spool import Running, numbers_of, running
 
@@ -204,6 +205,9 @@ async def test_capture_that_has_more_to_wait_for_than_a_commit_goes_the_long_way
         with monkeypatch.context() as starting:  # in another loop, with files that are still those of the last one
             starting.setattr(Spool, "state", ServiceState.STARTING)
             assert intake.offer(event, event.held) is None
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(Runtime, "is_here", False)
+            assert intake.offer(event, event.held) is None
         await spool.stop()
         assert intake.offer(event, event.held) is None
         assert client.statistics().captured == 0
@@ -255,3 +259,27 @@ async def test_exactly_the_events_that_are_settled_go(running: Running, sinks: i
         await own.settle(own.bits["sink"], gone)
         assert [number for number, _ in await read_all(own)] == [n for n in range(1, 7) if n not in gone]
         await own.settle(own.bits["sink"], range(1, 7))
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 0, 3], [1, 2, 4], [0, 0, 2], [4]])
+async def test_exactly_the_tickets_that_are_settled_go_whatever_file_they_are_of(
+    running: Running, order: list[int]
+) -> None:
+    """Three events are of a life before, in a file of their own."""
+    async with running() as (spool, _, _):
+        await add(spool, 0, 1, 2).waiter()
+    async with running() as (spool, _, _):
+        events = await spool.take("sink", 9, 1 << 20)
+        spool._own = await spool._opened(folder.own_new(spool._folder))
+        fresh = add(spool, 3, 4, 5)
+        await fresh.waiter()
+        events += fresh.events
+        assert len(spool._files) == 2
+
+        for _ in range(2):  # the second time there is nothing to let go
+            spool.settle("sink", [events[number] for number in order])
+            await asyncio.gather(*(one.used() for one in spool._files.values()))
+        left = [number for number in range(6) if number not in order]
+        assert (spool.shelves["sink"].held, spool.waiting) == (len(left), 0)
+        on_disk = [event for one in spool._files.values() for _, event in await read_all(one)]
+        assert sorted(numbers_of(on_disk)) == left
