@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence, Set
+from typing import TypeVar
 
 from eventpipe.clock import Clock
-from eventpipe.errors import SpoolError
+from eventpipe.errors import ClosedError, SpoolError, StoreError
 from eventpipe.spool import rows
 from eventpipe.spool.folder import Owned
 from eventpipe.spool.status import Glance
 from eventpipe.spool.values import Ask, Discard, Holding, Page, Settled, Written
+from eventpipe.stores.sqlite_faults import is_broken
 from eventpipe.stores.sqlite_jobs import Need
 from eventpipe.stores.sqlite_port import Port, open_port
+
+T = TypeVar("T")
 
 _DISCARD_STEP = 1_000
 
@@ -25,6 +29,7 @@ class SpoolFile:
         holding: What it held when it was opened.
         bits: By sink: the bit by which rows say that they are owed to it.
         last: The highest number that was ever given.
+        fault: What showed that it is damaged beyond its rows. ``None``: nothing did.
     """
 
     def __init__(
@@ -33,6 +38,7 @@ class SpoolFile:
         self.owned = owned
         self.holding = holding
         self.bits = bits
+        self.fault: BaseException | None = None
         self._port = port
         self._clock = clock
         self.last = last
@@ -51,7 +57,8 @@ class SpoolFile:
         Raises:
             ClosedError: It was closed.
         """
-        return self._port.submit(rows.write, written, Need.GROW if is_synced else Need.ADD, takes_many=True)
+        need = Need.GROW if is_synced else Need.ADD
+        return self._watched(self._port.submit(rows.write, written, need, takes_many=True))
 
     def settle(self, bit: int, ids: Sequence[int]) -> asyncio.Future[int]:
         """Let go of events that a sink has settled; those who do so in one turn of the loop share a commit.
@@ -63,7 +70,7 @@ class SpoolFile:
         Raises:
             ClosedError: It was closed.
         """
-        return self._port.submit(rows.settle, Settled(bit, ids), Need.NOTE, takes_many=True)
+        return self._watched(self._port.submit(rows.settle, Settled(bit, ids), Need.NOTE, takes_many=True))
 
     async def read(self, bit: int, *, after: int, held: Set[int], max_events: int, max_bytes: int) -> Page:
         """Read events that a sink is owed, in the order in which they were written.
@@ -82,9 +89,8 @@ class SpoolFile:
         now = self._clock.time()
         shift = asyncio.get_running_loop().time() - now
         # What does not pass its checksum is set aside: a change, and one that makes no room.
-        page: Page = await self._port.submit(
-            rows.read, Ask(bit, after, held, max_events, max_bytes, now, shift), Need.NOTE
-        )
+        ask = Ask(bit, after, held, max_events, max_bytes, now, shift)
+        page: Page = await self._watched(self._port.submit(rows.read, ask, Need.NOTE))
         return page
 
     async def discard(self, *, before: float, held: Set[int], max_bytes: float) -> list[tuple[int, int]]:
@@ -103,7 +109,7 @@ class SpoolFile:
             ClosedError: It was closed.
         """
         ask = Discard(before, held, _DISCARD_STEP, max_bytes)
-        gone: list[tuple[int, int]] = await self._port.submit(rows.discard, ask, Need.NOTE)
+        gone: list[tuple[int, int]] = await self._watched(self._port.submit(rows.discard, ask, Need.NOTE))
         return gone
 
     async def hold(self) -> Holding:
@@ -134,6 +140,15 @@ class SpoolFile:
         """
         await self._port.aclose(rows.note_last, self.last)
 
+    def _watched(self, job: asyncio.Future[T]) -> asyncio.Future[T]:
+        job.add_done_callback(self._see)
+        return job
+
+    def _see(self, job: asyncio.Future[T]) -> None:
+        error = None if job.cancelled() else job.exception()
+        if is_broken(error):
+            self.fault = error
+
 
 async def open_file(owned: Owned, sinks: Sequence[str], clock: Clock, *, after: int = 0) -> SpoolFile:
     """Open a file of events, or make it.
@@ -158,9 +173,10 @@ async def open_file(owned: Owned, sinks: Sequence[str], clock: Clock, *, after: 
         holding: Holding = await port.submit(rows.hold, clock.time(), Need.NOTE)
     except BaseException as error:
         port.close_soon(rows.hold, clock.time())
-        if isinstance(error, ValueError):
-            raise SpoolError(f"{owned.path} cannot be used: {error}") from error
-        raise
+        if isinstance(error, StoreError | ClosedError) or not isinstance(error, Exception):
+            raise
+        # More sinks than there are bits; or what a damaged table holds in the place of numbers and names.
+        raise SpoolError(f"{owned.path} cannot be used: {error}") from error
     return SpoolFile(owned, port, holding, bits, clock, max(after, holding.last))
 
 

@@ -60,6 +60,7 @@ COLUMNS: Final = "id, owed, captured_at, size, checksum, name, extra, data"
 _USED: Final = (
     "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
+_NOBODYS: Final = "coalesce(owed & ?, 0) = 0"  # a damaged one may be nothing at all
 _PAIR: Final = struct.Struct("<qI")
 _ALTERED: Final = "the event does not pass its checksum"
 
@@ -154,7 +155,7 @@ def hold(transaction: Transaction, now: float) -> Holding:
     bits = sinks_in(db)
     rows, nobodys, oldest, *owed = _count(db, bits.values())
     if nobodys:
-        for row in db.execute(f"SELECT {COLUMNS} FROM events WHERE NOT owed & ?", (_all(bits.values()),)).fetchall():  # noqa: S608  # constants
+        for row in db.execute(f"SELECT {COLUMNS} FROM events WHERE {_NOBODYS}", (_all(bits.values()),)).fetchall():  # noqa: S608  # constants
             _set_aside(db, row, now)
         rows, _, oldest, *owed = _count(db, bits.values())
     (last,) = db.execute("SELECT max(id) FROM events").fetchone()
@@ -276,7 +277,7 @@ def _count(db: sqlite3.Connection, bits: Iterable[int]) -> tuple[Any, ...]:  # A
     """
     each = "".join(f", total(owed >> {bit} & 1)" for bit in bits)
     rows, nobodys, oldest, *owed = db.execute(
-        f"SELECT count(*), total(NOT owed & ?), min(captured_at){each} FROM events",  # noqa: S608  # numbers
+        f"SELECT count(*), total({_NOBODYS}), min(captured_at){each} FROM events",  # noqa: S608  # numbers
         (_all(bits),),
     ).fetchone()
     return rows, nobodys, oldest, *map(int, owed)

@@ -95,6 +95,13 @@ class Shelf:
         """Forget a file in which nothing is left."""
         del self._parts[number]
 
+    def give_up_file(self, number: int) -> int:
+        """Forget a file that cannot be read; how many of its events waited there, and are lost."""
+        waiting = self._parts.pop(number).waiting
+        if waiting:
+            self._on_lost(waiting, DropReason.DAMAGED)
+        return waiting
+
     def wrote(self, number: int, ids: Sequence[int]) -> None:
         """See events that are held, and are being written to a file."""
         part = self._parts[number]

@@ -178,7 +178,10 @@ class Spool(Service):
         self._stir.set()
 
     async def _look(self) -> None:
-        """Clear away what is empty, and take over what is nobody's."""
+        """Set aside what is damaged, clear away what is empty, and take over what is nobody's."""
+        for number in [number for number, file in self._files.items() if file.fault is not None]:
+            with contextlib.suppress(StoreError):  # no new file can be made: at the next look
+                await self._set_aside(number)
         await self._clear_away()
         with contextlib.suppress(OSError):  # a full table of files: at the next look
             self._orphans += await _in_thread(folder.orphans, self._folder)
@@ -267,6 +270,10 @@ class Spool(Service):
         except BaseException:
             owned.release()
             raise
+        if file.holding.damaged:
+            _logger.warning(
+                "%s keeps %d events that do not pass their checksum, and are not sent", owned.path, file.holding.damaged
+            )
         number, self._next = self._next, self._next + 1
         self._files[number] = file
         self._bytes[number] = file.holding.bytes
@@ -304,6 +311,25 @@ class Spool(Service):
             is_settled = not self._foreign[number] and not any(shelf.owes(number) for shelf in self.shelves.values())
             if number != self._own and is_settled:
                 await self._close_file(number)
+
+    async def _set_aside(self, number: int) -> None:
+        """Use a file no more that is damaged beyond its rows, and leave it as it is: what waited there is lost to us.
+
+        Raises:
+            StoreError: It was the own one, and no other can be made.
+        """
+        if number == self._own:
+            self._own = await self._opened(await _in_thread(folder.own_new, self._folder))
+            self.writer.open(self._own, self._files[self._own])
+        file = self._files[number]
+        async with self._reading:
+            await file.aclose()  # first: what is on its way there has its answer then
+            del self._files[number], self._bytes[number], self._foreign[number]
+            lost = sum(shelf.give_up_file(number) for shelf in self.shelves.values())
+        self._unreadable[file.owned] = str(file.fault)
+        _logger.error(
+            "a file of the spool is set aside as it is, with %d events that waited there: %s", lost, file.fault
+        )
 
     async def _close_file(self, number: int) -> None:
         """Close a file, and delete it when nothing is left in it."""

@@ -16,13 +16,13 @@ class NoRoomError(StoreError):
     """The disk is full. Nothing was changed, and it may be tried again."""
 
 
-def code_of(error: BaseException) -> int | None:
+def code_of(error: BaseException | None) -> int | None:
     """The primary result code of SQLite; ``None`` for other errors."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
-def is_full(error: BaseException) -> bool:
+def is_full(error: BaseException | None) -> bool:
     """Whether it failed for want of room."""
     return code_of(error) == sqlite3.SQLITE_FULL or isinstance(error, NoRoomError)
 
@@ -30,6 +30,16 @@ def is_full(error: BaseException) -> bool:
 def is_busy(error: BaseException) -> bool:
     """Whether somebody else has the file locked."""
     return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_broken(error: BaseException | None) -> bool:
+    """Whether a file is not to be relied on any more; of SQLite's errors, or of what callers are told of them.
+
+    What is in it makes no sense, or has lost its tables; or the disk did not do what it was told: after an fsync that
+    failed nobody knows what is there, and the next one may succeed all the same.
+    """
+    codes = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR)
+    return error is not None and (code_of(error) in codes or is_broken(error.__cause__))
 
 
 def translated(error: Exception, path: str) -> Exception:
