@@ -21,6 +21,7 @@ from eventpipe.cli.run import RunOptions, run_pipeline
 from eventpipe.cli.schema import SchemaOptions, schema
 from eventpipe.cli.send import SendOptions, send
 from eventpipe.cli.serve import ServeOptions, serve
+from eventpipe.cli.spool_commands import add_spool_commands
 from eventpipe.cli.top import TopOptions, top
 
 _FLAT = Parameter(name="*", negative=())  # a field for each option, no --no-… forms
@@ -37,13 +38,14 @@ _RUN = RunOptions()
 app = App(
     name="eventpipe",
     help="Send events, receive them while developing, see the transport at work, and how a process does; "
-    "look into logs and deliveries. `--debug` adds tracebacks.",
+    "look into logs, deliveries and spools. `--debug` adds tracebacks.",
     version=__version__,
 )
 config = App(name="config", help="Look at how clients are configured here.")
 app.command(config)
 add_log_commands(app)
 add_delivery_commands(app)
+add_spool_commands(app)
 
 
 def run(words: Sequence[str]) -> int:

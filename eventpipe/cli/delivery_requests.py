@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Final, Literal
 import orjson
 from rich.console import Console
 
+from eventpipe.cli.agreement import agree
 from eventpipe.cli.deliveries import rows_of
 from eventpipe.cli.delivery_file import check_endpoint, opened
 from eventpipe.cli.delivery_filter import FilterOptions
 from eventpipe.cli.display import say
 from eventpipe.cli.failures import FAILURE, UsageError
-from eventpipe.cli.inputs import in_thread
 from eventpipe.cli.log_file import run
 from eventpipe.cli.text import count
 from eventpipe.delivery import Asked, Deliveries
@@ -127,12 +126,7 @@ async def _agree(asked: Request, number: int, out: Console) -> None:
     if not number:
         return
     what = f"{count(number, 'delivery', 'deliveries')} would be {_DONE[asked]}"
-    if sys.stdin is None or not sys.stdin.isatty() or not out.is_terminal:
-        raise UsageError(f"{what}; say --yes to do so, or --dry-run to see the number alone")
-    out.print(f"{what}; go on? [y/N] ", end="", markup=False, highlight=False)
-    answer = await in_thread(sys.stdin.readline)
-    if answer.strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing was changed")
+    await agree(what, "--yes to do so, or --dry-run to see the number alone", out)
 
 
 def _tell_number(asked: Request, number: int, options: RequestOptions, out: Console) -> int:

@@ -22,8 +22,8 @@ FLUSH_TIMEOUT = 60.0  # seconds of one flush; they follow one another until noth
 SHOWN_FAULTS = 20  # malformed lines that are told one by one; a wrong format makes one of every line
 
 # Every later event would meet the same answer, so that reading on would only fill the file of rejects.
-_HOPELESS = frozenset({DropReason.UNAUTHORIZED, DropReason.MISCONFIGURED})
-_ERROR_NAME = re.compile(r"^\w+Error: ")  # for programmers; the text after it is for everybody
+HOPELESS = frozenset({DropReason.UNAUTHORIZED, DropReason.MISCONFIGURED})
+ERROR_NAME = re.compile(r"^\w+Error: ")  # for programmers; the text after it is for everybody
 
 
 class Sending:
@@ -76,7 +76,7 @@ class Sending:
 
     def on_drop(self, outcome: Outcome) -> None:
         """Put the lines of dropped events among the rejects; stop where going on is hopeless."""
-        detail = _ERROR_NAME.sub("", outcome.error) if outcome.error is not None else None
+        detail = ERROR_NAME.sub("", outcome.error) if outcome.error is not None else None
         try:
             for uuid in outcome.uuids:
                 origin = self.origins.take(uuid)
@@ -84,7 +84,7 @@ class Sending:
                     self._rejects.add(origin.file, origin.line, origin.text, str(outcome.reason), detail)
         except CommandError as error:
             self._halt(str(error))
-        if outcome.reason in _HOPELESS:
+        if outcome.reason in HOPELESS:
             self._halt(detail or str(outcome.reason))
 
     def close_rejects(self) -> None:
@@ -116,8 +116,8 @@ class Sending:
                 self.stopped = "interrupted"
                 announce(f"stopping: sending what was read, for at most {drain:g} s; once more to give up at once")
         finally:
-            await _end(work, *ends)
-            await self._close(client, stop, drain)
+            await end(work, *ends)
+            await close(client, stop, drain)
         if not work.cancelled():
             work.result()
 
@@ -180,20 +180,23 @@ class Sending:
         if self.malformed == SHOWN_FAULTS + 1:
             self._warn("more malformed lines are counted, and no longer shown")
 
-    async def _close(self, client: AsyncClient, stop: Stop, drain: float) -> None:
-        closing = asyncio.create_task(client.aclose(drain), name="eventpipe send: close")
-        again = asyncio.create_task(stop.wait(2))
-        try:
-            await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _end(closing, again)
-
     def _halt(self, reason: str) -> None:
         self.stopped = self.stopped or reason
         self._halted.set()
 
 
-async def _end(*tasks: asyncio.Task[object]) -> None:
+async def close(client: AsyncClient, stop: Stop, drain: float) -> None:
+    """Close a client within ``drain`` seconds, or until the user asks a second time."""
+    closing = asyncio.create_task(client.aclose(drain), name="eventpipe send: close")
+    again = asyncio.create_task(stop.wait(2))
+    try:
+        await asyncio.wait({closing, again}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(closing, again)
+
+
+async def end(*tasks: asyncio.Task[object]) -> None:
+    """Cancel tasks, and wait for their ends."""
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)

@@ -145,7 +145,7 @@ def read(transaction: Transaction, ask: Ask) -> Page:
         last = number
     rows.close()
     for row in faulty:
-        _set_aside(db, row, ask.now)
+        set_aside(db, row, ask.now)
     return Page(found, last, [row[1] & _MASK for row in faulty])  # numbers: else they would not have been found
 
 
@@ -156,7 +156,7 @@ def hold(transaction: Transaction, now: float) -> Holding:
     rows, nobodys, oldest, *owed = _count(db, bits.values())
     if nobodys:
         for row in db.execute(f"SELECT {COLUMNS} FROM events WHERE {_NOBODYS}", (_all(bits.values()),)).fetchall():  # noqa: S608  # constants
-            _set_aside(db, row, now)
+            set_aside(db, row, now)
         rows, _, oldest, *owed = _count(db, bits.values())
     (last,) = db.execute("SELECT max(id) FROM events").fetchone()
     (damaged,) = db.execute("SELECT count(*) FROM quarantine").fetchone()
@@ -257,7 +257,8 @@ def event_of(row: tuple[Any, ...], shift: float) -> CapturedEvent | None:  # Any
         return None
 
 
-def _set_aside(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> None:  # Any: as above
+def set_aside(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> None:  # Any: as above
+    """Put a row into quarantine."""
     number, *rest = row
     kept = b"\0".join(value if isinstance(value, bytes) else repr(value).encode() for value in rest)
     db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)", (number, now, _ALTERED.encode(), kept))

@@ -12,11 +12,10 @@ import orjson
 
 from eventpipe.clock import Clock
 from eventpipe.core.log import contained_logger
-from eventpipe.events import SpoolOverflow
 from eventpipe.spool.bounds import SpoolBounds
 from eventpipe.spool.folder import Owned
 
-_FORMAT: Final = 1
+FORMAT: Final = 1
 
 _logger = contained_logger(__name__)
 
@@ -94,7 +93,7 @@ class Status:
     updated_at: float
     max_bytes: int
     max_age: float | None
-    overflow: SpoolOverflow
+    overflow: str
     numbers: Numbers
     glance: Glance
 
@@ -124,7 +123,7 @@ class StatusFiles:
         bounds = self._bounds
         for owned, numbers, glance in news:
             status = Status(
-                _FORMAT,
+                FORMAT,
                 pid,
                 host,
                 self._started_at,
