@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from eventpipe.checked import Checked
+from eventpipe.cli import spool_options as spools
 from eventpipe.cli.append import AppendOptions, ImportOptions
 from eventpipe.cli.config import ConfigOptions
 from eventpipe.cli.consumers import ConsumersOptions
@@ -264,6 +265,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "seek": partial(command, SeekOptions),
     "send": partial(command, SendOptions),
     "serve": partial(command, ServeOptions),
+    "spool": partial(
+        family,
+        {
+            "status, verify, repair": spools.LookOptions,
+            "list": spools.ListOptions,
+            "drain": spools.DrainOptions,
+            "export": spools.ExportOptions,
+            "purge": spools.PurgeOptions,
+        },
+    ),
     "tail": partial(command, TailOptions),
     "top": partial(command, TopOptions),
     "topics": partial(command, TopicsOptions),

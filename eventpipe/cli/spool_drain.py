@@ -23,7 +23,7 @@ from eventpipe.cli.parse import parse_duration
 from eventpipe.cli.progress import bar
 from eventpipe.cli.sending import ERROR_NAME, FLUSH_TIMEOUT, HOPELESS, close, end
 from eventpipe.cli.signals import Stop, stop_signals
-from eventpipe.cli.spool_files import in_database, opened, taken, told
+from eventpipe.cli.spool_files import check_sink, in_database, opened, taken, told
 from eventpipe.cli.spool_options import DrainOptions
 from eventpipe.cli.text import count, duration
 from eventpipe.client import AsyncClient
@@ -152,9 +152,13 @@ class Draining:
 
     async def _let_go(self, db: sqlite3.Connection) -> None:
         gone, self._gone = self._gone, []
-        if gone:
-            await in_database(partial(looking.let_go, db, gone, self.sink))
+
+        def let_go() -> None:  # counted in the thread: whoever waits may be cancelled meanwhile
+            looking.let_go(db, gone, self.sink)
             self.delivered += len(gone)
+
+        if gone:
+            await in_database(let_go)
 
     def _take(self, uuid: str) -> int | None:
         """The number of an event that is settled; of several with one id the first."""
@@ -180,6 +184,7 @@ def drain_spool(path: Path, options: DrainOptions, out: Console, err: Console) -
     sink = make_sink(options.to, wire, compression=options.compression, allow_insecure=options.allow_insecure)
     seconds = parse_duration("--drain", options.drain)
     with taken(path) as files:
+        check_sink(files, options.sink)
         return run(_drain(files, sink, seconds, options, out, err), out)
 
 

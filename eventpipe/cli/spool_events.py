@@ -22,7 +22,7 @@ from eventpipe.cli.log_file import run
 from eventpipe.cli.output import Output
 from eventpipe.cli.progress import bar
 from eventpipe.cli.signals import Stop, stop_signals
-from eventpipe.cli.spool_files import in_database, opened, taken, told
+from eventpipe.cli.spool_files import check_sink, in_database, opened, taken, told
 from eventpipe.cli.spool_options import ExportOptions, ListOptions
 from eventpipe.cli.text import count, readable
 from eventpipe.clock import format_stamp
@@ -46,6 +46,7 @@ def list_events(path: Path, options: ListOptions, out: Console, err: Console) ->
     found: list[tuple[str, Seen]] = []
     faults: list[str] = []
     with taken(path) as files:
+        check_sink(files, options.sink)
         for owned in files:
             try:
                 with opened(owned) as db:
@@ -133,8 +134,10 @@ def export_events(path: Path, options: ExportOptions, out: Console, err: Console
     Raises:
         CommandError: The spool is in use, there is none, or the file cannot be written.
     """
-    with taken(path) as files, _target(options.output, out) as target:
-        return run(_export(path, files, options, target, err), target)
+    with taken(path) as files:
+        check_sink(files, options.sink)
+        with _target(options.output, out) as target:
+            return run(_export(path, files, options, target, err), target)
 
 
 async def _export(path: Path, files: list[Owned], options: ExportOptions, target: Console, err: Console) -> int:

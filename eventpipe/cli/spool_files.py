@@ -7,12 +7,13 @@ import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from eventpipe.cli.failures import CommandError, reason_of
+from eventpipe.cli.failures import CommandError, UsageError, reason_of
 from eventpipe.cli.inputs import in_thread
+from eventpipe.cli.log_file import hint
 from eventpipe.cli.text import count, readable
 from eventpipe.errors import StoreError
 from eventpipe.spool import folder, rows
@@ -93,6 +94,20 @@ def opened(owned: Owned) -> Iterator[sqlite3.Connection]:
         raise StoreError(str(translated(error, str(owned.path)))) from error
     finally:
         connection.close()
+
+
+def check_sink(files: Sequence[Owned], sink: str | None) -> None:
+    """See that some file knows a sink that is named.
+
+    Raises:
+        UsageError: None does; the nearest name, or all there are, are told.
+    """
+    known: set[str] = set()
+    for owned in files if sink is not None else ():
+        with suppress(StoreError), opened(owned) as db:  # told of when it is its turn
+            known.update(rows.sinks_in(db))
+    if sink is not None and sink not in known:
+        raise UsageError(f"--sink: there is no sink {sink!r}{hint(sink, sorted(known))}")
 
 
 async def in_database(function: Callable[[], T]) -> T:

@@ -61,7 +61,7 @@ class PurgeOptions:
         all: Delete everything, also what is damaged.
         sink: Let go of what this sink is owed; what others are owed too stays for them.
         before: Delete what was captured before a time such as 2026-01-31T09:05:00Z, or 10d for ten days ago.
-        yes: Ask nobody.
+        yes: Do not ask; needed where nobody can answer.
         json: Print the report as JSON.
     """
 

@@ -17,7 +17,7 @@ from eventpipe.cli.display import say
 from eventpipe.cli.failures import FAILURE, UsageError, one_line
 from eventpipe.cli.log_file import run
 from eventpipe.cli.positions import parse_moment
-from eventpipe.cli.spool_files import in_database, opened, taken, told
+from eventpipe.cli.spool_files import check_sink, in_database, opened, taken, told
 from eventpipe.cli.spool_options import PurgeOptions
 from eventpipe.cli.text import count, readable
 from eventpipe.errors import StoreError
@@ -37,6 +37,7 @@ def purge_spool(path: Path, options: PurgeOptions, out: Console, err: Console) -
     if not options.all and options.sink is None and before is None:
         raise UsageError("say what is to go: --sink, --before, or --all")
     with taken(path) as files:
+        check_sink(files, options.sink)
         return run(_purge(path, files, math.inf if before is None else before, options, out, err), out)
 
 

@@ -162,6 +162,20 @@ def test_a_file_that_is_not_ours_or_of_the_future_is_told_of_and_left_as_it_is(
     assert not list(spool.glob("*.damaged"))
 
 
+@pytest.mark.parametrize("command", ["list", "export", "purge --yes", "drain --to http://127.0.0.1:1"])
+def test_a_sink_that_no_file_knows_is_refused_with_the_nearest(shell: Shell, spool: Path, command: str) -> None:
+    """And nothing is changed: a typing error would say that there is nothing."""
+    name = make_spool(spool, 2)
+    verb, *words = command.split()
+
+    ended = shell.run("spool", verb, spool, "--sink", "wed", *words)
+
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("eventpipe: --sink: there is no sink 'wed'")
+    assert "web" in ended.stderr
+    assert len(rows(spool / f"{name}.db")) == 2
+
+
 # -- list and export --------------------------------------------------------------------------------------------------
 
 
