@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -16,6 +17,7 @@ from eventpipe.cli.doctor_disk import check_file
 from eventpipe.cli.doctor_far_end import FarEnd
 from eventpipe.cli.doctor_probe import Place, in_thread
 from eventpipe.cli.doctor_report import Finding, Report, Status, tell
+from eventpipe.cli.doctor_spool import check_spool
 from eventpipe.cli.failures import UsageError
 from eventpipe.cli.formats import CodecName, CompressionName, FormatOptions
 from eventpipe.cli.parse import parse_duration
@@ -40,6 +42,7 @@ class DoctorOptions:
         compression: How a test event is compressed.
         send_test_event: Send one event named eventpipe_doctor, which the far end keeps as it does any other.
         file: Check that a FileSink could write this file; a template is one too.
+        spool: Check that a client could keep events in this folder.
         timeout: The longest that one check may take, from 100ms to 1m.
         allow_insecure: Plain http to other machines is only a warning.
         json: Print the report as JSON.
@@ -52,6 +55,7 @@ class DoctorOptions:
     compression: CompressionName = "gzip"
     send_test_event: bool = False
     file: Path | None = None
+    spool: Path | None = None
     timeout: str = "5s"
     allow_insecure: bool = False
     json: bool = False
@@ -115,7 +119,7 @@ def doctor(url: str | None, options: DoctorOptions, environ: Mapping[str, str], 
     findings: list[Finding] = []
 
     async def check() -> None:
-        async for finding in _all(far_end, options.file, environ, timeout):
+        async for finding in _all(far_end, options, environ, timeout):
             findings.append(finding.without(secrets))
             if not options.json:
                 tell(findings[-1], out)
@@ -127,12 +131,12 @@ def doctor(url: str | None, options: DoctorOptions, environ: Mapping[str, str], 
 
 
 async def _all(
-    far_end: FarEnd | None, file: Path | None, environ: Mapping[str, str], timeout: float
+    far_end: FarEnd | None, options: DoctorOptions, environ: Mapping[str, str], timeout: float
 ) -> AsyncIterator[Finding]:
     for finding in _here(environ, await _settings(environ, timeout)):
         yield finding
-    if file is not None:
-        for finding in await _disk(file, timeout):
+    for check, path in ((check_file, options.file), (check_spool, options.spool)):
+        for finding in () if path is None else await _disk(partial(check, path), timeout):
             yield finding
     if far_end is None:
         yield Finding("far end", Status.UNKNOWN, "no URL was given", "eventpipe doctor URL, with --codec and a key")
@@ -162,10 +166,10 @@ def _here(environ: Mapping[str, str], settings: Settings | str) -> Iterator[Find
     yield process.check_open_files(process.open_files_limit(), options)
 
 
-async def _disk(file: Path, timeout: float) -> Sequence[Finding]:
+async def _disk(check: Callable[[], Sequence[Finding]], timeout: float) -> Sequence[Finding]:
     try:
         async with asyncio.timeout(timeout):
-            return await in_thread(lambda: check_file(file))
+            return await in_thread(check)
     except TimeoutError:
         problem = f"the disk did not answer within {timeout:g} s"
         return [Finding("disk", Status.FAILED, problem, "check what is mounted there")]

@@ -45,10 +45,20 @@ def _findings(file: Path, *, is_template: bool) -> Iterator[Finding]:
     else:
         _try_writing(folder)
         yield Finding("disk", Status.OK, f"{shown} is there, and takes new files")
+    yield check_space("disk", folder, "make room, or rotate and remove files")
+
+
+def check_space(check: str, folder: Path, advice: str) -> Finding:
+    """How much room there is, and what to do where it is little.
+
+    Raises:
+        OSError: It cannot be told.
+    """
     free = shutil.disk_usage(folder).free
     status = Status.FAILED if free < TOO_LITTLE else Status.WARNING if free < LITTLE else Status.OK
-    advice = "" if status is Status.OK else "make room, or rotate and remove files"
-    yield Finding("disk", status, f"{size(free)} free in {shown}", advice)
+    return Finding(
+        check, status, f"{size(free)} free in {readable(str(folder))}", "" if status is Status.OK else advice
+    )
 
 
 def _try_writing(folder: Path) -> None:

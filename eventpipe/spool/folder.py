@@ -27,7 +27,7 @@ _EVENTS: Final = ".db"
 # What SQLite and we keep beside a file of events, and goes with it; the lock last.
 _BESIDE: Final = (".db", ".db-wal", ".db-shm", ".db-journal", ".db-reserve", ".json", ".json-new")
 # Where locks do not reach the other hosts, or are not told of the death of one.
-_REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"})
+REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"})
 _MOUNTS: Final = Path("/proc/self/mounts")
 
 _logger = contained_logger(__name__)
@@ -128,8 +128,8 @@ def check(path: str | os.PathLike[str]) -> Path:
             f" private: chmod 700 {folder}"
         )
     _check_writable(folder)
-    kind = _kind_of_disk(folder)
-    if kind in _REMOTE:
+    kind = kind_of_disk(folder)
+    if kind in REMOTE:
         _logger.warning("the spool %s is on a network file system (%s): put it on a local disk", folder, kind)
     return folder
 
@@ -259,7 +259,7 @@ def _why(error: OSError) -> str:
     return f"{error.strerror}; {remedy}"
 
 
-def _kind_of_disk(folder: Path) -> str:
+def kind_of_disk(folder: Path) -> str:
     """The kind of the file system, as Linux tells; ``""`` where it does not."""
     try:
         lines = _MOUNTS.read_text(errors="replace").splitlines()

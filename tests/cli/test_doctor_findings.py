@@ -25,7 +25,9 @@ from eventpipe.cli.doctor_disk import check_file
 from eventpipe.cli.doctor_judgement import judge_address, judge_clock, judge_tls
 from eventpipe.cli.doctor_probe import Answer, Place, Secured
 from eventpipe.cli.doctor_report import Finding, Report, Status, as_lines, as_picture, tell
+from eventpipe.cli.doctor_spool import check_spool
 from eventpipe.cli.settings import read_settings
+from eventpipe.spool import folder
 
 ROOT = Path(__file__).parents[2]
 OK, WARNING, FAILED, UNKNOWN = Status.OK, Status.WARNING, Status.FAILED, Status.UNKNOWN
@@ -282,6 +284,51 @@ def test_what_is_no_file_or_folder(tmp_path: Path) -> None:
     assert found[1][0].found == f"{tmp_path}/folder is no file"
     assert found[2][0].found == f"{tmp_path}/socket is no file"
     assert found[3][0].found.startswith("path must have {seq} or {uuid} where it has fields")
+
+
+@pytest.mark.usefixtures("much_space")
+def test_spool_that_a_client_can_use_or_make(tmp_path: Path) -> None:
+    """It is not made, and nothing stays there."""
+    (tmp_path / "there").mkdir(mode=0o700)
+
+    found = [check_spool(tmp_path / name) for name in ("there", "new", "new/below")]
+
+    assert [[one.status for one in each] for each in found] == [[OK, OK]] * 3
+    assert [each[0].found for each in found] == [
+        f"{tmp_path}/there is private, and takes new files",
+        f"{tmp_path}/new is not there yet; a client makes it",
+        f"{tmp_path}/new/below is not there yet; a client makes it",
+    ]
+    assert found[0][1].found == f"931.3 GiB free in {tmp_path}/there"
+    assert [*tmp_path.rglob("*")] == [tmp_path / "there"]
+
+
+@pytest.mark.usefixtures("much_space")
+def test_spool_that_a_client_would_refuse(tmp_path: Path) -> None:
+    """In the client's words: others may read it, a link, a file, what is below a file."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    (tmp_path / "file").touch()
+
+    found = [check_spool(tmp_path / name) for name in ("open", "link", "file", "file/below")]
+
+    assert [[one.status for one in each] for each in found] == [[FAILED]] * 4
+    assert "can be read or written by others (mode 755); make it private: chmod 700" in found[0][0].found
+    assert "is a symbolic link, which is not followed" in found[1][0].found
+    assert "is no folder" in found[2][0].found
+    assert f"cannot be made in {tmp_path}/file" in found[3][0].found
+
+
+@pytest.mark.usefixtures("much_space")
+def test_spool_on_a_network_file_system_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its locks may not reach other hosts."""
+    (tmp_path / "there").mkdir(mode=0o700)
+    monkeypatch.setattr(folder, "kind_of_disk", lambda _: "nfs4")
+    assert [(one.status, one.advice) for one in check_spool(tmp_path / "there")] == [
+        (WARNING, "use a local disk"),
+        (OK, ""),
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything: this needs another user")

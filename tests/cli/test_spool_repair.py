@@ -81,8 +81,9 @@ def test_a_file_that_is_cut_off_is_read_as_far_as_it_goes(shell: Shell, spool: P
 
 
 def test_events_that_were_altered_are_set_aside_with_their_numbers(shell: Shell, spool: Path, name: str) -> None:
-    """Beside those that cannot be read at all."""
+    """Beside those that cannot be read at all, and those that are missing next to them, which may have been lost."""
     path = spool / f"{name}.db"
+    change(path, "DELETE FROM events WHERE id IN (2, 4, 7)")
     change(path, "UPDATE events SET captured_at = captured_at + 1 WHERE id IN (5, 6)")
     zero_page(path, leaves_of(path)[20])
 
@@ -90,6 +91,9 @@ def test_events_that_were_altered_are_set_aside_with_their_numbers(shell: Shell,
 
     assert ended.code == 1
     assert f"{name}: set aside, because they do not pass their checksums: 5, 6" in ended.stdout
+    assert ended.stdout.splitlines()[1:3] == [
+        f"{name}: cannot be read: {number}; some may have been delivered before" for number in (4, 7)
+    ]
     assert "; some may have been delivered before" in ended.stdout
     [state] = shell.json("spool", "status", spool)["files"]
     assert state["damaged"] == 2
@@ -118,13 +122,13 @@ def test_what_is_only_in_the_log_of_a_damaged_file_is_kept(shell: Shell, spool: 
     """A process that was killed leaves its last commits there."""
     name = make_spool(spool, EVENTS, fill="x" * 200)
     path = spool / f"{name}.db"
-    zero_page(path, leaves_of(path)[20])
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA wal_autocheckpoint=0")
         db.execute("DELETE FROM events WHERE id = 1")
         copies = {suffix: Path(f"{path}{suffix}").read_bytes() for suffix in ("", "-wal")}
     for suffix, data in copies.items():
         Path(f"{path}{suffix}").write_bytes(data)
+    truncate(path, 0.9)
 
     ended = shell.run("spool", "repair", spool, "--json")
 
