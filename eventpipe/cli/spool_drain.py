@@ -32,7 +32,7 @@ from eventpipe.events import CapturedEvent
 from eventpipe.outcomes import Outcome
 from eventpipe.spool import looking
 from eventpipe.spool.folder import Owned
-from eventpipe.spool.rows import Holding
+from eventpipe.spool.values import Holding
 
 
 @dataclass(slots=True)

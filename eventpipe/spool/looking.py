@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from eventpipe.events import CapturedEvent
 from eventpipe.spool import rows
-from eventpipe.spool.rows import COLUMNS, Holding, Settled
+from eventpipe.spool.rows import COLUMNS
+from eventpipe.spool.values import Holding, Settled
 from eventpipe.stores.sqlite_jobs import Transaction
 
 PAGE: Final = 500  # rows read at once

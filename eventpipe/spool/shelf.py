@@ -183,17 +183,20 @@ class Shelf:
         damaged = []
         for number, part in [*self._parts.items()]:
             while part.waiting > 0:
+                # No more than were counted: a damaged file may show an event twice.
+                most = min(max_events, part.waiting)
                 page = await part.file.read(
-                    part.bit, after=part.after, held=part.held, max_events=max_events, max_bytes=max_bytes
+                    part.bit, after=part.after, held=part.held, max_events=most, max_bytes=max_bytes
                 )
                 if page.damaged:
                     damaged.append((number, page.damaged))
-                for one, event in page.events:
+                events = dict(page.events)
+                for one, event in events.items():
                     event.ticket = ticket_of(number, one)
-                    part.held.add(one)
-                if page.events:
+                part.held.update(events)
+                if events:
                     part.after = page.events[-1][0]
-                    return [event for _, event in page.events], damaged
+                    return [*events.values()], damaged
                 if damaged or not part.after:
                     break  # counted wrongly until the caller has seen to what was damaged
                 part.after = 0  # what was put back is before that

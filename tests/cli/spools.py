@@ -12,7 +12,7 @@ from eventpipe.clock import Clock
 from eventpipe.encoding import Encoder
 from eventpipe.spool import folder
 from eventpipe.spool.file import open_file
-from eventpipe.spool.rows import Written
+from eventpipe.spool.values import Written
 
 STAMP = 1_769_850_300.0  # 2026-01-31T09:05:00Z, when the first was captured, and a second later the next
 
@@ -25,16 +25,9 @@ def make_spool(path: Path, events: int, *, sinks: Sequence[str] = ("web",), name
         file = await open_file(owned, ["web", "audit"], Clock())
         owed = sum(file.bits[sink] for sink in sinks)
         encoder = Encoder()
-        written = [
-            Written(
-                file.next_id(),
-                owed,
-                STAMP + number,
-                encoder.encode(name, f"u{number}", {"n": number, "fill": fill}, None, None, None, None, None),
-            )
-            for number in range(events)
-        ]
-        await file.write(written, is_synced=True)
+        for number in range(events):
+            event = encoder.encode(name, f"u{number}", {"n": number, "fill": fill}, None, None, None, None, None)
+            await file.write(Written(file.next_ids(1), [event], owed, STAMP + number), is_synced=True)
         await file.aclose()
         owned.release()
         return owned.name
