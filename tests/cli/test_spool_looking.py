@@ -12,9 +12,10 @@ import pytest
 
 from eventpipe.client import AsyncClient
 from eventpipe.spool import folder
+from eventpipe.spool.status import Glance, Numbers, Status
 from eventpipe.testing import GatedSink
 from tests.cli.logs import Shell
-from tests.cli.spools import change, make_spool, rows
+from tests.cli.spools import STAMP, change, make_spool, rows
 from tests.cli.terminal import terminal
 
 MINUTE = "2026-01-31T09:06:00Z"  # of the 60th event, which it is not before
@@ -66,9 +67,10 @@ def test_status_tells_what_a_process_that_is_gone_left(shell: Shell, spool: Path
 def test_status_of_an_owner_says_nothing_that_an_earlier_one_said(shell: Shell, spool: Path) -> None:
     """A status file of another process is not believed."""
     name = make_spool(spool, 4)
-    (spool / f"{name}.json").write_bytes(b'{"format":1,"pid":1,"host":"elsewhere"}')
     owned = folder.take(spool, name)
     assert owned is not None
+    said = Status(1, 1, "elsewhere", STAMP, STAMP, 1, None, "drop_newest", Numbers(bytes=7), Glance(STAMP, 7))
+    (spool / f"{name}.json").write_bytes(orjson.dumps(said))
     [file] = shell.json("spool", "status", spool)["files"]
     owned.release()
     assert (file["state"], file["pid"], file["waiting"], file["updated_at"]) == ("owned", os.getpid(), {}, None)
@@ -86,6 +88,20 @@ def test_status_says_of_a_file_that_cannot_be_read_why(shell: Shell, spool: Path
     states = {file["file"]: file for file in orjson.loads(ended.stdout)["files"]}
     assert sorted(file["state"] for file in states.values()) == ["orphaned", "unreadable"]
     assert "of version 9, and this release knows versions up to 1" in states[bad]["fault"]
+
+
+def test_all_files_that_are_in_use_are_counted(shell: Shell, spool: Path) -> None:
+    """Before any other is touched."""
+    make_spool(spool, 1)
+    owned = [folder.take(spool, make_spool(spool, 1)) for _ in range(3)]
+
+    ended = shell.run("spool", "verify", spool)
+
+    for one in owned:
+        assert one is not None
+        one.release()
+    assert ended.code == 1
+    assert ", and 2 others; stop it first, nothing was changed" in ended.stderr
 
 
 COMMANDS = ["list", "verify", "export", "repair", "purge --all --yes", "drain --to http://127.0.0.1:1"]
