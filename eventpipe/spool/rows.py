@@ -15,7 +15,7 @@ from zlib import crc32
 from eventpipe.events import CapturedEvent
 from eventpipe.spool.status import Glance
 from eventpipe.spool.values import Ask, Discard, Holding, Page, Settled, Written
-from eventpipe.stores.packing import checksum, pack, unpack
+from eventpipe.stores.packing import checksum, pack_checked, unpack
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.stores.sqlite_opening import Scheme
 
@@ -226,10 +226,8 @@ def unsealed(number: int, owed: object) -> int | None:
 def _append_values(values: list[object], written: Written) -> None:
     ids, events, owed, captured_at = written
     for number, event in zip(ids, events, strict=True):
-        name, extra, data, size = pack(event)
-        check = checksum(number, captured_at, name, extra, data, size)
         seal = owed | crc32(_PAIR.pack(number, owed)) << MAX_SINKS  # as sealed(), without a call
-        values += (number, seal, captured_at, size, check, name, extra, data)
+        values += (number, seal, captured_at, *pack_checked(event, number, captured_at))
 
 
 def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:

@@ -83,6 +83,16 @@ def unpack_all(rows: Sequence[Row], shift: float) -> list[CapturedEvent]:
     ]
 
 
+def pack_checked(event: CapturedEvent, place: int, moment: float) -> tuple[int, int, bytes, bytes | None, bytes]:
+    """What ``pack()`` and ``checksum()`` make of an event, in one call: size, checksum, name, extra, data."""
+    data = event.data
+    if event.extra is None and event.lane is None:
+        name, size = event.name.encode(), len(data)
+        return size, crc32(data, crc32(_FRAME.pack(place, moment, size, len(name), size, -1) + name)), name, None, data
+    name, extra, data, size = pack(event)
+    return size, checksum(place, moment, name, extra, data, size), name, extra, data
+
+
 def unpack(name: bytes, extra: bytes | None, data: bytes, captured_at: float) -> CapturedEvent:
     """The event; ``captured_at`` is its moment on the loop clock.
 

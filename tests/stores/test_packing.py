@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventpipe.events import CapturedEvent
-from eventpipe.stores.packing import checksum, pack, unpack
+from eventpipe.stores.packing import checksum, pack, pack_checked, unpack
 from eventpipe.testing import make_event
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -38,6 +38,23 @@ def test_event_comes_back_as_it_was(
 
     assert members_of(back) == members_of(event)
     assert size == event.held
+
+
+@given(
+    name=texts.filter(bool),
+    lane=st.none() | texts,
+    key=st.none() | texts,
+    place=st.integers(0, 2**63 - 1),
+    moment=st.floats(allow_nan=False),
+)
+def test_one_call_makes_what_two_make(name: str, lane: str | None, key: str | None, place: int, moment: float) -> None:
+    """An event as bytes, and the checksum of that at its place."""
+    event = make_event(name, lane=lane, key=key)
+
+    packed_name, extra, data, size = pack(event)
+    check = checksum(place, moment, packed_name, extra, data, size)
+
+    assert pack_checked(event, place, moment) == (size, check, packed_name, extra, data)
 
 
 def test_plain_event_needs_nothing_beside_it() -> None:
