@@ -79,6 +79,13 @@ async def fill(folder: Path, events: Sequence[Mapping[str, object]]) -> None:
             await client.capture("e", properties=said)
 
 
+async def drained(client: AsyncClient) -> None:
+    """Wait until nothing is left, neither in memory nor on disk."""
+    async with asyncio.timeout(20):
+        while (left := check_ledger(client)).pending or left.spooled:
+            await asyncio.sleep(0.005)
+
+
 @pytest_asyncio.fixture
 async def filled(tmp_path: Path) -> Path:
     """A closed file."""
@@ -109,8 +116,7 @@ async def test_nothing_altered_is_sent_and_what_is_lost_has_its_number(
         sink = MemorySink(name="far")
         async with AsyncClient(sink, spool=folder, durability="process", max_batch_age=0.01) as client:
             fresh = await client.capture("e", properties=properties(EVENTS))
-            while (left := check_ledger(client)).pending or left.spooled:
-                await asyncio.sleep(0.005)
+            await drained(client)
         numbers = check_ledger(client, received=sink.uuids, drained=True)
 
         told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -144,8 +150,7 @@ async def test_file_that_is_damaged_where_it_is_read_is_set_aside(
     sink = MemorySink(name="far")
     async with AsyncClient(sink, spool=folder, durability="process", max_batch_age=0.01) as client:
         assert client.statistics().recovered == 5
-        while client.statistics().spooled:
-            await asyncio.sleep(0.005)
+        await drained(client)
         fresh = await client.capture("e")
         assert fresh.durability == "process"
         assert len([*folder.glob("*.db")]) == 2
