@@ -170,6 +170,9 @@ class Spool(Service):
             except TimeoutError:
                 looks_at = loop.time() + ADOPT_INTERVAL
                 await self._look()
+            for number in [number for number, file in self._files.items() if file.fault is not None]:
+                with contextlib.suppress(StoreError):  # no new file can be made: at the next look
+                    await self._set_aside(number)
             await self._make_room()
 
     def _request_stop(self, deadline: Deadline) -> None:
@@ -178,10 +181,7 @@ class Spool(Service):
         self._stir.set()
 
     async def _look(self) -> None:
-        """Set aside what is damaged, clear away what is empty, and take over what is nobody's."""
-        for number in [number for number, file in self._files.items() if file.fault is not None]:
-            with contextlib.suppress(StoreError):  # no new file can be made: at the next look
-                await self._set_aside(number)
+        """Clear away what is empty, and take over what is nobody's."""
         await self._clear_away()
         with contextlib.suppress(OSError):  # a full table of files: at the next look
             self._orphans += await _in_thread(folder.orphans, self._folder)
@@ -363,6 +363,7 @@ class Spool(Service):
 
     def _wrote(self, writing: Writing, used: int | BaseException) -> None:
         if isinstance(used, BaseException):
+            self._stir.set()  # the file may be broken
             self._is_disk_full = isinstance(used, StoreFullError)
         elif writing.file in self._bytes:
             self._bytes[writing.file] = used

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eventpipe.clock import Clock
 from eventpipe.core.waking import running_loop
-from eventpipe.errors import ClosedError, StoreError, StoreFullError
+from eventpipe.errors import ClosedError, SpoolError, StoreError, StoreFullError
 from eventpipe.events import CapturedEvent
 from eventpipe.spool.file import SpoolFile
 from eventpipe.spool.shelf import Shelf
@@ -105,10 +105,13 @@ class Writer:
 
         Raises:
             ClosedError: There is none.
-            StoreError: There is no room.
+            StoreError: There is no room, or the file is broken.
         """
         if self.file is None:
             raise ClosedError("the spool is not open")
+        _, file = self.file
+        if file.fault is not None:
+            raise SpoolError(f"{file.owned.path} is broken, and another file is being made: {file.fault}")
         self._check_room()
         return self.file
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from eventpipe import AsyncClient, DropReason, OutcomeKind, PermanentSinkError, RetryPolicy, TransientSinkError
 from eventpipe.errors import SpoolError
-from eventpipe.events import SpoolReplay
+from eventpipe.events import Durability, SpoolReplay
 from eventpipe.sinks import MemorySink
+from eventpipe.spool import rows
+from eventpipe.spool.values import Written
+from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.testing import GatedSink, check_ledger
 from eventpipe.testing.recording import RecordingSink
 
@@ -378,3 +382,43 @@ async def test_worker_begins_nothing_before_what_it_sent_is_off_the_disk(folder:
             assert (len(sink.attempts), client.statistics().delivered) == (1, 10)
         await sink.reached(2)
         await client.flush()
+
+
+@pytest.mark.parametrize("level", ["process", "power"])
+async def test_file_whose_fsync_failed_is_never_written_again(
+    folder: Path, level: Durability, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was on its way there is in memory alone, and said to be; what comes next is in another file, and arrives."""
+    sink = GatedSink(name="sink")
+    async with AsyncClient(sink, spool=folder, durability=level, max_batch_age=0.001) as client:
+        spool = client._spool
+        assert spool is not None
+        assert (await client.capture("before")).durability == level
+        ((number, file),) = spool._files.items()
+        broken, write = [file.owned.path], rows.write
+
+        def fail(transaction: Transaction, calls: Sequence[Written]) -> list[int]:
+            assert not write_again
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            write_again.append(1)
+            raise error
+
+        write_again: list[int] = []
+        monkeypatch.setattr(rows, "write", fail)
+        weak = await client.capture("during")
+        assert weak.durability == "memory"
+        monkeypatch.setattr(rows, "write", write)
+        assert (await client.capture("meanwhile")).durability == "memory"  # nothing more is written there
+        while number in spool._files:  # noqa: ASYNC110  # threads bring it about
+            await asyncio.sleep(0.001)
+        assert (await client.capture("after")).durability == level
+        assert [other.owned.path for other in spool._files.values()] != broken
+        sink.release()
+        report = await client.flush()
+        assert (report.delivered, report.dropped) == (4, 0)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert sum("cannot be written to the spool, and are in memory only" in line for line in told) == 1
+    assert sum("is set aside as it is" in line for line in told) == 1
+    check_ledger(client, received=sink.uuids, drained=True)
+    assert [path for path in folder.iterdir() if path.suffix == ".db"] == broken  # noqa: ASYNC240  # a look
