@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import time
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -163,7 +164,9 @@ async def fork(journal: Journal, arguments: Arguments) -> None:
     first, last = arguments["first"], arguments["last"]
     async with client_of(journal, arguments) as client:
         await capture(client, journal, range(first, last))
-        if (pid := os.fork()) == 0:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # the file has a thread
+            pid = os.fork()
+        if pid == 0:
             _live_as_child(client, Journal(arguments["childs"]), range(last, 2 * last - first))
         journal.write(("forked", pid))
         await capture(client, journal, range(2 * last - first, 3 * last - 2 * first))
