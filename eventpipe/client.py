@@ -166,8 +166,14 @@ class AsyncClient(Settling):
             clock=clock,
             on_taken_over=lambda sink, events: self._dispatcher(sink).ledger.recover(events),
             on_lost=lambda sink, events, reason: self._dispatcher(sink).exit.lose_unseen(events, reason),
+            on_set_aside=self._insure,
             bounds=SpoolBounds(options.spool_bytes, options.spool_age, options.spool_overflow),
         )
+
+    def _insure(self) -> None:
+        if self._options.durability != "memory":
+            for dispatcher in self._dispatchers:
+                dispatcher.insure()
 
     def _dispatcher(self, sink: str) -> Dispatcher:
         return next(one for one in self._dispatchers if one.traits.name == sink)
@@ -223,6 +229,7 @@ class AsyncClient(Settling):
             InvalidEventError: The event cannot be sent, in strict mode.
             ClosedError: The client was closed, in strict mode.
             ValueError: ``overflow`` or ``durability`` is not one of the words.
+            RuntimeError: The event is to be on disk, and the client's event loop, which is not this one, ended.
 
         Cancellation:
             Safe. The event is in, or (waiting for room) dropped as ``abandoned``.

@@ -87,7 +87,8 @@ class SyncClient(Blocking):
         """Take an event in, waiting for nothing unless ``overflow`` is ``"wait"``; it is sent in the background.
 
         With ``"wait"`` this thread, and no other, waits for room, at most for ``overflow_timeout``; with ``"raise"`` it
-        asks the client's thread whether there is room. Inside a hook or a sink of the client nothing is waited for.
+        asks the client's thread whether there is room; with a ``durability`` above ``"memory"`` it waits until the
+        event is on disk. Inside a hook or a sink of the client nothing is waited for.
 
         Args are those of ``AsyncClient.capture()``.
 
@@ -108,8 +109,9 @@ class SyncClient(Blocking):
         described = describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
         if client._options.enabled and not (client._entrance.is_closed or self._home.is_here):
             overflow = overflow_of(described, client._options, has_spool=client._spool is not None)
-            if overflow in ("wait", "raise"):
-                return self._hand_over(described, overflow)
+            is_durable = (described.durability or client._options.durability) != "memory"
+            if is_durable or overflow in ("wait", "raise"):
+                return self._hand_over(described, overflow, is_durable=is_durable)
         return self._leave(described)
 
     def capture_nowait(
@@ -134,11 +136,11 @@ class SyncClient(Blocking):
             describe(event, distinct_id, properties, timestamp, uuid, headers, key, lane, overflow, durability)
         )
 
-    def _hand_over(self, described: Event, overflow: Overflow) -> Receipt:
+    def _hand_over(self, described: Event, overflow: Overflow, *, is_durable: bool) -> Receipt:
         """Have the client's thread take the event in, and wait for what comes of it."""
         self._warn_on_a_loop("capture")
         longest = LOOK_TIMEOUT if overflow == "raise" else self._client._options.overflow_timeout
-        timeout = None if longest is None else longest + ANSWER_TIMEOUT
+        timeout = None if is_durable or longest is None else longest + ANSWER_TIMEOUT
         try:
             return self._home.run(self._client.capture(described), timeout)
         except (HeldUpError, LoopEndedError) as exc:

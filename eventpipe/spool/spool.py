@@ -57,6 +57,7 @@ class Spool(Service):
         clock: Clock,
         on_taken_over: Callable[[str, int], object],
         on_lost: Callable[[str, int, DropReason], object],
+        on_set_aside: Callable[[], object],
         bounds: SpoolBounds,
     ) -> None:
         """Open nothing yet.
@@ -67,6 +68,7 @@ class Spool(Service):
             clock: What tells the time.
             on_taken_over: Called with a sink and the number of its events in a file that was taken over.
             on_lost: Called with a sink, the number of its events on disk that are lost, and why.
+            on_set_aside: Called when a file is used no more: what is in memory is on disk no longer.
             bounds: How much is kept.
         """
         super().__init__("eventpipe-spool")
@@ -76,6 +78,7 @@ class Spool(Service):
         self._sinks = tuple(sinks)
         self._clock = clock
         self._on_taken_over = on_taken_over
+        self._on_set_aside = on_set_aside
         self._bounds = bounds
         self._reading = asyncio.Lock()  # who takes rows out of a file, or lets them go unread
         self._stir = asyncio.Event()
@@ -326,6 +329,7 @@ class Spool(Service):
             await file.aclose()  # first: what is on its way there has its answer then
             del self._files[number], self._bytes[number], self._foreign[number]
             lost = sum(shelf.give_up_file(number) for shelf in self.shelves.values())
+        self._on_set_aside()
         self._unreadable[file.owned] = str(file.fault)
         _logger.error(
             "a file of the spool is set aside as it is, with %d events that waited there: %s", lost, file.fault

@@ -103,7 +103,12 @@ class Entrance:
         if not self.is_closed:
             runtime.ensure()
         if runtime.is_elsewhere:
-            return self.leave_for_loop(described, overflow, prepared, runtime)
+            if self._keeping is None or not self._keeping.waits_for(described):
+                return self.leave_for_loop(described, overflow, prepared, runtime)
+            return await runtime.run(self._take_in(described, overflow, prepared))
+        return await self._take_in(described, overflow, prepared)
+
+    async def _take_in(self, described: Event, overflow: Overflow, prepared: Prepared) -> Receipt:
         if self._keeping is not None:
             await self._keeping.ready(described)
         receipt, waiting = self.enter(described, overflow, prepared)

@@ -41,10 +41,13 @@ class Keeping:
         self._durability = durability
         self._is_failing = False
 
+    def waits_for(self, described: Event) -> bool:
+        """Whether an event is to be on disk before its capture returns."""
+        return (described.durability or self._durability) != "memory"
+
     async def ready(self, described: Event) -> None:
         """Wait until the disk is open, where an event needs it and it is being opened."""
-        level = described.durability or self._durability
-        if level != "memory" and self.spool.state is ServiceState.STARTING:
+        if self.waits_for(described) and self.spool.state is ServiceState.STARTING:
             with contextlib.suppress(ClosedError, StoreError, OSError):  # met when it is to be written
                 await self.spool.started()
 

@@ -39,6 +39,7 @@ def running(tmp_path: Path) -> Running:
             clock=Clock(),
             on_taken_over=lambda sink, count: taken_over.append((sink, count)),
             on_lost=lambda sink, count, _: damaged.append((sink, count)),
+            on_set_aside=lambda: None,
             bounds=SpoolBounds(2**30),
         )
         await spool.start()
