@@ -74,7 +74,7 @@ async def _purge(
 def _meant(db: sqlite3.Connection, before: float, options: PurgeOptions) -> tuple[list[int], int]:
     """The numbers of the events that are meant, and how many are damaged and meant as well."""
     ids = [one.id for one in looking.see_all(db, sink=options.sink) if one.captured_at < before]
-    return ids, len(looking.set_aside(db)) if options.all else 0
+    return ids, len(looking.set_aside(db)) + looking.holding(db, 0.0).missing if options.all else 0
 
 
 def _let_go(db: sqlite3.Connection, ids: Sequence[int], sink: str | None, *, is_all: bool) -> None:

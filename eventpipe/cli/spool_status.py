@@ -42,7 +42,7 @@ class FileState:
         in_memory: Events that its owner is sending, by sink.
         bytes: In use.
         oldest_at: When the oldest event was captured; ``None``: there is none, or that is not known.
-        damaged: Rows in quarantine.
+        damaged: Rows in quarantine; of a file that is in nobody's use also those that cannot be found.
         updated_at: When its owner said so.
         fault: Why it cannot be read.
     """
@@ -141,7 +141,7 @@ def _of_nobody(owned: Owned) -> FileState:
         waiting=held.events,
         bytes=held.bytes,
         oldest_at=stamp(held.oldest),
-        damaged=held.damaged,
+        damaged=held.damaged + held.missing,
     )
 
 

@@ -72,12 +72,15 @@ class Checked:
         return bar("checking", self.events, self.total, f"{count(len(self.damaged))} damaged")
 
     def _file(self, name: str, db: sqlite3.Connection) -> None:
-        self.total += looking.holding(db, 0.0).rows
+        holding = looking.holding(db, 0.0)
+        self.total += holding.rows
         for one in looking.see_all(db):
             self.events += 1
             if one.fault is not None:
                 self.damaged.append(Damage(name, one.id, one.fault))
         self.damaged += [Damage(name, number, f"set aside: {fault}") for number, fault in looking.set_aside(db)]
+        if holding.missing:
+            self.damaged.append(Damage(name, None, f"{count(holding.missing, 'event')} more, which cannot be found"))
         found = [str(words) for (words,) in db.execute(f"PRAGMA integrity_check({_MAX_WORDS})")]
         if found != ["ok"]:
             raise StoreError(f"the file is damaged ({found[0]})")

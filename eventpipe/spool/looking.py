@@ -76,8 +76,9 @@ def set_aside(db: sqlite3.Connection) -> list[tuple[int, str]]:
 
 
 def clear_aside(db: sqlite3.Connection) -> None:
-    """Delete the rows in quarantine."""
+    """Delete the rows in quarantine, and look no more for those that cannot be found."""
     db.execute("DELETE FROM quarantine")
+    rows.recount(db)
 
 
 def holding(db: sqlite3.Connection, now: float) -> Holding:
@@ -105,7 +106,7 @@ def let_go(db: sqlite3.Connection, ids: Sequence[int], sink: str | None) -> None
     db.execute("BEGIN IMMEDIATE")
     try:
         if sink is None:
-            db.executemany("DELETE FROM events WHERE id = ?", [(number,) for number in ids])
+            rows.let_go(db, ids)
         else:
             rows.settle(Transaction(db), [Settled(rows.bits_of(Transaction(db), [sink])[sink], ids)])
         db.execute("COMMIT")

@@ -107,6 +107,7 @@ class Repair:
                 "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?)", source.execute("SELECT * FROM quarantine")
             )
         new.execute("INSERT OR REPLACE INTO counters VALUES ('last', ?)", (self.last,))
+        rows.recount(new)
         new.execute("COMMIT")
         new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

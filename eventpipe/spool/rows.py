@@ -60,6 +60,8 @@ COLUMNS: Final = "id, owed, captured_at, size, checksum, name, extra, data"
 _USED: Final = (
     "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
+# In the order of the table: by its number a row whose number was altered is not found.
+_DELETE_LIKE: Final = f"DELETE FROM events WHERE +{COLUMNS.replace(', ', ' IS ? AND ')} IS ?"  # noqa: S608  # constants
 _NOBODYS: Final = "coalesce(owed & ?, 0) = 0"  # a damaged one may be nothing at all
 _PAIR: Final = struct.Struct("<qI")
 _ALTERED: Final = "the event does not pass its checksum"
@@ -93,6 +95,7 @@ def write(transaction: Transaction, calls: Sequence[Written]) -> list[int]:
     for first in range(0, len(values), step):
         part = values[first : first + step]
         db.execute(_INSERTS[len(part) // _WIDTH], part)
+    _count_in(db, len(values) // _WIDTH)
     return [_used(db)] * len(calls)
 
 
@@ -103,19 +106,23 @@ def settle(transaction: Transaction, calls: Sequence[Settled]) -> list[int]:
     """
     db = transaction.db
     (sinks,) = db.execute("SELECT count(*) FROM sinks").fetchone()
+    gone = 0
     for bit, ids in calls:
         if sinks == 1:  # as a rule: nobody else is owed them, whatever the rows say
-            db.executemany("DELETE FROM events WHERE id BETWEEN ? AND ?", _runs(ids))
+            gone += db.executemany("DELETE FROM events WHERE id BETWEEN ? AND ?", _runs(ids)).rowcount
             continue
         # The last of the sinks, as a rule.
         alone = [(number, sealed(number, bit)) for number in ids]
-        if db.executemany("DELETE FROM events WHERE id = ? AND owed = ?", alone).rowcount == len(alone):
+        deleted = db.executemany("DELETE FROM events WHERE id = ? AND owed = ?", alone).rowcount
+        gone += deleted
+        if deleted == len(alone):
             continue
         for number in ids:
             row = db.execute("SELECT owed FROM events WHERE id = ?", (number,)).fetchone()
             if row is not None and (owed := unsealed(number, row[0])) is not None:
                 left = owed & ~bit
                 db.execute("UPDATE events SET owed = ? WHERE id = ?", (sealed(number, left), number))
+    _count_in(db, -gone)
     return [_used(db)] * len(calls)
 
 
@@ -124,7 +131,7 @@ def read(transaction: Transaction, ask: Ask) -> Page:
     db = transaction.db
     found: list[tuple[int, CapturedEvent]] = []
     faulty: list[tuple[Any, ...]] = []
-    size, last = 0, None
+    size, last = 0, ask.after
     rows = db.execute(
         f"SELECT {COLUMNS} FROM events WHERE id > ? AND owed & ? ORDER BY id",  # noqa: S608  # constants
         (ask.after, ask.bit),
@@ -132,21 +139,21 @@ def read(transaction: Transaction, ask: Ask) -> Page:
     for row in rows:
         number = row[0]
         if number in ask.held:
-            last = number
             continue
         event = event_of(row, ask.shift)
         if event is None:
             faulty.append(row)
-        else:
+        elif number > last:  # else a damaged page shows it a second time
             if found and (len(found) >= ask.max_events or size + event.held > ask.max_bytes):
                 break
             found.append((number, event))
             size += event.held
-        last = number
+            last = number
     rows.close()
     for row in faulty:
         set_aside(db, row, ask.now)
-    return Page(found, last, [row[1] & _MASK for row in faulty])  # numbers: else they would not have been found
+    damaged = [_as_found(db, row[1]) for row in faulty]
+    return Page(found, damaged)
 
 
 def hold(transaction: Transaction, now: float) -> Holding:
@@ -154,6 +161,10 @@ def hold(transaction: Transaction, now: float) -> Holding:
     db = transaction.db
     bits = sinks_in(db)
     rows, nobodys, oldest, *owed = _count(db, bits.values())
+    counted = _counted(db)
+    missing = 0 if counted is None else max(counted - rows, 0)
+    if counted is None:
+        recount(db)
     if nobodys:
         for row in db.execute(f"SELECT {COLUMNS} FROM events WHERE {_NOBODYS}", (_all(bits.values()),)).fetchall():  # noqa: S608  # constants
             set_aside(db, row, now)
@@ -162,7 +173,7 @@ def hold(transaction: Transaction, now: float) -> Holding:
     (damaged,) = db.execute("SELECT count(*) FROM quarantine").fetchone()
     last = max(last or 0, _counter(db, "last"))
     by_sink = dict(zip(bits, owed, strict=True))
-    return Holding(by_sink, rows, _used(db), last, oldest if isinstance(oldest, float) else None, damaged)
+    return Holding(by_sink, rows, _used(db), last, oldest if isinstance(oldest, float) else None, damaged, missing)
 
 
 def glance(transaction: Transaction, _: None) -> Glance:
@@ -178,11 +189,11 @@ def used(transaction: Transaction, _: None) -> int:
 
 
 def is_empty(transaction: Transaction, _: None) -> bool:
-    """Whether nothing is left, not even what was damaged."""
+    """Whether nothing is left, not even what was damaged, and nothing is missing."""
     (is_any,) = transaction.db.execute(
         "SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM quarantine)"
     ).fetchone()
-    return not is_any
+    return not (is_any or _counted(transaction.db))
 
 
 def note_last(transaction: Transaction, last: int) -> None:
@@ -199,12 +210,23 @@ def discard(transaction: Transaction, ask: Discard) -> list[tuple[int, int]]:
     for number, owed, size in rows:
         if left <= 0 or len(gone) >= ask.max_events:
             break
-        if number not in ask.held:
-            gone.append((number, owed & _MASK if isinstance(owed, int) else 0))
+        if number not in ask.held and (bits := unsealed(number, owed)) is not None:  # else it may be another's number
+            gone.append((number, bits))
             left -= max(size, 1) if isinstance(size, int) else 1
     rows.close()
-    db.executemany("DELETE FROM events WHERE id = ?", [(number,) for number, _ in gone])
+    let_go(db, [number for number, _ in gone])
     return gone
+
+
+def let_go(db: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Delete rows, whoever they are owed to."""
+    _count_in(db, -db.executemany("DELETE FROM events WHERE id = ?", [(number,) for number in ids]).rowcount)
+
+
+def recount(db: sqlite3.Connection) -> None:
+    """Note how many rows there are; what was missing is so no more."""
+    (found,) = db.execute("SELECT count(*) FROM events").fetchone()
+    db.execute("INSERT OR REPLACE INTO counters VALUES ('rows', ?)", (sealed(0, found),))
 
 
 # -- one row ----------------------------------------------------------------------------------------------------------
@@ -256,11 +278,17 @@ def event_of(row: tuple[Any, ...], shift: float) -> CapturedEvent | None:  # Any
 
 
 def set_aside(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> None:  # Any: as above
-    """Put a row into quarantine."""
+    """Put a row into quarantine.
+
+    Where its number was altered too it may be another's, and that one stays.
+    """
     number, *rest = row
     kept = b"\0".join(value if isinstance(value, bytes) else repr(value).encode() for value in rest)
     db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)", (number, now, _ALTERED.encode(), kept))
-    db.execute("DELETE FROM events WHERE id = ?", (number,))
+    if db.execute(f"SELECT {COLUMNS} FROM events WHERE id = ?", (number,)).fetchone() == row:  # noqa: S608  # constants
+        let_go(db, [number])
+    else:
+        _count_in(db, -db.execute(_DELETE_LIKE, row).rowcount)
 
 
 def sinks_in(db: sqlite3.Connection) -> dict[str, int]:
@@ -282,6 +310,12 @@ def _count(db: sqlite3.Connection, bits: Iterable[int]) -> tuple[Any, ...]:  # A
     return rows, nobodys, oldest, *map(int, owed)
 
 
+def _as_found(db: sqlite3.Connection, owed: object) -> int:
+    """The bits of sinks as SQLite sees them, whatever they have become."""
+    (bits,) = db.execute("SELECT ? & ?", (owed, _MASK)).fetchone()
+    return int(bits)
+
+
 def _all(bits: Iterable[int]) -> int:
     return sum(1 << bit for bit in bits)
 
@@ -294,6 +328,18 @@ def _used(db: sqlite3.Connection) -> int:
 def _counter(db: sqlite3.Connection, name: str) -> int:
     row = db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
     return row[0] if row is not None and isinstance(row[0], int) else 0
+
+
+def _counted(db: sqlite3.Connection) -> int | None:
+    """How many rows there are to be: a page that is damaged may lose some unseen. ``None``: that is not known."""
+    return unsealed(0, _counter(db, "rows"))
+
+
+def _count_in(db: sqlite3.Connection, rows: int) -> None:
+    """Note that there are so many rows more, or fewer."""
+    counted = _counted(db)
+    if counted is not None and rows:
+        db.execute("UPDATE counters SET value = ? WHERE name = 'rows'", (sealed(0, max(counted + rows, 0)),))
 
 
 def _recover(db: sqlite3.Connection, path: str) -> None:

@@ -197,8 +197,12 @@ class Shelf:
                 if events:
                     part.after = page.events[-1][0]
                     return [*events.values()], damaged
-                if damaged or not part.after:
+                if page.damaged:
                     break  # counted wrongly until the caller has seen to what was damaged
+                if not part.after:  # a damaged page showed them when they were counted, and does so no more
+                    missing, part.owed = part.waiting, part.owed - part.waiting
+                    self._on_lost(missing, DropReason.DAMAGED)
+                    break
                 part.after = 0  # what was put back is before that
         return [], damaged
 

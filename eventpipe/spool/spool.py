@@ -277,6 +277,12 @@ class Spool(Service):
             _logger.warning(
                 "%s keeps %d events that do not pass their checksum, and are not sent", owned.path, file.holding.damaged
             )
+        if file.holding.missing:
+            _logger.warning(
+                "%d more events of %s cannot be found: a page of it is damaged; eventpipe spool verify says which",
+                file.holding.missing,
+                owned.path,
+            )
         number, self._next = self._next, self._next + 1
         self._files[number] = file
         self._bytes[number] = file.holding.bytes

@@ -79,13 +79,11 @@ class Page(NamedTuple):
 
     Attributes:
         events: Each with its number.
-        last: The number of the last row that was looked at; ``None``: there is none behind ``after``.
         damaged: Of each row that was set aside, because it did not pass its checksum, the bits of the sinks that it
             was counted for.
     """
 
     events: list[tuple[int, CapturedEvent]]
-    last: int | None
     damaged: list[int]
 
 
@@ -99,6 +97,7 @@ class Holding(NamedTuple):
         last: The highest number that was ever given.
         oldest: When the oldest was captured, wall clock; ``None``: there is none.
         damaged: How many rows are in quarantine.
+        missing: How many rows more there were, which a damaged page does not show any more.
     """
 
     events: dict[str, int]
@@ -107,3 +106,4 @@ class Holding(NamedTuple):
     last: int
     oldest: float | None
     damaged: int
+    missing: int

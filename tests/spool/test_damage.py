@@ -24,6 +24,9 @@ from eventpipe.testing import check_ledger, make_event
 from eventpipe.testing.recording import RecordingSink
 from tests.processes.spooling import properties, seal
 from tests.scale import SCALE
+from tests.spool.test_flips import EVENTS as EVENTS_OF_A_PAGE
+from tests.spool.test_flips import filled as filled_evenly
+from tests.spool.test_flips import twin_of
 
 EVENTS = 200
 PAGE = 4096
@@ -100,7 +103,7 @@ async def test_nothing_altered_is_sent_and_what_is_lost_has_its_number(
 ) -> None:
     """Whatever the file looks like the client starts, sends what it can read, and works.
 
-    What it cannot read it counts as damaged, or says how much of it is kept, or leaves the file as it was.
+    What it cannot read it counts as damaged, or says how much of it is kept or missing, or leaves the file as it was.
     """
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201  # to repeat a failure
@@ -121,6 +124,9 @@ async def test_nothing_altered_is_sent_and_what_is_lost_has_its_number(
 
         told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         kept = [int(found[1]) for line in told if (found := re.search(r"keeps (\d+) events that do not pass", line))]
+        missing = [
+            int(found[1]) for line in told if (found := re.match(r"(\d+) more events of .* cannot be found", line))
+        ]
         arrived = [event.properties["n"] for event in sink.events]
         assert fresh.uuid in sink.uuids
         assert [
@@ -132,7 +138,8 @@ async def test_nothing_altered_is_sent_and_what_is_lost_has_its_number(
             assert numbers.recovered == 0
             assert path.read_bytes() == content
         else:
-            assert numbers.recovered + sum(kept) >= EVENTS  # a damaged file may show an event twice
+            # A damaged file may show an event twice.
+            assert numbers.recovered + sum(kept) + sum(missing) >= EVENTS
 
 
 async def test_file_that_is_damaged_where_it_is_read_is_set_aside(
@@ -160,6 +167,23 @@ async def test_file_that_is_damaged_where_it_is_read_is_set_aside(
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert told[1].startswith("a file of the spool is set aside as it is, with 5 events that waited there: ")
     assert len(told) == 2  # and that events are dropped
+
+
+async def test_event_that_a_page_does_not_show_any_more_is_counted_when_nothing_else_is_left(tmp_path: Path) -> None:
+    """One row stands where another began, and is shown twice: one is sent, the other has its number, and none waits."""
+    written, whole = await filled_evenly(tmp_path)
+    at, flipped_bit = twin_of(whole)
+    content = bytearray(whole)
+    content[at] ^= flipped_bit
+    (check(tmp_path / "spool") / "20260131T090500-00000000.db").write_bytes(content)
+
+    sink = MemorySink(name="sink")
+    async with AsyncClient(sink, spool=tmp_path / "spool", max_batch_age=0.01) as client:
+        assert client.statistics().recovered == EVENTS_OF_A_PAGE
+        await drained(client)
+    numbers = check_ledger(client, received=sink.uuids, drained=True)
+    assert (numbers.delivered, numbers.dropped_by_reason) == (EVENTS_OF_A_PAGE - 1, {"damaged": 1})
+    assert set(sink.uuids) < {event.uuid for event in written}
 
 
 async def test_file_is_opened_in_a_second_for_100_megabytes(tmp_path: Path) -> None:

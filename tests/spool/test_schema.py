@@ -58,7 +58,7 @@ async def test_golden_file_is_read_as_it_was_written(tmp_path: Path, version: in
     owned = placed(tmp_path / "spool", version)
     file = await open_file(owned, SINKS, GoldenClock())
     try:
-        assert file.holding._replace(bytes=0) == (dict.fromkeys(SINKS, 2), 3, 0, 3, STAMP, 0)
+        assert file.holding._replace(bytes=0) == (dict.fromkeys(SINKS, 2), 3, 0, 3, STAMP, 0, 0)
         plain, rich, text = map(said, events())
         assert (await read(file, "web"), await read(file, "audit")) == ([plain, rich], [plain, text])
         assert file.next_ids(1) == range(4, 5)
