@@ -169,10 +169,11 @@ async def open_file(owned: Owned, sinks: Sequence[str], clock: Clock, *, after: 
         owned.path, rows.SCHEME, is_shared=False, durability="power", poll=1.0, changed=_Nobody().changed
     )
     try:
-        bits: dict[str, int] = await port.submit(rows.bits_of, sinks, Need.NOTE)
-        holding: Holding = await port.submit(rows.hold, clock.time(), Need.NOTE)
+        bits: dict[str, int]
+        holding: Holding
+        bits, holding = await port.submit(rows.begin, (sinks, clock.time()), Need.NOTE)
     except BaseException as error:
-        port.close_soon(rows.hold, clock.time())
+        port.close_soon(rows.used, None)
         if isinstance(error, StoreError | ClosedError) or not isinstance(error, Exception):
             raise
         # More sinks than there are bits; or what a damaged table holds in the place of numbers and names.

@@ -59,6 +59,7 @@ class Repair:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(f"{damaged.path}-wal", f"{copy}-wal")
             source = sqlite3.connect(copy, isolation_level=None)
+            source.text_factory = bytes
             try:
                 self._check(source, damaged.path)
                 find(new.path)

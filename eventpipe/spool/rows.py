@@ -16,6 +16,7 @@ from eventpipe.events import CapturedEvent
 from eventpipe.spool.status import Glance
 from eventpipe.spool.values import Ask, Discard, Holding, Page, Settled, Written
 from eventpipe.stores.packing import checksum, pack_checked, unpack
+from eventpipe.stores.sqlite_faults import corrupt
 from eventpipe.stores.sqlite_jobs import Transaction
 from eventpipe.stores.sqlite_opening import Scheme
 
@@ -65,6 +66,16 @@ _DELETE_LIKE: Final = f"DELETE FROM events WHERE +{COLUMNS.replace(', ', ' IS ? 
 _NOBODYS: Final = "coalesce(owed & ?, 0) = 0"  # a damaged one may be nothing at all
 _PAIR: Final = struct.Struct("<qI")
 _ALTERED: Final = "the event does not pass its checksum"
+
+
+def begin(transaction: Transaction, ask: tuple[Sequence[str], float]) -> tuple[dict[str, int], Holding]:
+    """The bits of sinks, and what there is at this moment; all of it or nothing is done, whatever shows to be damaged.
+
+    Raises:
+        ValueError: There are more sinks than bits.
+    """
+    names, now = ask
+    return bits_of(transaction, names), hold(transaction, now)
 
 
 def bits_of(transaction: Transaction, names: Sequence[str]) -> dict[str, int]:
@@ -281,14 +292,19 @@ def set_aside(db: sqlite3.Connection, row: tuple[Any, ...], now: float) -> None:
     """Put a row into quarantine.
 
     Where its number was altered too it may be another's, and that one stays.
+
+    Raises:
+        sqlite3.DatabaseError: It cannot be moved there.
     """
     number, *rest = row
     kept = b"\0".join(value if isinstance(value, bytes) else repr(value).encode() for value in rest)
     db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?)", (number, now, _ALTERED.encode(), kept))
     if db.execute(f"SELECT {COLUMNS} FROM events WHERE id = ?", (number,)).fetchone() == row:  # noqa: S608  # constants
         let_go(db, [number])
+    elif deleted := db.execute(_DELETE_LIKE, row).rowcount:
+        _count_in(db, -deleted)
     else:
-        _count_in(db, -db.execute(_DELETE_LIKE, row).rowcount)
+        raise corrupt(f"row {number} can be read, and not be deleted")
 
 
 def sinks_in(db: sqlite3.Connection) -> dict[str, int]:

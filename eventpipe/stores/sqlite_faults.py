@@ -42,6 +42,13 @@ def is_broken(error: BaseException | None) -> bool:
     return error is not None and (code_of(error) in codes or is_broken(error.__cause__))
 
 
+def corrupt(what: str) -> sqlite3.DatabaseError:
+    """The error for a table that makes no sense, though SQLite did not see it."""
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
 def translated(error: Exception, path: str) -> Exception:
     """What a caller is told: errors of SQLite as ours, others as they are."""
     if not isinstance(error, sqlite3.Error):

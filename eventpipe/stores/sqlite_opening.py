@@ -149,6 +149,7 @@ def _connect(
         check_same_thread=False,
         cached_statements=256,
     )
+    db.text_factory = _text  # a damaged row is to be read as far as it goes
     try:
         if not is_shared:
             db.execute("PRAGMA locking_mode=EXCLUSIVE")  # before the first look: no shared memory is made then
@@ -172,6 +173,10 @@ def _connect(
         db.close()
         raise
     return db
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
 
 
 def _version(db: sqlite3.Connection, path: str, scheme: Scheme) -> int:

@@ -7,8 +7,10 @@ import asyncio
 import logging
 import random
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,10 @@ import pytest_asyncio
 
 from eventpipe import AsyncClient, RetryPolicy, TransientSinkError
 from eventpipe.clock import Clock
+from eventpipe.errors import StoreError
 from eventpipe.sinks import MemorySink
 from eventpipe.spool.file import open_file
-from eventpipe.spool.folder import check, own_new
+from eventpipe.spool.folder import check, orphans, own_new
 from eventpipe.spool.values import Written
 from eventpipe.testing import check_ledger, make_event
 from eventpipe.testing.recording import RecordingSink
@@ -167,6 +170,46 @@ async def test_file_that_is_damaged_where_it_is_read_is_set_aside(
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert told[1].startswith("a file of the spool is set aside as it is, with 5 events that waited there: ")
     assert len(told) == 2  # and that events are dropped
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "data = CAST(x'7bff7d' AS TEXT)",
+        "name = CAST(x'ff' AS TEXT)",
+        "owed = owed + 0.5",
+        "owed = x'01'",
+        "captured_at = 'yesterday'",
+        "size = x'00'",
+        "checksum = 1.5",
+    ],
+)
+async def test_row_that_holds_something_else_costs_itself(filled: Path, altered: str) -> None:
+    """Whatever stands where a number or bytes were: the row is damaged, and all others are sent."""
+    with closing(sqlite3.connect(filled)) as db:
+        db.execute(f"UPDATE events SET {altered} WHERE id = 7")  # noqa: S608
+        db.commit()
+
+    sink = MemorySink(name="far")
+    async with AsyncClient(sink, spool=filled.parent, max_batch_age=0.01) as client:
+        await drained(client)
+    check_ledger(client, received=sink.uuids, drained=True)
+    assert sorted(event.properties["n"] for event in sink.events) == [*range(6), *range(7, EVENTS)]
+
+
+async def test_file_that_cannot_be_opened_is_left_as_it_is_whatever_could_have_been_written(filled: Path) -> None:
+    """Not even the name of a sink that is new to it is added."""
+    content = bytearray(filled.read_bytes())
+    for at in range(0, len(content), PAGE):
+        if content[at] == 0x0D and b'"properties"' in content[at : at + PAGE]:  # a page of events
+            content[at + 3 : at + 5] = b"\xff\xff"  # so many
+    filled.write_bytes(content)
+    (owned,) = orphans(filled.parent)
+    with pytest.raises(StoreError, match="damaged"):
+        await open_file(owned, ["far", "new"], Clock())
+    owned.release()
+    assert filled.read_bytes() == content
+    assert [path.stat().st_size for path in filled.parent.glob("*-wal")] == [0]
 
 
 async def test_event_that_a_page_does_not_show_any_more_is_counted_when_nothing_else_is_left(tmp_path: Path) -> None:
