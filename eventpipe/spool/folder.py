@@ -106,8 +106,11 @@ def check(path: str | os.PathLike[str]) -> Path:
     folder = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links
     try:
         try:
+            missing = [one for one in (folder, *folder.parents) if not one.exists()]
             folder.mkdir(mode=0o700, parents=True)
             folder.chmod(0o700)  # whatever the umask left of it
+            for made in missing:  # else a loss of power may take the folder, and all that is synced in it
+                sync(made.parent)
         except FileExistsError:
             pass
         status = folder.lstat()
@@ -210,6 +213,19 @@ def is_held(folder: Path, name: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def sync(path: Path) -> None:
+    """Have what is in a file, or which files are in a folder, outlive a loss of power.
+
+    Raises:
+        OSError: It cannot be opened, or the disk fails.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(folder: Path, name: str, flags: int) -> Owned | None:

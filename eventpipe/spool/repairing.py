@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from eventpipe.errors import StoreError
 from eventpipe.spool import rows
-from eventpipe.spool.folder import Owned
+from eventpipe.spool.folder import Owned, sync
 from eventpipe.spool.rows import COLUMNS
 from eventpipe.stores.sqlite_connection import SqliteConnection
 from eventpipe.stores.sqlite_opening import find
@@ -70,8 +69,8 @@ class Repair:
                     connection.close()
             finally:
                 source.close()
-        _sync(new.path)
-        _sync(new.path.parent)
+        sync(new.path)
+        sync(new.path.parent)
 
     def _check(self, source: sqlite3.Connection, path: Path) -> None:
         try:
@@ -186,11 +185,3 @@ def _next_readable(source: sqlite3.Connection, after: int, end: int | None) -> i
             if _first_from(source, number) is not None:
                 return number
     return None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

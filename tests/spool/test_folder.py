@@ -76,6 +76,16 @@ def test_missing_parents_are_made(tmp_path: Path) -> None:
     assert folder.check(tmp_path / "var" / "events").is_dir()
 
 
+def test_folder_that_was_made_outlives_a_loss_of_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder that has a new one in it is synced; where none was made nothing is."""
+    synced: list[Path] = []
+    monkeypatch.setattr(folder, "sync", synced.append)
+    folder.check(tmp_path / "var" / "events")
+    assert sorted(synced) == [tmp_path, tmp_path / "var"]
+    folder.check(tmp_path / "var" / "events")
+    assert len(synced) == 2
+
+
 def test_link_is_not_followed(tmp_path: Path) -> None:
     """Neither for the folder nor for a file in it."""
     real = folder.check(tmp_path / "real")
