@@ -141,6 +141,11 @@ class Blocking:
         self._client._check_open()
         if self._client._options.enabled:
             self._home.start()
+            try:
+                self._home.run(self._client._ready(), None)
+            except BaseException:
+                self.close()
+                raise
         return self
 
     def __exit__(

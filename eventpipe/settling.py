@@ -176,9 +176,17 @@ class Settling(Observed):
     async def __aenter__(self) -> Self:
         self._check_open()
         self._runtime.ensure()
-        for service in self._beside:
-            await service.started()
+        await self._ready()
         return self
+
+    async def _ready(self) -> None:
+        """Wait until what the client needs is there; where it is not, close the client, and raise why."""
+        try:
+            for service in self._beside:
+                await service.started()
+        except BaseException:
+            await self.aclose()  # nobody else will: what was entered in vain is not left
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

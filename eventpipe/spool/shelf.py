@@ -34,6 +34,7 @@ class _Part:
         bit: By which its rows say that they are owed to the sink.
         owed: How many are.
         held: The numbers of those that are in memory, or on their way out of the file.
+        settled: The numbers of those that are owed no more, and could not be deleted.
         after: What is read next is behind this number.
     """
 
@@ -42,6 +43,7 @@ class _Part:
         self.bit = bit
         self.owed = owed
         self.held: set[int] = set()
+        self.settled: set[int] = set()
         self.after = 0
 
     @property
@@ -186,7 +188,7 @@ class Shelf:
                 # No more than were counted: a damaged file may show an event twice.
                 most = min(max_events, part.waiting)
                 page = await part.file.read(
-                    part.bit, after=part.after, held=part.held, max_events=most, max_bytes=max_bytes
+                    part.bit, after=part.after, held=part.held | part.settled, max_events=most, max_bytes=max_bytes
                 )
                 if page.damaged:
                     damaged.append((number, page.damaged))
@@ -228,10 +230,9 @@ class Shelf:
 
     def _settled(self, part: _Part, ids: Sequence[int], deleted: asyncio.Future[int]) -> None:
         part.held.difference_update(ids)
-        if not deleted.cancelled() and deleted.exception() is None:
-            part.owed -= len(ids)
-            return
-        # They stay on disk, and wait; sent a second time rather than not at all.
-        part.after = min(part.after, *(number - 1 for number in ids))
-        if not deleted.cancelled():
-            _logger.warning("events of sink %r that are settled stay in the spool: %s", self.sink, deleted.exception())
+        part.owed -= len(ids)
+        if deleted.cancelled() or (error := deleted.exception()) is not None:
+            # They stay on disk, and the next life sends them a second time.
+            part.settled.update(ids)
+            if not deleted.cancelled():
+                _logger.warning("events of sink %r that are settled stay in the spool: %s", self.sink, error)

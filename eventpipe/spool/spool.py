@@ -156,7 +156,7 @@ class Spool(Service):
         self._orphans = await _in_thread(folder.orphans, self._folder)
         if self._own not in self._files:
             own = await self._take_over_next()
-            self._own = await self._opened(await _in_thread(folder.own_new, self._folder)) if own is None else own
+            self._own = await self._make_own() if own is None else own
         self.writer.open(self._own, self._files[self._own])
         self._status = StatusFiles(self._bounds, self._clock)
         await self._tell()
@@ -260,6 +260,19 @@ class Spool(Service):
                 self._unreadable[owned] = str(error)
         return None
 
+    async def _make_own(self) -> int:
+        """Make a file; its number.
+
+        Raises:
+            StoreError: It cannot be made, and nothing is left of it.
+        """
+        owned = await _in_thread(folder.own_new, self._folder)
+        try:
+            return await self._opened(owned)
+        except StoreError:
+            await _in_thread(owned.remove)
+            raise
+
     async def _opened(self, owned: Owned) -> int:
         """Open a file that is this process's; its number.
 
@@ -328,7 +341,7 @@ class Spool(Service):
             StoreError: It was the own one, and no other can be made.
         """
         if number == self._own:
-            self._own = await self._opened(await _in_thread(folder.own_new, self._folder))
+            self._own = await self._make_own()
             self.writer.open(self._own, self._files[self._own])
         file = self._files[number]
         async with self._reading:

@@ -118,4 +118,4 @@ class MemoryEndpoints:
     def forget_if_over(self, endpoint: MemoryEndpoint) -> None:
         """Keep it no more if it was removed and has no row."""
         if endpoint.info.state is EndpointState.REMOVED and not endpoint.has_rows:
-            del self._kept[endpoint.info.name, endpoint.info.created_at]
+            self._kept.pop((endpoint.info.name, endpoint.info.created_at), None)  # once for all rows of a purge

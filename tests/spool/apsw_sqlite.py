@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ class Connection:
             return Cursor(cursor, self._db.total_changes() - before)
 
     def close(self) -> None:
-        with _translated():
+        with contextlib.suppress(apsw.Error):  # as there: the log that could not be copied is read at the next opening
             self._db.close(True)
 
 
