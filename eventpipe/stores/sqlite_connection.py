@@ -10,7 +10,7 @@ from functools import reduce
 from operator import or_
 from typing import Final
 
-from eventpipe.stores.sqlite_faults import NoRoomError, is_busy, is_full, translated
+from eventpipe.stores.sqlite_faults import NoRoomError, failed_sync, is_busy, is_failed_sync, is_full, translated
 from eventpipe.stores.sqlite_jobs import Job, Need, Transaction
 from eventpipe.stores.sqlite_opening import WAL_BYTES, WAL_PAGES, Scheme, SqliteDurability, connect, synchronous
 from eventpipe.stores.sqlite_reserve import Reserve
@@ -52,6 +52,7 @@ class SqliteConnection:
         self._synchronous = self._strict
         self._data_version = self._read_data_version()
         self._is_tight = False
+        self._has_failed_sync = False  # the next could succeed, and would tell nothing of what is on the disk
 
     def run(self, jobs: Sequence[Job]) -> set[str]:
         """Do jobs in their order, in one transaction if that is possible; they have their answers then.
@@ -66,7 +67,11 @@ class SqliteConnection:
             touched = set()
             for job in jobs:
                 touched |= self._alone(job)
-        if self._reserve.is_spent and any(job.need & Need.WRITE and not job.need & Need.GROWS for job in jobs):
+        if (
+            self._reserve.is_spent
+            and not self._has_failed_sync
+            and any(job.need & Need.WRITE and not job.need & Need.GROWS for job in jobs)
+        ):
             self._shrink()
         return touched
 
@@ -76,7 +81,12 @@ class SqliteConnection:
         return before != self._data_version
 
     def close(self) -> None:
-        """Let go of the file; what is in its write-ahead log goes where it belongs."""
+        """Let go of the file; what is in its write-ahead log goes where it belongs, unless an fsync failed."""
+        if self._has_failed_sync:
+            # The log stays: an interrupted connection does not copy it, and without "synchronous" it syncs nothing.
+            with contextlib.suppress(sqlite3.Error):
+                self.db.execute("PRAGMA synchronous=OFF")
+            self.db.interrupt()
         self.db.close()
 
     def _together(self, jobs: Sequence[Job]) -> set[str] | None:
@@ -89,6 +99,7 @@ class SqliteConnection:
             self.db.execute("COMMIT")
         except (_UndoneError, NoRoomError, sqlite3.Error) as error:
             self._roll_back()
+            self._see(error)
             if not is_busy(error):
                 return None
             for job in jobs:  # each by itself would wait as long for whoever has the file
@@ -103,7 +114,7 @@ class SqliteConnection:
         try:
             job.do(transaction)
         except Exception as error:  # an answer, whatever it is
-            if is_busy(error):
+            if is_busy(error) or is_failed_sync(error):
                 raise
             # Some errors undo all of a transaction, and on a full disk each job has means of its own.
             if not db.in_transaction or is_full(error) or len(job.arguments) > 1:
@@ -125,6 +136,7 @@ class SqliteConnection:
                 self.db.execute("COMMIT")
             except Exception as error:  # noqa: BLE001  # an answer, whatever it is
                 self._roll_back()
+                self._see(error)
                 if is_full(error) and any(means):
                     continue
                 if len(job.arguments) > 1 and not is_full(error) and not is_busy(error):
@@ -140,6 +152,8 @@ class SqliteConnection:
         return touched
 
     def _begin(self, need: Need) -> None:
+        if need & Need.CHANGES and self._has_failed_sync:
+            raise failed_sync()
         if need & Need.GROWS and self._reserve.is_spent and not self._reserve.restore():
             raise NoRoomError(f"there is no room left for {self.path}; free some on its disk, or let consumers go on")
         if need & Need.GROWS and not self._is_shared:
@@ -158,6 +172,9 @@ class SqliteConnection:
             self._is_tight = is_tight
             self.db.execute(f"PRAGMA wal_autocheckpoint={_TIGHT_PAGES if is_tight else WAL_PAGES}")
 
+    def _see(self, error: Exception) -> None:
+        self._has_failed_sync |= is_failed_sync(error)
+
     def _roll_back(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # on a broken disk; the next transaction meets it again
             if self.db.in_transaction:
@@ -174,15 +191,18 @@ class SqliteConnection:
         """Copy the write-ahead log to where it belongs, so that its file can be filled anew."""
         try:
             (is_blocked, _, _) = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            self._see(error)
             return False
         return not is_blocked
 
     def _shrink(self) -> None:
         """Give unused pages back to the disk, and have the reserve again if there is room."""
-        with contextlib.suppress(sqlite3.Error):
+        try:
             self.db.execute(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})").fetchall()
-        if not self._is_shared:
+        except sqlite3.Error as error:
+            self._see(error)
+        if not (self._is_shared or self._has_failed_sync):
             self._checkpoint()
         self._reserve.restore()
 

@@ -42,6 +42,19 @@ def is_broken(error: BaseException | None) -> bool:
     return error is not None and (code_of(error) in codes or is_broken(error.__cause__))
 
 
+def is_failed_sync(error: BaseException | None) -> bool:
+    """Whether it was an fsync that failed: the next one may succeed, and yet the disk lost what this one was for."""
+    codes = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+    return getattr(error, "sqlite_errorcode", None) in codes
+
+
+def failed_sync() -> sqlite3.OperationalError:
+    """The error for a file an fsync of which failed before."""
+    error = sqlite3.OperationalError("an fsync failed before this")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    return error
+
+
 def corrupt(what: str) -> sqlite3.DatabaseError:
     """The error for a table that makes no sense, though SQLite did not see it."""
     error = sqlite3.DatabaseError(what)
@@ -79,6 +92,11 @@ def _words(error: sqlite3.Error, path: str) -> str:
             return f"{path} cannot be written; give this process the right to write the file and its folder"
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return f"{path} cannot be opened; give this process the right to read and write the file and its folder"
+        case sqlite3.SQLITE_IOERR if is_failed_sync(error):
+            return (
+                f"an fsync of {path} failed, so that nobody knows what its disk has of it, and nothing more is written"
+                " there; look at the disk, then close the file and open it anew"
+            )
         case sqlite3.SQLITE_IOERR:
             return f"{path} cannot be read or written ({error}); look at its disk"
         case _:

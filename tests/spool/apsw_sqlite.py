@@ -78,6 +78,9 @@ class Connection:
             cursor = self._db.executemany(sql, [tuple(row) for row in rows])
             return Cursor(cursor, self._db.total_changes() - before)
 
+    def interrupt(self) -> None:
+        self._db.interrupt()
+
     def close(self) -> None:
         with contextlib.suppress(apsw.Error):  # as there: the log that could not be copied is read at the next opening
             self._db.close(True)
