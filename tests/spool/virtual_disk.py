@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,10 +137,10 @@ def _applied(content: bytes, operations: list[Operation]) -> bytes:
 class Platter:
     """What is on the disk while what it was told is done again, one operation after the other."""
 
-    def __init__(self, made: list[str]) -> None:
-        """Begin with empty files of these names, which are there after a cut or not."""
-        self._there = {name: _Content() for name in made}
-        self._entries: dict[str, _Content] = {}  # as the folder was last synced
+    def __init__(self, made: list[str], left: Mapping[str, bytes] | None = None) -> None:
+        """Begin with what an earlier cut left, and empty files of these names, which are there after a cut or not."""
+        self._entries = {name: _Content(content) for name, content in (left or {}).items()}  # as it was last synced
+        self._there = self._entries | {name: _Content() for name in made}
 
     def do(self, operation: Operation) -> None:
         """Do the next."""
