@@ -10,10 +10,12 @@ from functools import reduce
 from operator import or_
 from typing import Final
 
+from eventpipe.errors import StoreError
 from eventpipe.stores.sqlite_faults import NoRoomError, failed_sync, is_busy, is_failed_sync, is_full, translated
 from eventpipe.stores.sqlite_jobs import Job, Need, Transaction
 from eventpipe.stores.sqlite_opening import WAL_BYTES, WAL_PAGES, Scheme, SqliteDurability, connect, synchronous
 from eventpipe.stores.sqlite_reserve import Reserve
+from eventpipe.stores.sqlite_wal import WriteAheadLog
 
 # Pages that are given back to a full disk after each settlement: as many as the reserve needs, twice.
 _SHRINK_PAGES: Final = 64
@@ -51,7 +53,16 @@ class SqliteConnection:
         self._strict = synchronous(durability, is_shared=is_shared)
         self._synchronous = self._strict
         self._data_version = self._read_data_version()
-        self._is_tight = False
+        try:
+            self._wal = None if is_shared else WriteAheadLog(path)
+        except OSError as error:
+            self.db.close()
+            raise StoreError(
+                f"the log of {path} cannot be read: {error.strerror}; look at its disk, or raise the limit"
+                " of open files: ulimit -n"
+            ) from error
+        self._wal_pages = WAL_PAGES
+        self._is_longer = False  # than when it was looked at
         self._has_failed_sync = False  # the next could succeed, and would tell nothing of what is on the disk
 
     def run(self, jobs: Sequence[Job]) -> set[str]:
@@ -66,6 +77,7 @@ class SqliteConnection:
         if touched is None:
             touched = set()
             for job in jobs:
+                self.tidy()  # on a disk that is all but full each may make it long
                 touched |= self._alone(job)
         if (
             self._reserve.is_spent
@@ -75,6 +87,14 @@ class SqliteConnection:
             self._shrink()
         return touched
 
+    def tidy(self) -> None:
+        """Copy the write-ahead log to where it belongs if it is long; when nobody waits, for it takes two fsyncs."""
+        if self._wal is None or not self._is_longer or self._has_failed_sync:
+            return
+        self._is_longer = False
+        if self._wal.has(self._wal_pages):
+            self._copy_log("PASSIVE")
+
     def has_foreign_change(self) -> bool:
         """Whether another process changed the file since the last call."""
         before, self._data_version = self._data_version, self._read_data_version()
@@ -82,6 +102,9 @@ class SqliteConnection:
 
     def close(self) -> None:
         """Let go of the file; what is in its write-ahead log goes where it belongs, unless an fsync failed."""
+        if self._wal is not None:
+            self._wal.close()
+            self._wal = None
         if self._has_failed_sync:
             # The log stays: an interrupted connection does not copy it, and without "synchronous" it syncs nothing.
             with contextlib.suppress(sqlite3.Error):
@@ -147,13 +170,18 @@ class SqliteConnection:
 
     def _one_by_one(self, job: Job) -> set[str]:
         parts = job.split()
-        touched = set().union(*map(self._alone, parts))
+        touched: set[str] = set()
+        for part in parts:
+            self.tidy()
+            touched |= self._alone(part)
         job.answers = [part.answers[0] for part in parts]
         return touched
 
     def _begin(self, need: Need) -> None:
-        if need & Need.CHANGES and self._has_failed_sync:
-            raise failed_sync()
+        if need & Need.CHANGES:
+            if self._has_failed_sync:
+                raise failed_sync()
+            self._is_longer = True
         if need & Need.GROWS and self._reserve.is_spent and not self._reserve.restore():
             raise NoRoomError(f"there is no room left for {self.path}; free some on its disk, or let consumers go on")
         if need & Need.GROWS and not self._is_shared:
@@ -167,10 +195,7 @@ class SqliteConnection:
 
     def _look_at_disk(self) -> None:
         disk = os.statvfs(self.path)
-        is_tight = disk.f_bavail * disk.f_frsize < _TIGHT_BYTES
-        if is_tight != self._is_tight:
-            self._is_tight = is_tight
-            self.db.execute(f"PRAGMA wal_autocheckpoint={_TIGHT_PAGES if is_tight else WAL_PAGES}")
+        self._wal_pages = _TIGHT_PAGES if disk.f_bavail * disk.f_frsize < _TIGHT_BYTES else WAL_PAGES
 
     def _see(self, error: Exception) -> None:
         self._has_failed_sync |= is_failed_sync(error)
@@ -189,8 +214,11 @@ class SqliteConnection:
 
     def _checkpoint(self) -> bool:
         """Copy the write-ahead log to where it belongs, so that its file can be filled anew."""
+        return self._copy_log("TRUNCATE")
+
+    def _copy_log(self, how: str) -> bool:
         try:
-            (is_blocked, _, _) = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (is_blocked, _, _) = self.db.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
         except sqlite3.Error as error:
             self._see(error)
             return False
@@ -198,6 +226,7 @@ class SqliteConnection:
 
     def _shrink(self) -> None:
         """Give unused pages back to the disk, and have the reserve again if there is room."""
+        self.tidy()  # first: to find those pages makes the log longer
         try:
             self.db.execute(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})").fetchall()
         except sqlite3.Error as error:

@@ -95,6 +95,8 @@ class SqliteFile:
             own = [job for job in jobs if job.user is user]
             if own or touched:
                 user.hand_over(own, touched)
+        with self.busy:
+            self.connection.tidy()
 
     def look(self) -> None:
         """See whether another process changed something, and tell everybody."""

@@ -209,7 +209,7 @@ def _set_up(db: sqlite3.Connection, path: str, *, is_shared: bool, durability: S
     if mode != wanted:
         raise StoreError(f"{path} cannot have a journal of mode {wanted}; put it on a local disk")
     db.execute(f"PRAGMA synchronous={synchronous(durability, is_shared=is_shared)}")
-    db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+    db.execute("PRAGMA wal_autocheckpoint=0")  # SQLite would not tell of an fsync that fails then
     db.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
 
 
