@@ -82,7 +82,7 @@ class Log:
             if message.error() is not None:
                 raise SystemExit(f"the broker's log cannot be read: {message.error()}")
             self._read += 1
-            self._ids.update(OWN.ids(b"[" + message.value()))
+            self._ids.update(OWN.ids(b"[" + (message.value() or b"")))
         if len(self._ids) > before:
             self._times.append((time.monotonic(), len(self._ids) - before))
 
