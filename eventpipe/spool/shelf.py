@@ -184,12 +184,11 @@ class Shelf:
         """
         damaged = []
         for number, part in [*self._parts.items()]:
-            while part.waiting > 0:
+            while (waiting := part.waiting) > 0:
+                after, held = part.after, part.held | part.settled if part.settled else part.held
                 # No more than were counted: a damaged file may show an event twice.
-                most = min(max_events, part.waiting)
-                page = await part.file.read(
-                    part.bit, after=part.after, held=part.held | part.settled, max_events=most, max_bytes=max_bytes
-                )
+                most = min(max_events, waiting)
+                page = await part.file.read(part.bit, after=after, held=held, max_events=most, max_bytes=max_bytes)
                 if page.damaged:
                     damaged.append((number, page.damaged))
                 events = dict(page.events)
@@ -201,8 +200,9 @@ class Shelf:
                     return [*events.values()], damaged
                 if page.damaged:
                     break  # counted wrongly until the caller has seen to what was damaged
-                if not part.after:  # a damaged page showed them when they were counted, and does so no more
-                    missing, part.owed = part.waiting, part.owed - part.waiting
+                if not after:  # a damaged page showed them when they were counted, and does so no more
+                    missing = min(waiting, part.waiting)  # others may have been put back meanwhile
+                    part.owed -= missing
                     self._on_lost(missing, DropReason.DAMAGED)
                     break
                 part.after = 0  # what was put back is before that
