@@ -156,10 +156,18 @@ def own_new(folder: Path) -> Owned:
 
 
 def orphans(folder: Path) -> list[Owned]:
-    """Files whose owners are gone, locked for this process, the oldest first."""
+    """Files whose owners are gone, locked for this process, the oldest first.
+
+    Raises:
+        SpoolError: The folder cannot be looked into.
+    """
     found = []
     held = {owned.name for owned in _all_owned() if owned.is_ours}
-    for name in names(folder):
+    try:
+        there = names(folder)
+    except OSError as error:
+        raise SpoolError(f"the spool {folder} cannot be looked into: {_why(error)}") from error
+    for name in there:
         if name in held:
             continue
         try:

@@ -15,7 +15,7 @@ from eventpipe.clock import Clock
 from eventpipe.core.deadline import Deadline
 from eventpipe.core.log import contained_logger
 from eventpipe.core.service import Service
-from eventpipe.errors import ClosedError, StoreError, StoreFullError
+from eventpipe.errors import ClosedError, SpoolError, StoreError, StoreFullError
 from eventpipe.events import CapturedEvent
 from eventpipe.outcomes import DropReason
 from eventpipe.spool import folder
@@ -186,7 +186,7 @@ class Spool(Service):
     async def _look(self) -> None:
         """Clear away what is empty, and take over what is nobody's."""
         await self._clear_away()
-        with contextlib.suppress(OSError):  # a full table of files: at the next look
+        with contextlib.suppress(SpoolError):  # a full table of files: at the next look
             self._orphans += await _in_thread(folder.orphans, self._folder)
         while len(self._files) <= MAX_ADOPTED and await self._take_over_next() is not None:
             pass
@@ -261,11 +261,7 @@ class Spool(Service):
         return None
 
     async def _make_own(self) -> int:
-        """Make a file; its number.
-
-        Raises:
-            StoreError: It cannot be made, and nothing is left of it.
-        """
+        """Make a file; its number. Where that fails, as ``StoreError``, nothing is left of it."""
         owned = await _in_thread(folder.own_new, self._folder)
         try:
             return await self._opened(owned)

@@ -127,6 +127,10 @@ def connect(
         except sqlite3.Error as error:
             if not is_busy(error) or time.monotonic() > began + _patience(path, is_shared=is_shared):
                 raise translated(error, path) from error
+        except OSError as error:  # of what lies beside it
+            raise StoreError(
+                f"{path} cannot be opened: {error.strerror} ({error.filename}); look at its disk"
+            ) from error
         except UnicodeDecodeError as error:  # SQLite cites what it cannot read
             raise StoreError(f"{path} is damaged; restore a copy, or take out what can be read with sqlite3") from error
         # Two that open a new file at once can be in each other's way, and both let go.

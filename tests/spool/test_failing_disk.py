@@ -7,8 +7,9 @@ import asyncio
 import random
 import sqlite3
 import time
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import apsw
 import pytest
@@ -82,7 +83,13 @@ class Life(NamedTuple):
     started_at: int
 
 
-async def live(folder: Path, durability: Durability, disk: FailingDisk) -> Life:
+class Counting(Protocol):
+    """What counts operations by kind."""
+
+    done: Counter[str]
+
+
+async def live(folder: Path, durability: Durability, disk: Counting) -> Life:
     """Capture while the far end is down and while it is up, and close with some left."""
     sink = WaveringSink(name="far")
     receipts: list[Receipt] = []
