@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import random
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ from tests.scale import SCALE
 from tests.spool.test_failing_disk import live
 
 SAMPLE = 5 * SCALE  # as there
-BY_PATH = ("open", "mkdir", "stat", "lstat", "statvfs", "listdir", "unlink", "replace")
+LIST = "scandir" if sys.version_info >= (3, 13) else "listdir"  # as Path.iterdir() does
+BY_PATH = ("open", "mkdir", "stat", "lstat", "statvfs", LIST, "unlink", "replace")
 BY_DESCRIPTOR = ("fchmod", "fsync", "ftruncate", "write", "fstat", "pread", "posix_fallocate")
 ERRORS = {"open": (errno.EMFILE, errno.EACCES), "write": (errno.ENOSPC, errno.EDQUOT), "fsync": (errno.EIO,)}
 
