@@ -92,7 +92,11 @@ class SqliteConnection:
         if self._wal is None or not self._is_longer or self._has_failed_sync:
             return
         self._is_longer = False
-        if self._wal.has(self._wal_pages):
+        try:
+            is_long = self._wal.has(self._wal_pages)
+        except OSError:
+            is_long = True  # SQLite meets it as well, and says so
+        if is_long:
             self._copy_log("PASSIVE")
 
     def has_foreign_change(self) -> bool:

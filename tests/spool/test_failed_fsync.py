@@ -183,3 +183,26 @@ async def test_file_of_a_client_whose_fsync_failed_is_not_touched_again(
             await asyncio.sleep(0.001)
     check_ledger(client, drained=True)
     assert told == {*sink.uuids, *there.uuids}
+
+
+async def test_fsync_that_fails_where_the_log_is_copied_ends_the_writing(
+    disk: UnreliableDisk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SQLite would keep it to itself, had it copied the log at the end of a commit."""
+    path = tmp_path / "numbers.db"
+    path.touch()
+    db = SqliteConnection(str(path), SCHEME, is_shared=False, durability="process")
+    before, after = await a_job(1, Need.ADD), await a_job(2, Need.ADD)
+    db.run([before])
+    disk.fails, db._wal_pages = True, 1
+    db.tidy()
+    db.run([after])
+    db.close()
+    touched = [*disk.touched]
+    monkeypatch.undo()
+
+    assert touched == []
+    assert before.answers == [1]
+    (error,) = after.answers
+    assert is_failed_sync(error.__cause__)
+    assert numbers_in(path) == [1]
