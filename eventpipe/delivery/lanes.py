@@ -193,8 +193,10 @@ class Lanes:
         return None
 
     def ready_at(self, now: float) -> float | None:
-        """When something can be done that cannot be done now, and that nothing else will tell of; ``None``: never."""
+        """When something can be done that nothing else will tell of, now at the soonest; ``None``: never."""
         moments = [self._late_at]
+        if self._late_at <= now:  # it came to be so since they were looked at
+            return now
         if self._common.pacing.free:
             moments += [lane.pace.ready_at(now) for lane in self._lanes.values()]
         return min((moment for moment in moments if now < moment < math.inf), default=None)

@@ -170,17 +170,19 @@ def orphans(folder: Path) -> list[Owned]:
     for name in there:
         if name in held:
             continue
+        owned = None
         try:
             owned = take(folder, name)  # a file of events whose lock was lost is nobody's
+            if owned is None:
+                continue
+            if owned.path.exists():
+                found.append(owned)
+            else:
+                owned.remove()  # it ended before it had a file of events, or in the middle of its removal
         except OSError as error:
             _logger.warning("%s of the spool %s cannot be looked at: %s", name, folder, _why(error))
-            continue
-        if owned is None:
-            continue
-        if owned.path.exists():
-            found.append(owned)
-        else:
-            owned.remove()  # it ended before it had a file of events, or in the middle of its removal
+            if owned is not None:
+                owned.release()
     return found
 
 

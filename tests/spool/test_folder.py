@@ -230,6 +230,30 @@ def test_lock_without_events_is_cleared_away(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize("call", ["unlink", "stat"])
+def test_leftover_that_cannot_be_seen_to_costs_no_other(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    """It is told of, and left for the next look."""
+    for name in ("20260101T000000-00000000", "20260102T000000-00000000"):
+        (place / f"{name}.lock").touch()
+    (place / "20260102T000000-00000000.db").touch()
+
+    def fail(path: object, *_: object, **__: object) -> object:
+        if "20260101" in str(path) and "lock" not in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path, *_, **__)
+
+    real = getattr(os, call)
+    monkeypatch.setattr(os, call, fail)
+    (owned,) = folder.orphans(place)
+    assert owned.name == "20260102T000000-00000000"
+    assert "20260101T000000-00000000 of the spool" in caplog.text
+    monkeypatch.undo()
+    owned.release()
+    assert [each.name for each in folder._all_owned() if each.is_ours] == []
+
+
 def test_events_without_a_lock_are_adopted(place: Path) -> None:
     """Somebody deleted it."""
     owned = folder.own_new(place)
